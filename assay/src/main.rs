@@ -1,0 +1,2 @@
+//! The `assay` binary: configuration, composition, signals.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Ingest: OTLP receivers, decoding, normalisation, pricing.

@@ -1,0 +1,1 @@
+//! One SQL engine over hot buffer and lake.

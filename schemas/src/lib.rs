@@ -1,0 +1,9 @@
+//! The one source of truth of Assay: what a row is, what things are called, what they cost. No I/O, no other Assay crate.
+//!
+//! Reading order: [`ids`] (identifiers every crate shares), [`table`] (how a table is described and turned into Arrow),
+//! [`tables`] (the tables themselves, the public contract), [`genai`] (the canonical columns that spans and logs share).
+
+pub mod genai;
+pub mod ids;
+pub mod table;
+pub mod tables;

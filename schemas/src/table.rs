@@ -1,0 +1,426 @@
+//! How a table is described once and used everywhere: as an Arrow schema, as documentation, as a row type and its builder.
+//!
+//! [`table!`](crate::table!) turns one struct with documented fields into all four. A field's type is a [`Field`]:
+//! [`Text`], [`Label`], [`Int`], … or [`Opt`] of one of them, or a group of columns made by [`columns!`](crate::columns!).
+//! Adding a column is adding a field.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBuilder, PrimitiveBuilder, RecordBatch, StringBuilder},
+    datatypes::{
+        DataType, Date32Type, Decimal128Type, Field as ArrowField, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit,
+        TimestampMicrosecondType,
+    },
+};
+use rust_decimal::Decimal;
+
+/// Digits before and after the point of every money column: prices have at most 6 decimals per million tokens, which is 12 per
+/// token, and multipliers add up to 3.
+pub const MONEY_PRECISION: u8 = 28;
+/// See [`MONEY_PRECISION`].
+pub const MONEY_SCALE: i8 = 15;
+
+/// How a column is laid out on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Few distinct values: dictionary pages.
+    Dictionary,
+    /// Many distinct values, no dictionary.
+    Plain,
+    /// Large text (prompts, answers, documents): no dictionary, no statistics, stronger compression; read only when asked for.
+    Payload,
+}
+
+/// One column of a table.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Name in SQL, in the lake and in `information_schema`.
+    pub name: &'static str,
+    /// Arrow type; money is `Decimal128(28, 15)`, times are microseconds in UTC, JSON is text.
+    pub data_type: DataType,
+    /// Whether the value can be unknown.
+    pub nullable: bool,
+    /// What it means, units included.
+    pub doc: &'static str,
+    /// How it is laid out on disk.
+    pub layout: Layout,
+    /// Whether the text is a JSON document.
+    pub json: bool,
+}
+
+/// A group of columns with a Rust value for one row of it.
+pub trait Field {
+    /// One row's value.
+    type Value;
+    /// Collects values into arrays.
+    type Builder: Default;
+    /// Appends the columns of this field to `out`.
+    fn describe(name: &'static str, doc: &'static str, out: &mut Vec<Column>);
+    /// Appends one row.
+    fn push(builder: &mut Self::Builder, value: Self::Value);
+    /// Appends the finished arrays to `out`, in the order of [`Field::describe`].
+    fn collect(builder: Self::Builder, out: &mut Vec<ArrayRef>);
+    /// Reads one row, taking its arrays from `arrays` in the order of [`Field::describe`].
+    fn take(arrays: &mut std::slice::Iter<'_, ArrayRef>, row: usize) -> Self::Value;
+}
+
+/// A single value of a column.
+pub trait Scalar {
+    /// Rust value.
+    type Native;
+    /// Arrow builder.
+    type Builder: Default;
+    /// Arrow type.
+    const TYPE: DataType;
+    /// Layout on disk.
+    const LAYOUT: Layout = Layout::Plain;
+    /// Whether the text is a JSON document.
+    const JSON: bool = false;
+    /// Appends a value or a null.
+    fn append(builder: &mut Self::Builder, value: Option<Self::Native>);
+    /// Finishes the array.
+    fn finish(builder: Self::Builder) -> ArrayRef;
+    /// Reads one value.
+    fn read(array: &dyn Array, row: usize) -> Self::Native;
+}
+
+impl<S: Scalar> Field for S {
+    type Value = S::Native;
+    type Builder = <S as Scalar>::Builder;
+
+    fn describe(name: &'static str, doc: &'static str, out: &mut Vec<Column>) {
+        out.push(Column { name, data_type: S::TYPE, nullable: false, doc, layout: S::LAYOUT, json: S::JSON });
+    }
+    fn push(builder: &mut Self::Builder, value: Self::Value) {
+        S::append(builder, Some(value));
+    }
+    fn collect(builder: Self::Builder, out: &mut Vec<ArrayRef>) {
+        out.push(S::finish(builder));
+    }
+    fn take(arrays: &mut std::slice::Iter<'_, ArrayRef>, row: usize) -> Self::Value {
+        S::read(arrays.next().expect("one array for each described column"), row)
+    }
+}
+
+/// A column whose value can be unknown (NULL).
+#[derive(Debug)]
+pub struct Opt<S>(PhantomData<S>);
+
+impl<S: Scalar> Field for Opt<S> {
+    type Value = Option<S::Native>;
+    type Builder = <S as Scalar>::Builder;
+
+    fn describe(name: &'static str, doc: &'static str, out: &mut Vec<Column>) {
+        out.push(Column { name, data_type: S::TYPE, nullable: true, doc, layout: S::LAYOUT, json: S::JSON });
+    }
+    fn push(builder: &mut Self::Builder, value: Self::Value) {
+        S::append(builder, value);
+    }
+    fn collect(builder: Self::Builder, out: &mut Vec<ArrayRef>) {
+        out.push(S::finish(builder));
+    }
+    fn take(arrays: &mut std::slice::Iter<'_, ArrayRef>, row: usize) -> Self::Value {
+        let array = arrays.next().expect("one array for each described column");
+        (!array.is_null(row)).then(|| S::read(array, row))
+    }
+}
+
+macro_rules! text_scalars {
+    ($($(#[doc = $doc:literal])* $name:ident: $layout:expr, json $json:literal;)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Scalar for $name {
+            type Native = String;
+            type Builder = StringBuilder;
+            const TYPE: DataType = DataType::Utf8;
+            const LAYOUT: Layout = $layout;
+            const JSON: bool = $json;
+
+            fn append(builder: &mut Self::Builder, value: Option<Self::Native>) {
+                builder.append_option(value);
+            }
+            fn finish(mut builder: Self::Builder) -> ArrayRef {
+                Arc::new(builder.finish())
+            }
+            fn read(array: &dyn Array, row: usize) -> Self::Native {
+                array.as_string::<i32>().value(row).to_owned()
+            }
+        }
+    )*};
+}
+
+text_scalars! {
+    /// Text with many distinct values.
+    Text: Layout::Plain, json false;
+    /// Text with few distinct values.
+    Label: Layout::Dictionary, json false;
+    /// A JSON document as text, many distinct values.
+    Json: Layout::Plain, json true;
+    /// A JSON document as text, few distinct values.
+    JsonLabel: Layout::Dictionary, json true;
+    /// A JSON document as text, large.
+    JsonPayload: Layout::Payload, json true;
+    /// Large text.
+    TextPayload: Layout::Payload, json false;
+}
+
+macro_rules! primitive_scalars {
+    ($($(#[doc = $doc:literal])* $name:ident: $arrow:ty;)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Scalar for $name {
+            type Native = <$arrow as ArrowPrimitiveType>::Native;
+            type Builder = PrimitiveBuilder<$arrow>;
+            const TYPE: DataType = <$arrow as ArrowPrimitiveType>::DATA_TYPE;
+
+            fn append(builder: &mut Self::Builder, value: Option<Self::Native>) {
+                builder.append_option(value);
+            }
+            fn finish(mut builder: Self::Builder) -> ArrayRef {
+                Arc::new(builder.finish())
+            }
+            fn read(array: &dyn Array, row: usize) -> Self::Native {
+                array.as_primitive::<$arrow>().value(row)
+            }
+        }
+    )*};
+}
+
+primitive_scalars! {
+    /// 64-bit signed integer.
+    Int: Int64Type;
+    /// 64-bit float.
+    Double: Float64Type;
+    /// Days since 1970-01-01, UTC.
+    Day: Date32Type;
+}
+
+/// True or false.
+#[derive(Debug)]
+pub struct Bool;
+
+impl Scalar for Bool {
+    type Native = bool;
+    type Builder = BooleanBuilder;
+    const TYPE: DataType = DataType::Boolean;
+
+    fn append(builder: &mut Self::Builder, value: Option<Self::Native>) {
+        builder.append_option(value);
+    }
+    fn finish(mut builder: Self::Builder) -> ArrayRef {
+        Arc::new(builder.finish())
+    }
+    fn read(array: &dyn Array, row: usize) -> Self::Native {
+        array.as_boolean().value(row)
+    }
+}
+
+/// An instant, microseconds since 1970 UTC.
+#[derive(Debug)]
+pub struct Time;
+
+impl Time {
+    fn utc() -> Arc<str> {
+        static UTC: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
+        Arc::clone(UTC.get_or_init(|| "UTC".into()))
+    }
+
+    /// The Arrow type of an instant.
+    #[must_use]
+    pub fn arrow_type() -> DataType {
+        DataType::Timestamp(TimeUnit::Microsecond, Some(Self::utc()))
+    }
+}
+
+impl Field for Time {
+    type Value = i64;
+    type Builder = PrimitiveBuilder<TimestampMicrosecondType>;
+
+    fn describe(name: &'static str, doc: &'static str, out: &mut Vec<Column>) {
+        out.push(Column { name, data_type: Self::arrow_type(), nullable: false, doc, layout: Layout::Plain, json: false });
+    }
+    fn push(builder: &mut Self::Builder, value: Self::Value) {
+        builder.append_value(value);
+    }
+    fn collect(mut builder: Self::Builder, out: &mut Vec<ArrayRef>) {
+        out.push(Arc::new(builder.finish().with_timezone(Self::utc())));
+    }
+    fn take(arrays: &mut std::slice::Iter<'_, ArrayRef>, row: usize) -> Self::Value {
+        arrays.next().expect("one array for each described column").as_primitive::<TimestampMicrosecondType>().value(row)
+    }
+}
+
+/// An instant that can be unknown.
+#[derive(Debug)]
+pub struct OptTime;
+
+impl Field for OptTime {
+    type Value = Option<i64>;
+    type Builder = PrimitiveBuilder<TimestampMicrosecondType>;
+
+    fn describe(name: &'static str, doc: &'static str, out: &mut Vec<Column>) {
+        out.push(Column { name, data_type: Time::arrow_type(), nullable: true, doc, layout: Layout::Plain, json: false });
+    }
+    fn push(builder: &mut Self::Builder, value: Self::Value) {
+        builder.append_option(value);
+    }
+    fn collect(builder: Self::Builder, out: &mut Vec<ArrayRef>) {
+        Time::collect(builder, out);
+    }
+    fn take(arrays: &mut std::slice::Iter<'_, ArrayRef>, row: usize) -> Self::Value {
+        let array = arrays.next().expect("one array for each described column");
+        let array = array.as_primitive::<TimestampMicrosecondType>();
+        (!array.is_null(row)).then(|| array.value(row))
+    }
+}
+
+/// US dollars, exact.
+#[derive(Debug)]
+pub struct Money;
+
+/// Collects money, exact to [`MONEY_SCALE`] decimals.
+#[derive(Debug)]
+pub struct MoneyBuilder(PrimitiveBuilder<Decimal128Type>);
+
+impl Default for MoneyBuilder {
+    fn default() -> Self {
+        Self(PrimitiveBuilder::new().with_data_type(Money::TYPE))
+    }
+}
+
+impl Money {
+    /// The stored integer of `value`: `value × 10^MONEY_SCALE`. Digits beyond the scale are rounded half to even.
+    #[must_use]
+    pub fn to_stored(value: Decimal) -> i128 {
+        let mut scaled = value;
+        scaled.rescale(MONEY_SCALE as u32);
+        if scaled.scale() == MONEY_SCALE as u32 {
+            scaled.mantissa()
+        } else {
+            // `rescale` stops where 96 bits end: the value is above 7.9e13 dollars; widen by hand.
+            scaled.mantissa() * 10_i128.pow(MONEY_SCALE as u32 - scaled.scale())
+        }
+    }
+
+    /// The inverse of [`Money::to_stored`].
+    #[must_use]
+    pub fn from_stored(stored: i128) -> Decimal {
+        Decimal::from_i128_with_scale(stored, MONEY_SCALE as u32).normalize()
+    }
+}
+
+impl Scalar for Money {
+    type Native = Decimal;
+    type Builder = MoneyBuilder;
+    const TYPE: DataType = DataType::Decimal128(MONEY_PRECISION, MONEY_SCALE);
+
+    fn append(builder: &mut Self::Builder, value: Option<Self::Native>) {
+        builder.0.append_option(value.map(Self::to_stored));
+    }
+    fn finish(mut builder: Self::Builder) -> ArrayRef {
+        Arc::new(builder.0.finish())
+    }
+    fn read(array: &dyn Array, row: usize) -> Self::Native {
+        Self::from_stored(array.as_primitive::<Decimal128Type>().value(row))
+    }
+}
+
+/// A row of a table, as made by [`table!`](crate::table!).
+pub trait Row: Sized {
+    /// Which table.
+    const TABLE: crate::tables::TableId;
+    /// Collects rows into a batch.
+    type Builder: Default;
+    /// Appends one row.
+    fn append(self, builder: &mut Self::Builder);
+    /// The rows collected, with [`crate::tables::TableId::schema`].
+    fn finish(builder: Self::Builder) -> RecordBatch;
+    /// Row `row` of `batch`, which must have [`crate::tables::TableId::schema`].
+    fn read(batch: &RecordBatch, row: usize) -> Self;
+
+    /// All of `rows` as one batch.
+    fn batch(rows: impl IntoIterator<Item = Self>) -> RecordBatch {
+        let mut builder = Self::Builder::default();
+        for row in rows {
+            row.append(&mut builder);
+        }
+        Self::finish(builder)
+    }
+}
+
+/// The Arrow schema of `columns`. Column documentation travels in the field metadata under `comment`.
+#[must_use]
+pub fn arrow_schema(columns: &[Column]) -> SchemaRef {
+    let fields: Vec<_> = columns
+        .iter()
+        .map(|c| {
+            let comment = [("comment".to_owned(), c.doc.to_owned())].into();
+            ArrowField::new(c.name, c.data_type.clone(), c.nullable).with_metadata(comment)
+        })
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// A group of columns shared by several tables: a struct whose fields are columns, usable as a [`Field`].
+#[macro_export]
+macro_rules! columns {
+    ($(#[doc = $group_doc:literal])* $Group:ident { $($(#[doc = $doc:literal])* $field:ident: $Kind:ty,)* }) => {
+        $(#[doc = $group_doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        #[allow(missing_docs, reason = "each field's documentation is attached below")]
+        pub struct $Group { $($(#[doc = $doc])* pub $field: <$Kind as $crate::table::Field>::Value,)* }
+
+        const _: () = {
+            #[derive(Default)]
+            pub struct Builders { $($field: <$Kind as $crate::table::Field>::Builder,)* }
+
+            impl $crate::table::Field for $Group {
+                type Value = Self;
+                type Builder = Builders;
+
+                fn describe(_: &'static str, _: &'static str, out: &mut Vec<$crate::table::Column>) {
+                    $(<$Kind as $crate::table::Field>::describe(stringify!($field), concat!($($doc),*).trim_ascii(), out);)*
+                }
+                fn push(builder: &mut Builders, value: Self) {
+                    $(<$Kind as $crate::table::Field>::push(&mut builder.$field, value.$field);)*
+                }
+                fn collect(builder: Builders, out: &mut Vec<arrow::array::ArrayRef>) {
+                    $(<$Kind as $crate::table::Field>::collect(builder.$field, out);)*
+                }
+                fn take(arrays: &mut std::slice::Iter<'_, arrow::array::ArrayRef>, row: usize) -> Self {
+                    Self { $($field: <$Kind as $crate::table::Field>::take(arrays, row),)* }
+                }
+            }
+        };
+    };
+}
+
+/// A table: a [`columns!`](crate::columns!) group that is also a [`Row`].
+#[macro_export]
+macro_rules! table {
+    ($(#[doc = $table_doc:literal])* $Row:ident in $Table:ident { $($body:tt)* }) => {
+        $crate::columns! { $(#[doc = $table_doc])* $Row { $($body)* } }
+
+        impl $crate::table::Row for $Row {
+            const TABLE: $crate::tables::TableId = $crate::tables::TableId::$Table;
+            type Builder = <$Row as $crate::table::Field>::Builder;
+
+            fn append(self, builder: &mut Self::Builder) {
+                <$Row as $crate::table::Field>::push(builder, self);
+            }
+            fn finish(builder: Self::Builder) -> arrow::array::RecordBatch {
+                let mut arrays = Vec::new();
+                <$Row as $crate::table::Field>::collect(builder, &mut arrays);
+                arrow::array::RecordBatch::try_new(Self::TABLE.schema(), arrays).expect("the builders follow the schema")
+            }
+            fn read(batch: &arrow::array::RecordBatch, row: usize) -> Self {
+                <$Row as $crate::table::Field>::take(&mut batch.columns().iter(), row)
+            }
+        }
+    };
+}

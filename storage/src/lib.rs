@@ -1,0 +1,1 @@
+//! Durable storage of telemetry: WAL, hot buffer, Delta lake.
