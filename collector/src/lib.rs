@@ -1,1 +1,3 @@
 //! Ingest: OTLP receivers, decoding, normalisation, pricing.
+
+pub mod normalised;
