@@ -1,3 +1,4 @@
 //! Ingest: OTLP receivers, decoding, normalisation, pricing.
 
 pub mod normalised;
+pub mod prepared;
