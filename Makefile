@@ -1,0 +1,129 @@
+# Assay. Two commands matter: `make run` and `make test`. `make help` lists the rest.
+#
+# Build artefacts of tests live outside the checkout, in $(ASSAY_CACHE), so that a second run is quick; `make build` alone writes to ./target.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+export ASSAY_CACHE ?= $(HOME)/.cache/assay
+export CARGO_TARGET_DIR ?= $(ASSAY_CACHE)/target
+export CHROMIUM ?= $(firstword $(wildcard /usr/bin/chromium) $(shell command -v chromium chromium-browser google-chrome 2>/dev/null) /usr/bin/chromium)
+
+# Quick to build, fast enough to judge: see [profile.quick] in Cargo.toml. `make build` takes the time to optimise fully.
+RUN_PROFILE ?= quick
+
+PYTHON_ENV := $(ASSAY_CACHE)/python/tests-$(firstword $(shell { cat tests/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
+UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
+
+.PHONY: help run build test check preflight format-check clippy test-rust test-ui test-server test-docs chromium ui bench format clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+# ---------------------------------------------------------------------------------------------------------------- run, build
+
+run: preflight ui ## Build everything and serve it on http://127.0.0.1:8080
+	cargo build --locked --profile $(RUN_PROFILE) --package assay
+	@printf '\n%s\n' \
+	  'Assay:        http://127.0.0.1:8080      (Ctrl-C ends it; data stays in ./assay-data)' \
+	  'Demo traffic: press "Send demo traffic" in the UI, or in another terminal:' \
+	  '              $(CARGO_TARGET_DIR)/$(RUN_PROFILE)/assay demo' \
+	  'Your own:     OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318   (OTLP/HTTP; gRPC on 4317)' ''
+	@exec $(CARGO_TARGET_DIR)/$(RUN_PROFILE)/assay serve
+
+build: preflight ui ## Build the release binary, target/release/assay
+	CARGO_TARGET_DIR=target cargo build --locked --release --package assay
+	@echo 'built target/release/assay'
+
+ui: ui/dist/index.html
+
+ui/dist/index.html: ui/node_modules/.package-lock.json $(UI_SOURCES)
+	cd ui && npm run build
+	@touch $@
+
+ui/node_modules/.package-lock.json: ui/package-lock.json
+	cd ui && npm ci --no-audit --no-fund
+	@touch $@
+
+# --------------------------------------------------------------------------------------------------------------------- tests
+
+test: preflight chromium format-check clippy test-ui test-rust test-server ## Run every check and test; CI runs this and nothing else
+	@printf '\nAll checks and tests passed: format, clippy, Rust tests, UI checks, server tests, browser journeys, documentation.\n'
+
+check: preflight format-check clippy ## The quick loop: format, lints, Rust tests
+	cargo test --locked --workspace
+
+format-check:
+	cargo fmt --all --check
+
+clippy: | ui/dist
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+test-rust: | ui/dist
+	cargo test --locked --workspace
+
+test-ui: ui/node_modules/.package-lock.json ## UI only: lint, types, unit tests, build
+	cd ui && npm run check
+	@touch ui/dist/index.html
+
+test-server: ui chromium $(PYTHON_ENV)/complete ## The tests in tests/, against the real binary; browser journeys included
+	cargo build --locked --package assay
+	$(PYTHON_ENV)/bin/pytest tests
+
+test-docs: $(PYTHON_ENV)/complete ## What the documentation says against what the code does
+	cargo test --locked --package assay-schemas --test docs
+	cargo build --locked --package assay
+	$(PYTHON_ENV)/bin/pytest tests/test_docs.py tests/test_project.py
+
+bench: preflight build $(PYTHON_ENV)/complete ## Freshness, start-up, idle memory, ingest cost of the release binary
+	ASSAY_BINARY=$(CURDIR)/target/release/assay $(PYTHON_ENV)/bin/python -m tests.bench
+
+ui/dist:
+	@mkdir -p $@
+
+$(PYTHON_ENV)/complete:
+	$(PYTHON) -m venv --clear $(PYTHON_ENV)
+	$(PYTHON_ENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+# ------------------------------------------------------------------------------------------------------------- what it needs
+
+# $(call need,name,command that prints a version,lowest version,what to do)
+define need
+found=$$($(2) 2>&1 | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1 || true); \
+if [ -z "$$found" ]; then echo 'missing: $(1): found nothing, expected $(3) or newer. $(4)' >&2; missing=1; \
+elif ! printf '%s\n' '$(3)' "$$found" | sort --version-sort --check=silent; then \
+  echo "missing: $(1): found $$found, expected $(3) or newer. $(4)" >&2; missing=1; fi;
+endef
+
+preflight: ## Say what is missing on this machine
+	@missing=0; \
+	$(call need,Rust,rustc --version,1.95,Install it with rustup.) \
+	$(call need,Cargo,cargo --version,1.95,It comes with Rust.) \
+	$(call need,Node,node --version,20.19,Install Node 20 or newer.) \
+	$(call need,npm,npm --version,9.0,It comes with Node.) \
+	$(call need,Python,$(PYTHON) --version,3.11,Install Python 3; PYTHON=… names another one.) \
+	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo 'missing: Python venv: found a Python without `ensurepip`, expected the `venv` module. On Debian: apt-get install python3-venv' >&2; missing=1; fi; \
+	if ! command -v cc >/dev/null; then \
+	  echo 'missing: C compiler and linker: found no `cc`, expected one. On Debian: apt-get install gcc libc6-dev' >&2; missing=1; fi; \
+	exit $$missing
+
+chromium:
+	@if [ -x '$(CHROMIUM)' ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo 'browser tests need Chromium: installing the Debian package'; \
+	  apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends chromium >/dev/null; \
+	else echo 'missing: Chromium: found nothing at `$(CHROMIUM)`, expected a browser for the browser tests. On Debian: apt-get install chromium; CHROMIUM=… names another one' >&2; exit 1; fi
+
+# ---------------------------------------------------------------------------------------------------------------- housekeeping
+
+format: ## Format Rust and UI sources
+	cargo fmt --all
+	cd ui && npm run format
+
+clean: ## Remove what was built, in the checkout and in the cache
+	rm -rf target ui/dist ui/node_modules $(ASSAY_CACHE)/target $(ASSAY_CACHE)/python
