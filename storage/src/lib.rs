@@ -1,1 +1,30 @@
-//! Durable storage of telemetry: WAL, hot buffer, Delta lake.
+//! Durable storage of telemetry: write-ahead log, hot buffer, Delta lake. What is appended is durable, what is published is visible,
+//! what is flushed is in open tables; exactly once across crashes.
+//!
+//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `flush`, `lake`, `trace_index`, `corrections`, `blobs`.
+
+mod blobs;
+mod config;
+mod corrections;
+mod flush;
+mod hot;
+mod lake;
+mod status;
+mod storage;
+mod store;
+mod trace_index;
+mod view;
+mod wal;
+
+pub use self::{
+    blobs::{BlobError, BlobStore},
+    config::StorageConfig,
+    corrections::{CorrectionSet, PATCHABLE},
+    flush::FlushError,
+    lake::{ColumnStats, DataFile, DeltaError, EncodeError, LakeError, StatValue, file_schema},
+    status::{JobStatus, StorageStatus, TableStatus},
+    storage::{Admission, OpenStorageError, Storage},
+    trace_index::{TraceIndex, TraceIndexError},
+    view::ReadView,
+    wal::{AppendError, AppendErrorKind, OpenWalError, ReplayError, WalPosition, WalRecord, WalStatus},
+};

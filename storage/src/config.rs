@@ -1,0 +1,45 @@
+//! What an operator can choose about storage, and nothing that has one right answer.
+
+use std::{path::PathBuf, time::Duration};
+
+/// How much [`crate::Storage`] may use and how often it writes.
+#[derive(Clone, Debug)]
+pub struct StorageConfig {
+    /// Folder of this node: `wal/`, `lake/`, `lake-index/`, `blobs/`. Made if missing; one process at a time.
+    pub data_dir: PathBuf,
+    /// Flush at least this often while there is something to flush. Default 10 s.
+    pub flush_interval: Duration,
+    /// Flush as soon as so many bytes of rows are in memory. Default 64 MiB.
+    pub flush_bytes: u64,
+    /// Bytes of the write-ahead log on disk above which appends are refused. Default 4 GiB.
+    pub wal_bytes_max: u64,
+    /// Size at which a segment of the write-ahead log is closed. Default 64 MiB.
+    pub wal_segment_bytes: u64,
+    /// Bytes of rows in memory above which [`crate::Storage::admission`] refuses. Default 512 MiB.
+    pub hot_bytes_max: u64,
+    /// Whole days older than this are dropped. `None` (the default) keeps everything.
+    pub retention: Option<Duration>,
+    /// How often compaction, retention and vacuum look for work. Default 60 s.
+    pub compaction_interval: Duration,
+    /// Longest that an append waits for others to share its fsync with, under load only. Default 2 ms.
+    pub group_commit_window: Duration,
+    /// How long a replaced file stays on disk for readers outside this process. Default 1 h.
+    pub vacuum_grace: Duration,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("assay-data"),
+            flush_interval: Duration::from_secs(10),
+            flush_bytes: 64 << 20,
+            wal_bytes_max: 4 << 30,
+            wal_segment_bytes: 64 << 20,
+            hot_bytes_max: 512 << 20,
+            retention: None,
+            compaction_interval: Duration::from_secs(60),
+            group_commit_window: Duration::from_millis(2),
+            vacuum_grace: Duration::from_secs(3600),
+        }
+    }
+}

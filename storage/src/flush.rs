@@ -1,0 +1,239 @@
+//! Moving what is hot into the lake: one file per table, project and day, one Delta commit per table, one switch of the view.
+//!
+//! A flush that fails half-way is kept and continued: a table that has committed is not written again, and the rows of the others are
+//! the same. So every table's application transaction means exactly "all my rows up to here".
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use arrow::array::{AsArray as _, BooleanArray};
+use arrow::compute::filter_record_batch;
+use assay_schemas::{ids::ProjectId, tables::TableId};
+use parking_lot::Mutex;
+
+use crate::{
+    WalPosition,
+    corrections::{Correction, CorrectionsByProject, SpanKey},
+    hot::{Chunks, HotChunk},
+    lake::{DataFile, FileRows, LakeError, without_partition_columns},
+    storage::{FILE_RAW_BYTES_MAX, Inner},
+};
+
+/// A flush failed; nothing is lost, and the next one continues it.
+#[derive(Debug, thiserror::Error)]
+pub enum FlushError {
+    /// The lake did not take the rows.
+    #[error("could not flush to the table `{table}`")]
+    Lake {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        source: LakeError,
+    },
+    /// The write-ahead log could not be told.
+    #[error("could not release the write-ahead log")]
+    Release {
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// One flush at a time.
+#[derive(Default)]
+pub(crate) struct Flusher {
+    pending: tokio::sync::Mutex<Option<Pending>>,
+    pub(crate) last: Mutex<LastFlush>,
+}
+
+/// How the last flush went.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastFlush {
+    pub(crate) unix_ms: Option<i64>,
+    pub(crate) took_ms: Option<u64>,
+    pub(crate) error: Option<String>,
+    pub(crate) flushes: u64,
+    pub(crate) rows: u64,
+    pub(crate) file_bytes: u64,
+}
+
+/// A flush that has begun.
+struct Pending {
+    cut: u64,
+    tables: Vec<TableFlush>,
+    /// Corrections that stay pending, by project.
+    kept: HashMap<ProjectId, Vec<Arc<Correction>>>,
+}
+
+struct TableFlush {
+    table: TableId,
+    parts: Vec<FileRows>,
+    /// Written and perhaps committed.
+    files: Option<Vec<Arc<DataFile>>>,
+}
+
+impl Inner {
+    /// Commits everything up to the watermark, or what an earlier flush could not.
+    pub(crate) async fn flush(&self) -> Result<(), FlushError> {
+        let mut slot = self.flusher.pending.lock().await;
+        let started = Instant::now();
+        // What failed before comes first; then what was published since.
+        let result = match slot.is_some() {
+            true => match self.finish(&mut slot).await {
+                Ok(()) => self.begin_and_finish(&mut slot).await,
+                failed => failed,
+            },
+            false => self.begin_and_finish(&mut slot).await,
+        };
+        let mut last = self.flusher.last.lock();
+        last.error = result.as_ref().err().map(chain);
+        if result.is_ok() {
+            last.unix_ms = Some(chrono::Utc::now().timestamp_millis());
+            last.took_ms = Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+            last.flushes += 1;
+        }
+        result
+    }
+
+    async fn begin_and_finish(&self, slot: &mut Option<Pending>) -> Result<(), FlushError> {
+        *slot = Some(self.begin().await);
+        self.finish(slot).await
+    }
+
+    async fn begin(&self) -> Pending {
+        let orphans = std::mem::take(&mut *self.orphans.lock());
+        let (cut, moved, corrections) = self.change(|state| {
+            orphans.iter().for_each(|position| state.hot.complete(position.get()));
+            let (cut, moved) = state.hot.begin_flush();
+            (cut, moved, state.corrections.by_project())
+        });
+        let persisted: HashSet<SpanKey> = {
+            let state = self.state.lock();
+            let projects = moved.iter().map(|((_, project), _)| project);
+            projects.flat_map(|project| state.corrections.persisted(project)).map(|c| SpanKey::of(c)).collect()
+        };
+        let prepare = move || prepare(cut, moved, &corrections, &persisted);
+        tokio::task::spawn_blocking(prepare).await.expect("preparing a flush does not panic")
+    }
+
+    async fn finish(&self, slot: &mut Option<Pending>) -> Result<(), FlushError> {
+        let Some(pending) = slot.as_mut() else { return Ok(()) };
+        let cut = pending.cut;
+        for part in &mut pending.tables {
+            let failed = |source| FlushError::Lake { table: part.table.name(), source };
+            if part.files.is_none() {
+                part.files = Some(self.lake.write_files(part.table, &part.parts, cut).await.map_err(failed)?);
+            }
+            let files = part.files.as_deref().unwrap_or_default();
+            if self.lake.committed(part.table) < cut {
+                self.lake.commit_rows(part.table, files, cut).await.map_err(failed)?;
+            }
+        }
+        let pending = slot.take().expect("checked above");
+        self.change(|state| {
+            let lake = Arc::make_mut(&mut state.lake);
+            for part in &pending.tables {
+                lake.add(part.table, part.files.iter().flatten().cloned());
+            }
+            state.hot.finish_flush();
+            state.corrections.flushed(cut, &pending.kept);
+        });
+        {
+            let mut last = self.flusher.last.lock();
+            let files = || pending.tables.iter().flat_map(|part| part.files.iter().flatten());
+            last.rows += files().map(|f| f.rows).sum::<u64>();
+            last.file_bytes += files().map(|f| f.size).sum::<u64>();
+        }
+        let wal = Arc::clone(&self.wal);
+        let release = tokio::task::spawn_blocking(move || wal.release(WalPosition(cut)));
+        release.await.expect("releasing the log does not panic").map_err(|source| FlushError::Release { source })
+    }
+}
+
+/// Groups what was moved into files, and folds corrections into their rows. CPU-bound.
+fn prepare(
+    cut: u64,
+    moved: Vec<((TableId, ProjectId), Chunks)>,
+    corrections: &CorrectionsByProject,
+    persisted: &HashSet<SpanKey>,
+) -> Pending {
+    let mut tables: BTreeMap<TableId, Vec<FileRows>> = BTreeMap::new();
+    let mut matched = HashMap::<ProjectId, HashSet<SpanKey>>::new();
+    let mut kept = HashMap::new();
+    let mut moved: Vec<_> = moved.into_iter().collect();
+    // Corrections last: by then it is known which of them found their span.
+    moved.sort_by_key(|((table, _), _)| *table);
+    for ((table, project), chunks) in moved {
+        let chunks: Vec<HotChunk> = match table {
+            TableId::SpanCorrections => {
+                let found = matched.get(&project);
+                let done = |key: &SpanKey| found.is_some_and(|found| found.contains(key)) && !persisted.contains(key);
+                let rest: Vec<_> = chunks.iter().filter_map(|chunk| without_done(chunk, &done)).collect();
+                let list: Vec<_> = rest.iter().flat_map(|chunk| Correction::read(&chunk.batch)).collect();
+                if !list.is_empty() {
+                    kept.insert(project.clone(), list);
+                }
+                rest
+            }
+            _ => match corrections.get(&project) {
+                Some(set) => {
+                    let mut spans = HashSet::new();
+                    let apply =
+                        |chunk: &HotChunk| HotChunk { batch: set.apply_noting(table, &chunk.batch, &mut spans), ..chunk.clone() };
+                    let corrected = chunks.iter().map(apply).collect();
+                    if table == TableId::Spans {
+                        matched.entry(project.clone()).or_default().extend(spans);
+                    }
+                    corrected
+                }
+                None => chunks.to_vec(),
+            },
+        };
+        tables.entry(table).or_default().extend(files_of(&project, chunks, cut));
+    }
+    tables.retain(|_, parts| !parts.is_empty());
+    let tables = tables.into_iter().map(|(table, parts)| TableFlush { table, parts, files: None }).collect();
+    Pending { cut, tables, kept }
+}
+
+/// The rows of `chunk` whose correction is not done; `None` if there are none.
+fn without_done(chunk: &HotChunk, done: &impl Fn(&SpanKey) -> bool) -> Option<HotChunk> {
+    let column = |name: &str| chunk.batch.column_by_name(name).expect("a column of span_corrections").as_string::<i32>();
+    let (traces, spans) = (column("trace_id"), column("span_id"));
+    let keep: BooleanArray =
+        (0..chunk.batch.num_rows()).map(|row| Some(!done(&SpanKey::new(traces.value(row), spans.value(row))))).collect();
+    let batch = filter_record_batch(&chunk.batch, &keep).expect("the mask has the length of the batch");
+    (batch.num_rows() > 0).then(|| HotChunk { batch, ..chunk.clone() })
+}
+
+/// One file per day, more where the rows are many.
+fn files_of(project: &ProjectId, chunks: Vec<HotChunk>, cut: u64) -> Vec<FileRows> {
+    let mut files: Vec<(FileRows, u64)> = Vec::new();
+    for chunk in chunks {
+        let batch = without_partition_columns(&chunk.batch);
+        match files.iter_mut().find(|(file, bytes)| file.date == chunk.date && *bytes + chunk.bytes <= FILE_RAW_BYTES_MAX) {
+            Some((file, bytes)) => {
+                file.batches.push(batch);
+                *bytes += chunk.bytes;
+            }
+            None => {
+                let rows = FileRows { project: project.clone(), date: chunk.date, batches: vec![batch], corrected_to: cut };
+                files.push((rows, chunk.bytes));
+            }
+        }
+    }
+    files.into_iter().map(|(file, _)| file).collect()
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &(impl std::error::Error + ?Sized)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

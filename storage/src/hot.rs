@@ -1,0 +1,219 @@
+//! The hot buffer: rows that are published and not yet in the lake, and the watermark up to which nothing is missing.
+//!
+//! ```text
+//! publish ─> active ──begin_flush(cut)──> flushing ──finish──> lake files
+//! ```
+//! A reader sees active, flushing and files of one moment, so a row is in exactly one of them. Small batches are joined as they
+//! come, so that thousands of one-row requests do not become thousands of batches for every query.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{AsArray as _, BooleanArray, RecordBatch},
+    compute::{concat_batches, filter_record_batch},
+    datatypes::Date32Type,
+};
+use assay_schemas::{ids::ProjectId, tables::TableId};
+
+/// Batches of at least so many rows or bytes are not joined any more.
+const JOINED_ROWS: usize = 1024;
+const JOINED_BYTES: u64 = 4 << 20;
+/// So many batches of like size are joined into one: each row is copied at most three times.
+const JOIN_FAN_IN: usize = 16;
+
+/// Rows of one project and day, published together or joined.
+#[derive(Clone, Debug)]
+pub(crate) struct HotChunk {
+    pub(crate) batch: RecordBatch,
+    /// Days since 1970.
+    pub(crate) date: i32,
+    pub(crate) last_position: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Chunks of one table and project, shared with the views that saw them.
+pub(crate) type Chunks = Arc<Vec<HotChunk>>;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HotRows {
+    pub(crate) flushing: Chunks,
+    pub(crate) active: Chunks,
+}
+
+/// Rows in memory, by table and project.
+#[derive(Debug, Default)]
+pub(crate) struct HotBuffer {
+    rows: HashMap<(TableId, ProjectId), HotRows>,
+    watermark: Watermark,
+    bytes: u64,
+}
+
+impl HotBuffer {
+    /// A buffer in which everything up to `committed` has been published before.
+    pub(crate) fn new(committed: u64) -> Self {
+        Self { watermark: Watermark { contiguous: committed, beyond: BTreeSet::new() }, ..Self::default() }
+    }
+
+    /// Adds rows of `table` that belong to `position`.
+    pub(crate) fn add(&mut self, position: u64, table: TableId, batch: &RecordBatch) {
+        for (project, date, batch) in split_by_partition(batch) {
+            let bytes = batch.get_array_memory_size() as u64;
+            self.bytes += bytes;
+            let rows = self.rows.entry((table, project)).or_default();
+            let active = Arc::make_mut(&mut rows.active);
+            active.push(HotChunk { batch, date, last_position: position, bytes });
+            let (before, after) = join_small(active, self.watermark.contiguous);
+            self.bytes = self.bytes + after - before;
+        }
+    }
+
+    /// Everything that belongs to `position` was added.
+    pub(crate) fn complete(&mut self, position: u64) {
+        self.watermark.complete(position);
+    }
+
+    /// Up to here everything was published.
+    pub(crate) fn watermark(&self) -> u64 {
+        self.watermark.contiguous
+    }
+
+    /// Published positions that wait for an earlier one.
+    pub(crate) fn beyond_watermark(&self) -> usize {
+        self.watermark.beyond.len()
+    }
+
+    /// Moves everything up to the watermark to `flushing`, and says what the cut is and what was moved.
+    pub(crate) fn begin_flush(&mut self) -> (u64, Vec<((TableId, ProjectId), Chunks)>) {
+        let cut = self.watermark.contiguous;
+        let mut moved = Vec::new();
+        for (key, rows) in &mut self.rows {
+            debug_assert!(rows.flushing.is_empty(), "one flush at a time");
+            let (old, young): (Vec<_>, Vec<_>) = rows.active.iter().cloned().partition(|chunk| chunk.last_position <= cut);
+            if old.is_empty() {
+                continue;
+            }
+            rows.active = Arc::new(young);
+            rows.flushing = Arc::new(old);
+            moved.push((key.clone(), Arc::clone(&rows.flushing)));
+        }
+        (cut, moved)
+    }
+
+    /// Forgets what was flushing: it is in the lake.
+    pub(crate) fn finish_flush(&mut self) {
+        self.rows.retain(|_, rows| {
+            self.bytes -= rows.flushing.iter().map(|c| c.bytes).sum::<u64>();
+            rows.flushing = Chunks::default();
+            !rows.active.is_empty()
+        });
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Rows in memory.
+    pub(crate) fn row_count(&self) -> u64 {
+        let rows = |chunks: &Chunks| chunks.iter().map(|c| c.batch.num_rows() as u64).sum::<u64>();
+        self.rows.values().map(|r| rows(&r.flushing) + rows(&r.active)).sum()
+    }
+
+    /// Whether nothing is in memory.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// What a view keeps of this moment.
+    pub(crate) fn snapshot(&self) -> HashMap<(TableId, ProjectId), HotRows> {
+        self.rows.clone()
+    }
+}
+
+/// The largest position up to which everything was published, and what was published beyond it.
+#[derive(Debug, Default)]
+struct Watermark {
+    contiguous: u64,
+    beyond: BTreeSet<u64>,
+}
+
+impl Watermark {
+    fn complete(&mut self, position: u64) {
+        if position <= self.contiguous {
+            return;
+        }
+        self.beyond.insert(position);
+        while self.beyond.first() == Some(&(self.contiguous + 1)) {
+            self.beyond.pop_first();
+            self.contiguous += 1;
+        }
+    }
+}
+
+/// Joins the newest small chunks of one size class; returns the bytes of what was joined before and after. Only chunks up to the watermark are joined, so
+/// that a flush never has to split one.
+fn join_small(active: &mut Vec<HotChunk>, watermark: u64) -> (u64, u64) {
+    let (mut before, mut after) = (0, 0);
+    loop {
+        let end = active.iter().rposition(|c| c.last_position <= watermark).map_or(0, |idx| idx + 1);
+        let Some(newest) = end.checked_sub(1).map(|idx| &active[idx]) else { return (before, after) };
+        let (date, class) = (newest.date, size_class(newest));
+        let Some(class) = class else { return (before, after) };
+        let same = |c: &&HotChunk| c.last_position <= watermark && c.date == date && size_class(c) == Some(class);
+        let run = active[..end].iter().rev().take(JOIN_FAN_IN).take_while(same).count();
+        if run < JOIN_FAN_IN {
+            return (before, after);
+        }
+        let joined = join(&active[end - run..end]);
+        before += active[end - run..end].iter().map(|c| c.bytes).sum::<u64>();
+        after += joined.bytes;
+        active.splice(end - run..end, [joined]);
+    }
+}
+
+/// 0 for up to 15 rows, 1 for up to 255, 2 for up to 1023; `None` if large enough.
+fn size_class(chunk: &HotChunk) -> Option<u32> {
+    let rows = chunk.batch.num_rows();
+    (rows < JOINED_ROWS && chunk.bytes < JOINED_BYTES).then(|| rows.max(1).ilog(JOIN_FAN_IN))
+}
+
+fn join(chunks: &[HotChunk]) -> HotChunk {
+    let schema = chunks[0].batch.schema();
+    let batch = concat_batches(&schema, chunks.iter().map(|c| &c.batch)).expect("chunks of one table have one schema");
+    let bytes = batch.get_array_memory_size() as u64;
+    let last_position = chunks.iter().map(|c| c.last_position).max().expect("at least one chunk is joined");
+    HotChunk { batch, date: chunks[0].date, last_position, bytes }
+}
+
+/// `batch` by project and day: nearly always one part.
+pub(crate) fn split_by_partition(batch: &RecordBatch) -> Vec<(ProjectId, i32, RecordBatch)> {
+    if batch.num_rows() == 0 {
+        return Vec::new();
+    }
+    let projects = batch.column_by_name("project_id").expect("every table has project_id").as_string::<i32>();
+    let dates = batch.column_by_name("date").expect("every table has date").as_primitive::<Date32Type>();
+    let key = |row: usize| (projects.value(row), dates.value(row));
+    let mut keys = vec![key(0)];
+    for row in 1..batch.num_rows() {
+        if key(row) != key(row - 1) && !keys.contains(&key(row)) {
+            keys.push(key(row));
+        }
+    }
+    let project = |name: &str| ProjectId::new(name).expect("rows are built with a valid project");
+    if let [(name, date)] = keys[..] {
+        return vec![(project(name), date, batch.clone())];
+    }
+    keys.into_iter()
+        .map(|wanted| {
+            let mask: BooleanArray = (0..batch.num_rows()).map(|row| Some(key(row) == wanted)).collect();
+            let part = filter_record_batch(batch, &mask).expect("the mask has the length of the batch");
+            (project(wanted.0), wanted.1, part)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! The lake: one Delta table per [`TableId`], readable by any engine. This is the narrow interface behind which another store can stand:
+//! write these rows up to this position, replace these files, list the files.
+//!
+//! The file list of every table is held here; the Delta log is read once, at start. There is no long-lived Delta handle, whose memory
+//! would grow with the history: a checkpoint opens its own and drops it.
+
+mod delta;
+mod encode;
+mod file;
+mod read;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arrow::array::RecordBatch;
+use assay_schemas::{ids::ProjectId, tables::TableId};
+use chrono::NaiveDate;
+use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
+
+pub use self::{
+    delta::DeltaError,
+    encode::{EncodeError, file_schema},
+    file::{ColumnStats, DataFile, StatValue},
+};
+pub(crate) use self::{
+    delta::{Change, DeltaLog},
+    encode::{grouped_by_trace, without_partition_columns},
+};
+use self::{
+    encode::{Encoded, encode},
+    file::time_range,
+};
+use crate::{
+    trace_index::{self, IndexCache, TraceIndex},
+    view::LakeFiles,
+};
+
+/// Memory for trace indexes that were read lately.
+const INDEX_CACHE_BYTES: usize = 64 << 20;
+const LAKE: &str = "lake";
+const INDEX: &str = "lake-index";
+
+/// The lake could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The Delta log.
+    #[error(transparent)]
+    Delta(#[from] DeltaError),
+    /// Rows could not be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A file operation failed.
+    #[error("could not {action} `{path}`")]
+    Store {
+        /// What we were doing.
+        action: &'static str,
+        /// On what.
+        path: Path,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// A Parquet file could not be read back.
+    #[error("could not read `{path}`")]
+    Parquet {
+        /// The file.
+        path: Path,
+        /// Why.
+        source: parquet::errors::ParquetError,
+    },
+}
+
+/// All tables of one node.
+#[derive(Debug)]
+pub(crate) struct Lake {
+    store: Arc<dyn ObjectStore>,
+    cache: Arc<IndexCache>,
+    tables: HashMap<TableId, Table>,
+}
+
+/// One table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) id: TableId,
+    /// Commits to one table are made one after the other.
+    log: tokio::sync::Mutex<DeltaLog>,
+    pub(crate) version: AtomicU64,
+    pub(crate) committed: AtomicU64,
+    pub(crate) commits_since_checkpoint: AtomicU64,
+}
+
+/// Rows of one project and day that become one file.
+#[derive(Clone, Debug)]
+pub(crate) struct FileRows {
+    pub(crate) project: ProjectId,
+    pub(crate) date: i32,
+    /// Without the partition columns.
+    pub(crate) batches: Vec<RecordBatch>,
+    /// Corrections up to this position are folded in.
+    pub(crate) corrected_to: u64,
+}
+
+impl Lake {
+    /// Opens every table, making those that are missing, and lists their files.
+    pub(crate) async fn open(store: Arc<dyn ObjectStore>, node_id: &str) -> Result<(Self, LakeFiles), LakeError> {
+        let cache = Arc::new(IndexCache::new(INDEX_CACHE_BYTES));
+        let mut lake = Self { store, cache, tables: HashMap::new() };
+        let mut files = LakeFiles::default();
+        let opened = futures::future::try_join_all(TableId::ALL.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id)));
+        for (log, found) in opened.await? {
+            let id = log.table();
+            files.add(id, found.into_iter().map(|file| Arc::new(lake.data_file(id, file))));
+            let table = Table {
+                id,
+                version: AtomicU64::new(log.version()),
+                committed: AtomicU64::new(log.committed()),
+                commits_since_checkpoint: AtomicU64::new(log.commits_since_checkpoint()),
+                log: tokio::sync::Mutex::new(log),
+            };
+            lake.tables.insert(id, table);
+        }
+        Ok((lake, files))
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    pub(crate) fn table(&self, id: TableId) -> &Table {
+        self.tables.get(&id).expect("every table was opened")
+    }
+
+    /// Largest position committed to `table`.
+    pub(crate) fn committed(&self, table: TableId) -> u64 {
+        self.table(table).committed.load(Ordering::Acquire)
+    }
+
+    /// Encodes and uploads `parts`, not yet part of the table. One part at a time, so that memory holds one file.
+    pub(crate) async fn write_files(
+        &self,
+        table: TableId,
+        parts: &[FileRows],
+        position: u64,
+    ) -> Result<Vec<Arc<DataFile>>, LakeError> {
+        let mut files = Vec::with_capacity(parts.len());
+        for part in parts {
+            let FileRows { project, date, batches, corrected_to } = part.clone();
+            let encoded = tokio::task::spawn_blocking(move || encode(table, &batches));
+            let encoded = encoded.await.expect("encoding does not panic")?;
+            let date = NaiveDate::from_epoch_days(date).expect("the date of a row is in the range of dates");
+            files.push(Arc::new(self.write_file(table, project, date, corrected_to, position, encoded).await?));
+        }
+        Ok(files)
+    }
+
+    /// Makes one Delta commit that adds `added`, carrying `position` as the application transaction.
+    pub(crate) async fn commit_rows(&self, table: TableId, added: &[Arc<DataFile>], position: u64) -> Result<(), LakeError> {
+        self.commit(table, Change { added, removed: &[], data_change: true, position: Some(position) }).await
+    }
+
+    /// Makes one Delta commit that puts `added` in the place of `removed`. `data_change` is whether a row's values differ.
+    pub(crate) async fn commit_replace(
+        &self,
+        table: TableId,
+        added: &[Arc<DataFile>],
+        removed: &[Arc<DataFile>],
+        data_change: bool,
+    ) -> Result<(), LakeError> {
+        self.commit(table, Change { added, removed, data_change, position: None }).await
+    }
+
+    async fn commit(&self, id: TableId, change: Change<'_>) -> Result<(), LakeError> {
+        let table = self.table(id);
+        let mut log = table.log.lock().await;
+        log.commit(change).await?;
+        table.version.store(log.version(), Ordering::Release);
+        table.committed.store(log.committed(), Ordering::Release);
+        table.commits_since_checkpoint.store(log.commits_since_checkpoint(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes a checkpoint of `table` and deletes log entries that it makes superfluous. Does not hold up commits.
+    pub(crate) async fn checkpoint(&self, id: TableId) -> Result<(), LakeError> {
+        let table = self.table(id);
+        let (log_store, version) = {
+            let log = table.log.lock().await;
+            (log.log_store(), log.version())
+        };
+        delta::checkpoint(id, log_store, version).await?;
+        table.log.lock().await.checkpointed(version);
+        table.commits_since_checkpoint.store(0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Deletes a file that no table refers to, and its index.
+    pub(crate) async fn delete_file(&self, path: &Path) -> Result<(), LakeError> {
+        let index = index_path(path);
+        self.cache.forget(&index);
+        for path in [&index, path] {
+            match self.store.delete(path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => return Err(LakeError::Store { action: "delete", path: path.clone(), source }),
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_file(
+        &self,
+        table: TableId,
+        project: ProjectId,
+        date: NaiveDate,
+        corrected_to: u64,
+        position: u64,
+        encoded: Encoded,
+    ) -> Result<DataFile, LakeError> {
+        let Encoded { parquet, rows, raw_bytes, stats, runs } = encoded;
+        let name = format!("part-{position:020}-{}.zstd.parquet", uuid::Uuid::new_v4().simple());
+        let path = Path::from(format!("{LAKE}/{}/project_id={project}/date={date}/{name}", table.name()));
+        let size = parquet.len() as u64;
+        if let Some(runs) = runs {
+            let index = index_path(&path);
+            let content = trace_index::encode(runs);
+            let put = self.store.put(&index, content.clone().into()).await;
+            put.map_err(|source| LakeError::Store { action: "write", path: index, source })?;
+        }
+        let put = self.store.put(&path, parquet.into()).await;
+        put.map_err(|source| LakeError::Store { action: "write", path: path.clone(), source })?;
+        Ok(self.data_file(table, FileFacts { path, size, rows, project, date, stats, raw_bytes, corrected_to }))
+    }
+
+    fn data_file(&self, table: TableId, facts: FileFacts) -> DataFile {
+        let FileFacts { path, size, rows, project, date, stats, raw_bytes, corrected_to } = facts;
+        let (time_min, time_max) = time_range(table, &stats);
+        let traces = grouped_by_trace(table).then(|| {
+            Arc::new(TraceIndex::new(Arc::clone(&self.store), Arc::clone(&self.cache), index_path(&path), path.clone()))
+        });
+        DataFile { path, size, rows, project, date, time_min, time_max, stats, traces, raw_bytes, corrected_to }
+    }
+}
+
+/// What the Delta log says about a file.
+#[derive(Debug)]
+pub(crate) struct FileFacts {
+    pub(crate) path: Path,
+    pub(crate) size: u64,
+    pub(crate) rows: u64,
+    pub(crate) project: ProjectId,
+    pub(crate) date: NaiveDate,
+    pub(crate) stats: Vec<ColumnStats>,
+    pub(crate) raw_bytes: u64,
+    pub(crate) corrected_to: u64,
+}
+
+/// The folder of `table` in the store.
+fn table_path(table: TableId) -> Path {
+    Path::from(format!("{LAKE}/{}", table.name()))
+}
+
+/// Where the trace index of the file at `path` lies: in a folder of its own, so that other engines find only Parquet in the lake.
+fn index_path(path: &Path) -> Path {
+    let table = path.parts().nth(1).map_or_else(String::new, |part| part.as_ref().to_owned());
+    let name = path.filename().unwrap_or_default();
+    Path::from(format!("{INDEX}/{table}/{name}.tix"))
+}
+
+#[cfg(test)]
+mod tests;

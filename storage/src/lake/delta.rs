@@ -1,0 +1,421 @@
+//! The log of one Delta table: opening, committing exactly once, evolving, checkpointing.
+//!
+//! One process writes a table (it holds the lock of the data folder), but other engines may: a version that is taken is read before
+//! the next one is tried. A commit whose answer was lost is looked up by its application transaction (this node, WAL position), or by
+//! the files it added, before anything is written again.
+
+use std::{collections::HashMap, sync::Arc};
+
+use assay_schemas::{ids::ProjectId, tables::TableId};
+use chrono::NaiveDate;
+use deltalake_core::{
+    DeltaTable, DeltaTableError, TableProperty,
+    checkpoints::{cleanup_metadata, create_checkpoint},
+    kernel::{
+        Action, Add, EagerSnapshot, MetadataExt as _, Remove, StructField, StructType, Transaction,
+        engine::arrow_conversion::TryIntoKernel as _,
+        transaction::{CommitData, TransactionError},
+    },
+    logstore::{CommitOrBytes, LogStoreRef, StorageConfig, default_logstore},
+    operations::create::CreateBuilder,
+    protocol::{DeltaOperation, SaveMode},
+};
+use futures::TryStreamExt as _;
+use object_store::{ObjectStore, ObjectStoreExt as _, path::Path, prefix::PrefixStore};
+use serde_json::Value;
+
+use super::{
+    DataFile, FileFacts,
+    encode::PARTITION_COLUMNS,
+    file::{stats_from_delta, stats_to_delta},
+    table_path,
+};
+
+const TAG_RAW_BYTES: &str = "assay.raw_bytes";
+const TAG_CORRECTED_TO: &str = "assay.corrected_to";
+/// Readers outside this process may be this far behind.
+const LOG_RETENTION: &str = "interval 1 days";
+/// Names a commit in its commit info.
+const COMMIT_ID: &str = "assayCommit";
+const COMMIT_ATTEMPTS_MAX: usize = 20;
+
+/// A Delta log could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DeltaError {
+    /// The log store failed.
+    #[error("could not {action} the Delta table `{table}`")]
+    Log {
+        /// What we were doing.
+        action: &'static str,
+        /// The table.
+        table: &'static str,
+        /// Why.
+        source: Box<DeltaTableError>,
+    },
+    /// The table on disk cannot hold this version's rows.
+    #[error("column `{column}` of the Delta table `{table}` has type `{found}`, expected `{expected}`")]
+    Schema {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: String,
+        /// Type on disk.
+        found: String,
+        /// Type of this version.
+        expected: String,
+    },
+    /// Someone else removed a file that was being replaced.
+    #[error("the Delta table `{table}` was changed by another writer: `{path}` is no longer in it")]
+    Conflict {
+        /// The table.
+        table: &'static str,
+        /// The file.
+        path: String,
+    },
+}
+
+/// What one commit does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) added: &'a [Arc<DataFile>],
+    pub(crate) removed: &'a [Arc<DataFile>],
+    /// Whether the rows of the table differ afterwards.
+    pub(crate) data_change: bool,
+    /// Everything up to here is in the table afterwards.
+    pub(crate) position: Option<u64>,
+}
+
+/// The log of one table. Holds its version, not its files.
+pub(crate) struct DeltaLog {
+    table: TableId,
+    log_store: LogStoreRef,
+    node_id: String,
+    version: u64,
+    committed: u64,
+    last_checkpoint: u64,
+}
+
+impl std::fmt::Debug for DeltaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeltaLog").field("table", &self.table).field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl DeltaLog {
+    /// Opens the table, makes it if it is missing, adds columns that it lacks. Also lists its files.
+    pub(crate) async fn open(
+        table: TableId,
+        store: &Arc<dyn ObjectStore>,
+        node_id: &str,
+    ) -> Result<(Self, Vec<FileFacts>), DeltaError> {
+        let failed = |action| move |source| log_error(table, action, source);
+        // The URL only names the folder inside `store`, wherever that store is; its scheme says that paths are not file names.
+        let url = url::Url::parse(&format!("memory:///{}/", table_path(table))).expect("table names are URL paths");
+        let prefixed = Arc::new(PrefixStore::new(Arc::clone(store), table_path(table)));
+        let log_store = default_logstore(prefixed, Arc::clone(store), &url, &StorageConfig::default());
+        if !log_store.is_delta_table_location().await.map_err(failed("open"))? {
+            create(table, Arc::clone(&log_store)).await?;
+        }
+        let mut log = Self { table, log_store, node_id: node_id.to_owned(), version: 0, committed: 0, last_checkpoint: 0 };
+        let snapshot = log.load().await?;
+        log.evolve(&snapshot).await?;
+        let files = log.files(&snapshot).await?;
+        Ok((log, files))
+    }
+
+    pub(crate) fn table(&self) -> TableId {
+        self.table
+    }
+
+    pub(crate) fn log_store(&self) -> LogStoreRef {
+        Arc::clone(&self.log_store)
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Largest WAL position that a commit of this node carries.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    pub(crate) fn commits_since_checkpoint(&self) -> u64 {
+        self.version.saturating_sub(self.last_checkpoint)
+    }
+
+    /// A checkpoint of `version` was written.
+    pub(crate) fn checkpointed(&mut self, version: u64) {
+        self.last_checkpoint = version;
+    }
+
+    /// Makes `change` the next version of the table.
+    pub(crate) async fn commit(&mut self, change: Change<'_>) -> Result<(), DeltaError> {
+        let operation = if change.removed.is_empty() {
+            let partition_by = Some(PARTITION_COLUMNS.map(str::to_owned).to_vec());
+            DeltaOperation::Write { mode: SaveMode::Append, partition_by, predicate: None }
+        } else if change.data_change {
+            DeltaOperation::Delete { predicate: None }
+        } else {
+            DeltaOperation::Optimize { predicate: None, target_size: 0 }
+        };
+        let now = chrono::Utc::now().timestamp_millis();
+        let mut actions: Vec<Action> =
+            change.removed.iter().map(|file| Action::Remove(self.remove(file, change.data_change, now))).collect();
+        actions.extend(change.added.iter().map(|file| Action::Add(self.add(file, change.data_change, now))));
+        let transactions =
+            change.position.map(|position| Transaction::new(&self.node_id, position.cast_signed())).into_iter().collect();
+        self.commit_actions(actions, operation, transactions).await?;
+        self.committed = self.committed.max(change.position.unwrap_or(0));
+        Ok(())
+    }
+
+    async fn commit_actions(
+        &mut self,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        transactions: Vec<Transaction>,
+    ) -> Result<(), DeltaError> {
+        let table = self.table;
+        let failed = |action| move |source| log_error(table, action, source);
+        // The files that a commit adds and removes name it: a retry of the same change finds the first attempt by them.
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for action in &actions {
+            match action {
+                Action::Add(add) => added.push(add.path.clone()),
+                Action::Remove(remove) => removed.push(remove.path.clone()),
+                _ => {}
+            }
+        }
+        let commit_id = uuid::Uuid::new_v4().to_string();
+        let marker = [(COMMIT_ID.to_owned(), commit_id.clone().into())].into();
+        let data = CommitData::new(actions, operation, marker, transactions);
+        let bytes = data.get_bytes().map_err(DeltaTableError::from).map_err(failed("encode a commit to"))?;
+        for _ in 0..COMMIT_ATTEMPTS_MAX {
+            let version = self.version + 1;
+            let entry = CommitOrBytes::LogBytes(bytes.clone());
+            let error = match self.log_store.write_commit_entry(version, entry, uuid::Uuid::new_v4()).await {
+                Ok(()) => {
+                    self.version = version;
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            // Whatever the error says, what counts is what the log says now.
+            let Some(found) = self.log_store.read_commit_entry(version).await.map_err(failed("read the log of"))? else {
+                return Err(log_error(self.table, "commit to", error.into()));
+            };
+            let found = Commit::parse(&found);
+            self.version = version;
+            if found.id.as_deref() == Some(&commit_id)
+                || (!added.is_empty() && added.iter().all(|path| found.added.contains(path)))
+            {
+                tracing::info!(table = self.table.name(), version, "a commit whose answer was lost had landed");
+                return Ok(());
+            }
+            if let Some(path) = removed.iter().find(|path| found.removed.contains(*path)) {
+                return Err(DeltaError::Conflict { table: self.table.name(), path: path.clone() });
+            }
+            tracing::warn!(
+                table = self.table.name(),
+                version,
+                "another writer committed; its files are seen after the next start"
+            );
+            debug_assert!(matches!(error, TransactionError::VersionAlreadyExists(_)));
+        }
+        Err(log_error(self.table, "commit to", DeltaTableError::generic("too many other writers")))
+    }
+
+    async fn load(&mut self) -> Result<EagerSnapshot, DeltaError> {
+        let table = self.table;
+        let failed = |action| move |source| log_error(table, action, source);
+        let snapshot = EagerSnapshot::try_new(self.log_store.as_ref(), None).await.map_err(failed("load"))?;
+        let committed = snapshot.transaction_version(self.log_store.as_ref(), &self.node_id).await.map_err(failed("load"))?;
+        self.version = snapshot.version();
+        self.committed = committed.unwrap_or(0).max(0).cast_unsigned();
+        self.last_checkpoint = self.read_last_checkpoint().await;
+        Ok(snapshot)
+    }
+
+    /// The version of the last checkpoint, 0 if there is none or its hint cannot be read: then one is written sooner.
+    async fn read_last_checkpoint(&self) -> u64 {
+        let Ok(hint) = self.log_store.object_store(None).get(&Path::from("_delta_log/_last_checkpoint")).await else { return 0 };
+        let Ok(hint) = hint.bytes().await else { return 0 };
+        serde_json::from_slice::<Value>(&hint).ok().and_then(|hint| hint["version"].as_u64()).unwrap_or(0)
+    }
+
+    /// Adds the columns that this version knows and the table lacks, and brings the comments up to date.
+    async fn evolve(&mut self, snapshot: &EagerSnapshot) -> Result<(), DeltaError> {
+        let table = self.table;
+        let failed = |action| move |source| log_error(table, action, source);
+        let found = snapshot.schema();
+        let expected = delta_fields(self.table);
+        let mut fields = Vec::new();
+        for field in found.fields() {
+            let Some(ours) = expected.iter().find(|e| e.name() == field.name()) else {
+                fields.push(field.clone());
+                continue;
+            };
+            if ours.data_type() != field.data_type() {
+                return Err(DeltaError::Schema {
+                    table: self.table.name(),
+                    column: field.name().clone(),
+                    found: field.data_type().to_string(),
+                    expected: ours.data_type().to_string(),
+                });
+            }
+            let kept = StructField::new(field.name(), field.data_type().clone(), field.is_nullable());
+            fields.push(kept.with_metadata(ours.metadata().clone()));
+        }
+        let missing: Vec<StructField> = expected
+            .iter()
+            .filter(|e| found.field(e.name()).is_none())
+            // Files written before do not have it.
+            .map(|e| StructField::new(e.name(), e.data_type().clone(), true).with_metadata(e.metadata().clone()))
+            .collect();
+        fields.extend(missing.iter().cloned());
+        let schema = StructType::try_new(fields).map_err(DeltaTableError::from).map_err(failed("evolve"))?;
+        if schema == *found.as_ref() {
+            return Ok(());
+        }
+        tracing::info!(table = self.table.name(), added_columns = missing.len(), "the table's schema is brought up to date");
+        let metadata =
+            snapshot.metadata().clone().with_schema(&schema).map_err(DeltaTableError::from).map_err(failed("evolve"))?;
+        let operation = DeltaOperation::AddColumn { fields: missing };
+        self.commit_actions(vec![Action::Metadata(metadata)], operation, Vec::new()).await
+    }
+
+    async fn files(&self, snapshot: &EagerSnapshot) -> Result<Vec<FileFacts>, DeltaError> {
+        let table = self.table;
+        let failed = |action| move |source| log_error(table, action, source);
+        let views = snapshot.file_views(self.log_store.as_ref(), None);
+        let views: Vec<_> = views.try_collect().await.map_err(failed("list the files of"))?;
+        let mut files = Vec::with_capacity(views.len());
+        for view in views {
+            #[expect(deprecated, reason = "the only way to the tags of a file")]
+            let add = view.add_action();
+            match self.facts(&add) {
+                Some(facts) => files.push(facts),
+                None => {
+                    tracing::error!(table = self.table.name(), path = add.path, "a file outside any project and day is not read")
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    fn facts(&self, add: &Add) -> Option<FileFacts> {
+        let partition = |name: &str| add.partition_values.get(name).and_then(Option::as_deref);
+        let tag = |name: &str| add.tags.as_ref()?.get(name)?.as_deref()?.parse::<u64>().ok();
+        let (rows, stats) = stats_from_delta(add.stats.as_deref(), self.table);
+        let size = add.size.cast_unsigned();
+        Some(FileFacts {
+            path: Path::from(format!("{}/{}", table_path(self.table), add.path)),
+            size,
+            rows,
+            project: ProjectId::new(partition("project_id")?).ok()?,
+            date: partition("date")?.parse::<NaiveDate>().ok()?,
+            stats,
+            // A file rewritten by another engine: text of this kind shrinks to about an eighth.
+            raw_bytes: tag(TAG_RAW_BYTES).unwrap_or(size * 8),
+            corrected_to: tag(TAG_CORRECTED_TO).unwrap_or(0),
+        })
+    }
+
+    fn relative(&self, file: &DataFile) -> String {
+        let prefix = format!("{}/", table_path(self.table));
+        file.path.as_ref().strip_prefix(&prefix).expect("a file lies in the folder of its table").to_owned()
+    }
+
+    fn add(&self, file: &DataFile, data_change: bool, now: i64) -> Add {
+        let tags = [(TAG_RAW_BYTES, file.raw_bytes), (TAG_CORRECTED_TO, file.corrected_to)];
+        Add {
+            path: self.relative(file),
+            partition_values: partition_values(file),
+            size: file.size.cast_signed(),
+            modification_time: now,
+            data_change,
+            stats: Some(stats_to_delta(file.rows, &file.stats, self.table)),
+            tags: Some(tags.map(|(name, value)| (name.to_owned(), Some(value.to_string()))).into()),
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+            clustering_provider: None,
+        }
+    }
+
+    fn remove(&self, file: &DataFile, data_change: bool, now: i64) -> Remove {
+        Remove {
+            path: self.relative(file),
+            data_change,
+            deletion_timestamp: Some(now),
+            extended_file_metadata: Some(true),
+            partition_values: Some(partition_values(file)),
+            size: Some(file.size.cast_signed()),
+            tags: None,
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+        }
+    }
+}
+
+/// Writes a checkpoint of `version` and deletes the log entries that nobody needs any more.
+pub(crate) async fn checkpoint(table: TableId, log_store: LogStoreRef, version: u64) -> Result<(), DeltaError> {
+    let failed = |action| move |source| log_error(table, action, source);
+    let mut delta_table = DeltaTable::new(log_store);
+    delta_table.load_version(version).await.map_err(failed("load"))?;
+    create_checkpoint(&delta_table, None).await.map_err(failed("checkpoint"))?;
+    cleanup_metadata(&delta_table, None).await.map_err(failed("clean the log of"))?;
+    Ok(())
+}
+
+async fn create(table: TableId, log_store: LogStoreRef) -> Result<(), DeltaError> {
+    let created = CreateBuilder::new()
+        .with_log_store(log_store)
+        .with_table_name(table.name())
+        .with_comment(table.doc())
+        .with_columns(delta_fields(table))
+        .with_partition_columns(PARTITION_COLUMNS)
+        .with_configuration_property(TableProperty::LogRetentionDuration, Some(LOG_RETENTION))
+        .with_configuration_property(TableProperty::DeletedFileRetentionDuration, Some(LOG_RETENTION))
+        .with_save_mode(SaveMode::Ignore)
+        .await;
+    created.map(drop).map_err(|source| log_error(table, "create", source))
+}
+
+fn delta_fields(table: TableId) -> Vec<StructField> {
+    let schema: StructType = table.schema().as_ref().try_into_kernel().expect("every column type of a table is a Delta type");
+    schema.fields().cloned().collect()
+}
+
+fn partition_values(file: &DataFile) -> HashMap<String, Option<String>> {
+    let [project, date] = PARTITION_COLUMNS.map(str::to_owned);
+    [(project, Some(file.project.to_string())), (date, Some(file.date.to_string()))].into()
+}
+
+fn log_error(table: TableId, action: &'static str, source: DeltaTableError) -> DeltaError {
+    DeltaError::Log { action, table: table.name(), source: Box::new(source) }
+}
+
+/// What a commit found in the log did.
+#[derive(Debug, Default)]
+struct Commit {
+    id: Option<String>,
+    added: Vec<String>,
+    removed: Vec<String>,
+}
+
+impl Commit {
+    fn parse(bytes: &[u8]) -> Self {
+        let mut commit = Self::default();
+        for line in bytes.split(|b| *b == b'\n') {
+            let Ok(action) = serde_json::from_slice::<Value>(line) else { continue };
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            commit.id = commit.id.or_else(|| text(&action["commitInfo"][COMMIT_ID]));
+            commit.added.extend(text(&action["add"]["path"]));
+            commit.removed.extend(text(&action["remove"]["path"]));
+        }
+        commit
+    }
+}

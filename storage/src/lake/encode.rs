@@ -1,0 +1,259 @@
+//! Rows to one Parquet file: sorted for its readers, laid out as the schema says, with what is known about it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray as _, RecordBatch, StringArray},
+    compute::{interleave_record_batch, max, max_string, min, min_string},
+    datatypes::{DataType, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
+};
+use assay_schemas::{
+    table::{Column, Layout},
+    tables::TableId,
+};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, Encoding, ZstdLevel},
+    file::properties::{EnabledStatistics, WriterProperties, WriterVersion},
+    schema::types::ColumnPath,
+};
+
+use super::file::{ColumnStats, StatValue, stats_columns, time_column};
+use crate::trace_index::{RunCollector, TraceRun};
+
+/// A row group ends after so many bytes of rows, not after a number of rows: rows with prompts can be megabytes.
+const ROW_GROUP_BYTES: u64 = 64 << 20;
+/// Rows are gathered and handed to the writer in slices of about so many bytes.
+const SLICE_BYTES: u64 = 4 << 20;
+const SLICE_ROWS_MAX: usize = 8192;
+/// Pages are small so that one trace can be read without its neighbours.
+const PAGE_BYTES: usize = 256 << 10;
+const PAGE_ROWS: usize = 4096;
+/// Text longer than this has no statistics.
+const STAT_TEXT_MAX: usize = 64;
+const BLOOM_FPP: f64 = 0.005;
+/// These are the folder the file lies in, not columns of the file.
+pub(crate) const PARTITION_COLUMNS: [&str; 2] = ["project_id", "date"];
+
+/// A Parquet file in memory.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) parquet: Vec<u8>,
+    pub(crate) rows: u64,
+    pub(crate) raw_bytes: u64,
+    pub(crate) stats: Vec<ColumnStats>,
+    /// Runs of rows of one trace, for tables that are sorted by trace.
+    pub(crate) runs: Option<Vec<TraceRun>>,
+}
+
+/// Rows could not be encoded: a bug, or no memory.
+#[derive(Debug, thiserror::Error)]
+#[error("could not encode rows of `{table}` as Parquet")]
+pub struct EncodeError {
+    table: &'static str,
+    source: parquet::errors::ParquetError,
+}
+
+/// Columns of the Parquet files of `table`: all but the partition columns, which a [`super::DataFile`] says.
+#[must_use]
+pub fn file_schema(table: TableId) -> SchemaRef {
+    let fields =
+        table.schema().fields().iter().filter(|f| !PARTITION_COLUMNS.contains(&f.name().as_str())).cloned().collect::<Vec<_>>();
+    Arc::new(Schema::new(fields))
+}
+
+/// Whether files of `table` keep the rows of a trace together.
+pub(crate) fn grouped_by_trace(table: TableId) -> bool {
+    matches!(table, TableId::Spans | TableId::Logs | TableId::CostLines)
+}
+
+/// Sorts the rows of `batches` (columns of [`file_schema`], in any order of rows) and encodes them as one file. CPU-bound.
+pub(crate) fn encode(table: TableId, batches: &[RecordBatch]) -> Result<Encoded, EncodeError> {
+    let failed = |source| EncodeError { table: table.name(), source };
+    let order = sort_order(table, batches);
+    let rows = order.len();
+    let batch_bytes: u64 = batches.iter().map(|b| b.get_array_memory_size() as u64).sum();
+    let row_bytes = (batch_bytes / rows.max(1) as u64).max(1);
+    let slice_rows = usize::try_from(SLICE_BYTES / row_bytes).unwrap_or(1).clamp(16, SLICE_ROWS_MAX);
+
+    let traces = grouped_by_trace(table).then(|| distinct_traces(batches));
+    let mut writer = ArrowWriter::try_new(Vec::new(), file_schema(table), Some(writer_properties(table, traces, row_bytes)))
+        .map_err(failed)?;
+    let mut stats = StatsCollector::new(table);
+    let mut runs = grouped_by_trace(table).then(RunCollector::default);
+    let references: Vec<&RecordBatch> = batches.iter().collect();
+    let mut raw_bytes = 0;
+    let mut group_bytes = 0;
+    for part in order.chunks(slice_rows) {
+        let slice = interleave_record_batch(&references, part).map_err(|e| failed(e.into()))?;
+        stats.add(&slice);
+        if let Some(runs) = &mut runs {
+            collect_runs(&slice, runs);
+        }
+        let bytes = slice.get_array_memory_size() as u64;
+        raw_bytes += bytes;
+        group_bytes += bytes;
+        writer.write(&slice).map_err(failed)?;
+        if group_bytes >= ROW_GROUP_BYTES {
+            writer.flush().map_err(failed)?;
+            group_bytes = 0;
+        }
+    }
+    let parquet = writer.into_inner().map_err(failed)?;
+    Ok(Encoded { parquet, rows: rows as u64, raw_bytes, stats: stats.finish(), runs: runs.map(RunCollector::finish) })
+}
+
+/// `batch` without the partition columns.
+pub(crate) fn without_partition_columns(batch: &RecordBatch) -> RecordBatch {
+    let keep: Vec<usize> = (0..batch.num_columns())
+        .filter(|idx| !PARTITION_COLUMNS.contains(&batch.schema_ref().field(*idx).name().as_str()))
+        .collect();
+    batch.project(&keep).expect("the indices come from the batch")
+}
+
+fn writer_properties(table: TableId, traces: Option<u64>, row_bytes: u64) -> WriterProperties {
+    let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).expect("a valid level"));
+    let mut properties = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_created_by(concat!("assay ", env!("CARGO_PKG_VERSION")).into())
+        .set_compression(zstd(1))
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        // The writer looks at the size of a page only so often.
+        .set_write_batch_size((PAGE_BYTES / usize::try_from(row_bytes).unwrap_or(PAGE_BYTES)).clamp(32, 1024))
+        .set_max_row_group_row_count(None)
+        .set_statistics_truncate_length(Some(STAT_TEXT_MAX))
+        .set_column_index_truncate_length(Some(STAT_TEXT_MAX))
+        .set_statistics_enabled(EnabledStatistics::Page);
+    for column in table.columns() {
+        let path = ColumnPath::from(column.name);
+        properties = match (column.layout, &column.data_type) {
+            (Layout::Payload, _) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
+                .set_column_compression(path, zstd(3)),
+            (_, DataType::Int64 | DataType::Timestamp(..)) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            (Layout::Plain, DataType::Utf8 | DataType::Float64) => properties.set_column_dictionary_enabled(path, false),
+            _ => properties,
+        };
+    }
+    if let Some(traces) = traces {
+        let path = ColumnPath::from("trace_id");
+        properties = properties
+            .set_column_bloom_filter_enabled(path.clone(), true)
+            .set_column_bloom_filter_fpp(path.clone(), BLOOM_FPP)
+            .set_column_bloom_filter_max_ndv(path, traces.max(1));
+    }
+    properties.build()
+}
+
+/// Rows in the order of the file, as (batch, row).
+///
+/// Tables of traces: traces by first start, the rows of a trace together and by time, rows of no trace at their own time. Metrics: by
+/// name and service, then time. The rest: as received.
+fn sort_order(table: TableId, batches: &[RecordBatch]) -> Vec<(usize, usize)> {
+    let rows = |batch: &RecordBatch| 0..batch.num_rows();
+    let mut order: Vec<(usize, usize)> =
+        batches.iter().enumerate().flat_map(|(b, batch)| rows(batch).map(move |r| (b, r))).collect();
+    let Some(time) = time_column(table) else { return order };
+    let times: Vec<&[i64]> =
+        batches.iter().map(|b| &**column(b, time).as_primitive::<TimestampMicrosecondType>().values()).collect();
+    if grouped_by_trace(table) {
+        let traces: Vec<&StringArray> = batches.iter().map(|b| column(b, "trace_id").as_string::<i32>()).collect();
+        let mut first_start: HashMap<&str, (i64, u32)> = HashMap::new();
+        for &(b, r) in &order {
+            if !traces[b].is_null(r) {
+                let nth = u32::try_from(first_start.len()).expect("fewer traces than 32 bits");
+                let entry = first_start.entry(traces[b].value(r)).or_insert((i64::MAX, nth));
+                entry.0 = entry.0.min(times[b][r]);
+            }
+        }
+        order.sort_by_cached_key(|&(b, r)| {
+            let time = times[b][r];
+            let (first, trace) = if traces[b].is_null(r) { (time, u32::MAX) } else { first_start[traces[b].value(r)] };
+            (first, trace, time)
+        });
+    } else if table.columns().iter().any(|c| c.name == "metric_name") {
+        let names: Vec<&StringArray> = batches.iter().map(|b| column(b, "metric_name").as_string::<i32>()).collect();
+        let services: Vec<&StringArray> = batches.iter().map(|b| column(b, "service_name").as_string::<i32>()).collect();
+        let service = |b: usize, r: usize| if services[b].is_null(r) { "" } else { services[b].value(r) };
+        order.sort_by_key(|&(b, r)| (names[b].value(r), service(b, r), times[b][r]));
+    } else {
+        order.sort_by_key(|&(b, r)| times[b][r]);
+    }
+    order
+}
+
+fn distinct_traces(batches: &[RecordBatch]) -> u64 {
+    let mut traces = std::collections::HashSet::new();
+    for batch in batches {
+        traces.extend(column(batch, "trace_id").as_string::<i32>().iter().flatten());
+    }
+    traces.len() as u64
+}
+
+fn collect_runs(slice: &RecordBatch, runs: &mut RunCollector) {
+    for trace in column(slice, "trace_id").as_string::<i32>() {
+        runs.push(trace);
+    }
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+    batch.column_by_name(name).expect("batches have the columns of their table")
+}
+
+/// Smallest and largest values over slices.
+struct StatsCollector {
+    columns: Vec<(&'static Column, ColumnStats)>,
+}
+
+impl StatsCollector {
+    fn new(table: TableId) -> Self {
+        let empty = |column: &'static Column| (column, ColumnStats { column: column.name, min: None, max: None, null_count: 0 });
+        Self { columns: stats_columns(table).map(empty).collect() }
+    }
+
+    fn add(&mut self, slice: &RecordBatch) {
+        for (description, stat) in &mut self.columns {
+            let array = column(slice, description.name);
+            stat.null_count += array.null_count() as u64;
+            let (low, high) = range(array);
+            stat.min = [stat.min.take(), low].into_iter().flatten().min();
+            stat.max = stat.max.take().max(high);
+        }
+    }
+
+    fn finish(self) -> Vec<ColumnStats> {
+        let too_long = |value: &Option<StatValue>| matches!(value, Some(StatValue::Text(t)) if t.len() > STAT_TEXT_MAX);
+        self.columns
+            .into_iter()
+            .map(|(_, mut stat)| {
+                if too_long(&stat.min) || too_long(&stat.max) {
+                    (stat.min, stat.max) = (None, None);
+                }
+                stat
+            })
+            .collect()
+    }
+}
+
+fn range(array: &ArrayRef) -> (Option<StatValue>, Option<StatValue>) {
+    match array.data_type() {
+        DataType::Int64 => {
+            let array = array.as_primitive::<Int64Type>();
+            (min(array).map(StatValue::Int), max(array).map(StatValue::Int))
+        }
+        DataType::Timestamp(..) => {
+            let array = array.as_primitive::<TimestampMicrosecondType>();
+            (min(array).map(StatValue::Int), max(array).map(StatValue::Int))
+        }
+        DataType::Utf8 => {
+            let array = array.as_string::<i32>();
+            let text = |t: &str| StatValue::Text(t.into());
+            (min_string(array).map(text), max_string(array).map(text))
+        }
+        _ => (None, None),
+    }
+}

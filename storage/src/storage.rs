@@ -1,0 +1,517 @@
+//! [`Storage`]: the parts put together.
+//!
+//! ```text
+//! append ─> WAL (durable) ─> publish ─> hot buffer (visible) ─> flush ─> Parquet + Delta commits ─> view switched ─> WAL released
+//! ```
+//! `State` is what a view shows, behind one lock: rows and files change together in it, so that no view sees a row twice or not at
+//! all. The order of a flush makes a crash at any point harmless: a table that was committed knows its position and drops replayed
+//! rows up to it; the log is released only when every table has committed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path as FsPath,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use arrow::array::RecordBatch;
+use assay_schemas::{ids::ProjectId, tables::TableId};
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    blobs::{BlobError, BlobStore},
+    config::StorageConfig,
+    corrections::{Correction, CorrectionSet, CorrectionsByProject},
+    flush::{FlushError, Flusher, chain},
+    hot::HotBuffer,
+    lake::{Lake, LakeError},
+    status::{StorageStatus, TableStatus},
+    store,
+    view::{LakeFiles, ReadView},
+    wal::{AppendError, OpenWalError, ReplayError, Wal, WalOptions, WalPosition, WalRecord},
+};
+
+/// When a refused client should come back: a flush has then made room.
+const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Files of one flush and table are cut at so many bytes of rows, so that encoding holds a bounded amount in memory.
+pub(crate) const FILE_RAW_BYTES_MAX: u64 = 256 << 20;
+/// A failed flush is tried again after this long.
+const FLUSH_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The store of one node. Cheap to clone; all clones are the same store. Dropping the last one without [`Storage::close`] is like
+/// a crash: nothing acknowledged is lost, the next start replays.
+#[derive(Clone)]
+pub struct Storage {
+    inner: Arc<Inner>,
+    background: Arc<Background>,
+}
+
+/// Whether a request should be read at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Yes.
+    Ready,
+    /// Not now: memory or disk is near its limit.
+    Overloaded {
+        /// When the client should try again.
+        retry_after: Duration,
+    },
+}
+
+/// Storage cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenStorageError {
+    /// Another process uses the folder.
+    #[error("the data folder `{}` is in use by another process", path.display())]
+    InUse {
+        /// The folder.
+        path: std::path::PathBuf,
+    },
+    /// A file operation failed.
+    #[error("could not {action} `{}`", path.display())]
+    Io {
+        /// What we were doing.
+        action: &'static str,
+        /// On what.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The folder cannot be an object store.
+    #[error("could not open the object store in `{}`", path.display())]
+    Store {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why.
+        source: object_store::Error,
+    },
+    /// The write-ahead log.
+    #[error(transparent)]
+    Wal(#[from] OpenWalError),
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The blobs.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+}
+
+impl Storage {
+    /// Opens or makes the store in `config.data_dir` and starts its background tasks. Needs a multi-threaded tokio runtime.
+    ///
+    /// Afterwards, before anything is appended, every record of [`Storage::replay`] must be published.
+    ///
+    /// # Errors
+    /// [`OpenStorageError`] if the folder is in use, unreadable, or holds tables that this version cannot write.
+    pub async fn open(config: StorageConfig) -> Result<Self, OpenStorageError> {
+        let inner = Arc::new(Inner::open(config).await?);
+        let background = Arc::new(Background::start(&inner));
+        Ok(Self { inner, background })
+    }
+
+    /// The records that are not committed, in order, read one at a time. Each must be published, like a record just appended.
+    /// Ends after the first error.
+    pub fn replay(&self) -> impl Iterator<Item = Result<(WalPosition, WalRecord), ReplayError>> + Send + use<> {
+        self.inner.wal.replay()
+    }
+
+    /// Makes `record` durable; returns after the fsync, shared with concurrent appends. Must not be cancelled: a position that is
+    /// returned must be published, or nothing after it is ever flushed.
+    ///
+    /// # Errors
+    /// [`AppendError`]; its kind says what to do.
+    pub async fn append(&self, record: WalRecord) -> Result<WalPosition, AppendError> {
+        let appended = self.inner.wal.append(record).await;
+        if let Err(AppendError::Overloaded { .. }) = &appended {
+            self.inner.flush_wanted.notify_one();
+        }
+        appended
+    }
+
+    /// Adds the rows that the record at `position` became. They are visible to [`Storage::view`] when this returns. Call it exactly
+    /// once for every position, also if there are no rows. Batches have the schema of their table.
+    pub fn publish(&self, position: WalPosition, rows: Vec<(TableId, RecordBatch)>) {
+        self.inner.publish(position, &rows);
+    }
+
+    /// Whether a request should be read now: asked before its body is.
+    #[must_use]
+    pub fn admission(&self) -> Admission {
+        self.inner.admission()
+    }
+
+    /// One consistent snapshot: every published row exactly once.
+    #[must_use]
+    pub fn view(&self) -> Arc<ReadView> {
+        self.inner.view()
+    }
+
+    /// Commits everything published so far whose predecessors are published too.
+    ///
+    /// # Errors
+    /// [`FlushError`] if the lake does not take it. The rows stay visible in memory, and the next flush tries again.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        self.inner.flush().await
+    }
+
+    /// Content-addressed storage of large parts.
+    #[must_use]
+    pub fn blobs(&self) -> &BlobStore {
+        &self.inner.blobs
+    }
+
+    /// The store in which the paths of [`crate::DataFile`] are.
+    #[must_use]
+    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(self.inner.lake.store())
+    }
+
+    /// What storage says about itself.
+    #[must_use]
+    pub fn status(&self) -> StorageStatus {
+        self.inner.status()
+    }
+
+    /// Stops the background tasks, flushes, and closes the log. Other clones must not be used afterwards.
+    ///
+    /// # Errors
+    /// [`FlushError`] if the last flush failed; what it held is replayed at the next start.
+    pub async fn close(self) -> Result<(), FlushError> {
+        self.background.stop().await;
+        let flushed = self.inner.flush().await;
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || inner.wal.close()).await.expect("closing the log does not panic");
+        flushed
+    }
+}
+
+/// What all clones share.
+pub(crate) struct Inner {
+    pub(crate) config: StorageConfig,
+    pub(crate) wal: Arc<Wal>,
+    /// Positions whose appender went away: nobody will publish them, and nobody was told that they are durable.
+    pub(crate) orphans: Arc<Mutex<Vec<WalPosition>>>,
+    pub(crate) lake: Lake,
+    pub(crate) blobs: BlobStore,
+    pub(crate) state: Mutex<State>,
+    /// The view of `state`, until `state` changes. Written only under the lock of `state`.
+    view: ArcSwapOption<ReadView>,
+    pub(crate) flusher: Flusher,
+    flush_wanted: Arc<Notify>,
+    overloaded: AtomicBool,
+    /// Held as long as this process uses the folder.
+    _lock: fs::File,
+}
+
+/// What a view shows.
+pub(crate) struct State {
+    pub(crate) hot: HotBuffer,
+    pub(crate) lake: Arc<LakeFiles>,
+    pub(crate) corrections: PendingCorrections,
+}
+
+impl Inner {
+    async fn open(config: StorageConfig) -> Result<Self, OpenStorageError> {
+        let dir = config.data_dir.clone();
+        fs::create_dir_all(&dir).map_err(io_error("create folder", &dir))?;
+        let dir = dir.canonicalize().map_err(io_error("resolve folder", &dir))?;
+        let lock = lock(&dir)?;
+        let node_id = node_id(&dir)?;
+        let store = store::local(&dir).map_err(|source| OpenStorageError::Store { path: dir.clone(), source })?;
+        let (lake, files) = Lake::open(store, &node_id).await?;
+        let persisted = lake.read_corrections(&files).await?;
+        // If the log was lost, positions must still not begin anew: the tables would drop what they believe to have.
+        let floor = TableId::ALL.iter().map(|table| lake.committed(*table)).max().unwrap_or(0);
+        let options = WalOptions {
+            dir: dir.join("wal"),
+            // The segment being written is never deleted: it must stay a small part of what the log may hold.
+            segment_bytes: config.wal_segment_bytes.min(config.wal_bytes_max / 4),
+            bytes_max: config.wal_bytes_max,
+            group_commit_window: config.group_commit_window,
+        };
+        let orphans: Arc<Mutex<Vec<WalPosition>>> = Arc::default();
+        let orphaned = Arc::clone(&orphans);
+        let wal = Arc::new(Wal::open(options, floor, move |position| orphaned.lock().push(position))?);
+        let hot = HotBuffer::new(wal.committed().get());
+        let state = State { hot, lake: Arc::new(files), corrections: PendingCorrections::new(persisted) };
+        Ok(Self {
+            blobs: BlobStore::open(dir.join("blobs"))?,
+            config,
+            wal,
+            orphans,
+            lake,
+            state: Mutex::new(state),
+            view: ArcSwapOption::empty(),
+            flusher: Flusher::default(),
+            flush_wanted: Arc::default(),
+            overloaded: AtomicBool::new(false),
+            _lock: lock,
+        })
+    }
+
+    fn publish(&self, position: WalPosition, rows: &[(TableId, RecordBatch)]) {
+        let hot_bytes = self.change(|state| {
+            for (table, batch) in rows {
+                debug_assert_eq!(batch.schema(), table.schema(), "a batch of `{}`", table.name());
+                // A flush that was interrupted may have committed some tables: their rows come again in a replay.
+                if position.get() <= self.lake.committed(*table) {
+                    continue;
+                }
+                if *table == TableId::SpanCorrections {
+                    state.corrections.add(batch);
+                }
+                state.hot.add(position.get(), *table, batch);
+            }
+            state.hot.complete(position.get());
+            state.hot.bytes()
+        });
+        if hot_bytes >= self.config.flush_bytes || self.wal.bytes() > self.wal_soft_bytes() {
+            self.flush_wanted.notify_one();
+        }
+    }
+
+    pub(crate) fn view(&self) -> Arc<ReadView> {
+        if let Some(view) = self.view.load_full() {
+            return view;
+        }
+        let mut state = self.state.lock();
+        let view = Arc::new(ReadView {
+            hot: state.hot.snapshot(),
+            lake: Arc::clone(&state.lake),
+            corrections: state.corrections.by_project(),
+        });
+        self.view.store(Some(Arc::clone(&view)));
+        view
+    }
+
+    /// Changes what views show, in one step.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = change(&mut state);
+        self.view.store(None);
+        result
+    }
+
+    fn admission(&self) -> Admission {
+        let hot = self.state.lock().hot.bytes();
+        let wal = self.wal.bytes();
+        let hard = hot >= self.config.hot_bytes_max || wal >= self.config.wal_bytes_max / 10 * 9;
+        let soft = hot >= self.config.hot_bytes_max / 4 * 3 || wal >= self.wal_soft_bytes();
+        // Refusing begins at the hard limit and ends below the soft one: in between, it stays as it is.
+        let overloaded = hard || (soft && self.overloaded.load(Ordering::Relaxed));
+        self.overloaded.store(overloaded, Ordering::Relaxed);
+        if overloaded {
+            self.flush_wanted.notify_one();
+            return Admission::Overloaded { retry_after: OVERLOAD_RETRY_AFTER };
+        }
+        Admission::Ready
+    }
+
+    fn status(&self) -> StorageStatus {
+        let state = self.state.lock();
+        let wal = self.wal.status();
+        let last = self.flusher.last.lock().clone();
+        StorageStatus {
+            hot_rows: state.hot.row_count(),
+            hot_bytes: state.hot.bytes(),
+            watermark: WalPosition(state.hot.watermark()),
+            beyond_watermark: state.hot.beyond_watermark(),
+            pending_corrections: state.corrections.len(),
+            overloaded: self.overloaded.load(Ordering::Relaxed),
+            last_flush_unix_ms: last.unix_ms,
+            last_flush_ms: last.took_ms,
+            flush_error: last.error,
+            tables: TableId::ALL.iter().map(|id| (id.name(), self.table_status(*id, &state.lake))).collect(),
+            jobs: BTreeMap::new(),
+            wal,
+        }
+    }
+
+    fn table_status(&self, id: TableId, files: &LakeFiles) -> TableStatus {
+        let table = self.lake.table(id);
+        let mut status = TableStatus {
+            version: table.version.load(Ordering::Acquire),
+            committed: table.committed.load(Ordering::Acquire),
+            ..TableStatus::default()
+        };
+        for file in files.of_table(id) {
+            status.files += 1;
+            status.rows += file.rows;
+            status.bytes += file.size;
+        }
+        status
+    }
+
+    fn wal_soft_bytes(&self) -> u64 {
+        self.config.wal_bytes_max / 4 * 3
+    }
+}
+
+/// The tasks of one store. They hold the store only while they work, so that dropping it ends them.
+struct Background {
+    stop: CancellationToken,
+    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+impl Background {
+    fn start(inner: &Arc<Inner>) -> Self {
+        let stop = CancellationToken::new();
+        let tasks = vec![tokio::spawn(flush_loop(Arc::downgrade(inner), Arc::clone(&inner.flush_wanted), stop.clone()))];
+        Self { stop, tasks: Mutex::new(tasks) }
+    }
+
+    /// Lets each task finish what it is doing.
+    async fn stop(&self) {
+        self.stop.cancel();
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a background task of storage had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+/// Flushes at every interval and when asked, until `stop`. Holds the store only while it flushes.
+async fn flush_loop(store: Weak<Inner>, wanted: Arc<Notify>, stop: CancellationToken) {
+    let Some(interval) = store.upgrade().map(|inner| inner.config.flush_interval) else { return };
+    let mut failed = false;
+    loop {
+        let wait = if failed { FLUSH_RETRY_AFTER.min(interval) } else { interval };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+            // After a failure the disk gets its pause, however much is waiting.
+            () = wanted.notified(), if !failed => {}
+        }
+        let Some(inner) = store.upgrade() else { return };
+        let result = inner.flush().await;
+        failed = result.is_err();
+        if let Err(error) = result {
+            tracing::error!(error = %chain(&error), "a flush failed; its rows stay in memory and it is tried again");
+        }
+    }
+}
+
+/// Corrections that are not folded into files, by project and by where they are.
+#[derive(Debug, Default)]
+pub(crate) struct PendingCorrections {
+    /// In files of `span_corrections`.
+    persisted: HashMap<ProjectId, Vec<Arc<Correction>>>,
+    /// In the hot buffer.
+    hot: HashMap<ProjectId, Vec<Arc<Correction>>>,
+    by_project: Option<Arc<CorrectionsByProject>>,
+}
+
+impl PendingCorrections {
+    fn new(persisted: HashMap<ProjectId, Vec<Arc<Correction>>>) -> Self {
+        Self { persisted, ..Self::default() }
+    }
+
+    fn add(&mut self, batch: &RecordBatch) {
+        for (project, _, batch) in crate::hot::split_by_partition(batch) {
+            self.hot.entry(project).or_default().extend(Correction::read(&batch));
+        }
+        self.by_project = None;
+    }
+
+    /// All of them, as readers need them.
+    pub(crate) fn by_project(&mut self) -> Arc<CorrectionsByProject> {
+        let (persisted, hot) = (&self.persisted, &self.hot);
+        let build = || {
+            let mut all: HashMap<ProjectId, Vec<Arc<Correction>>> = HashMap::new();
+            for (project, corrections) in persisted.iter().chain(hot) {
+                all.entry(project.clone()).or_default().extend(corrections.iter().cloned());
+            }
+            Arc::new(all.into_iter().map(|(project, list)| (project, Arc::new(CorrectionSet::new(list)))).collect())
+        };
+        Arc::clone(self.by_project.get_or_insert_with(build))
+    }
+
+    /// Everything up to `cut` was flushed; of that, `kept` is in files of `span_corrections` now.
+    pub(crate) fn flushed(&mut self, cut: u64, kept: &HashMap<ProjectId, Vec<Arc<Correction>>>) {
+        self.hot.retain(|_, corrections| {
+            corrections.retain(|c| c.position > cut);
+            !corrections.is_empty()
+        });
+        for (project, corrections) in kept {
+            self.persisted.entry(project.clone()).or_default().extend(corrections.iter().cloned());
+        }
+        self.by_project = None;
+    }
+
+    /// The files of `span_corrections` of `project` hold exactly `kept` now.
+    pub(crate) fn folded(&mut self, project: &ProjectId, kept: Vec<Arc<Correction>>) {
+        if kept.is_empty() {
+            self.persisted.remove(project)
+        } else {
+            self.persisted.insert(project.clone(), kept)
+        };
+        self.by_project = None;
+    }
+
+    pub(crate) fn persisted(&self, project: &ProjectId) -> &[Arc<Correction>] {
+        self.persisted.get(project).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.persisted.values().chain(self.hot.values()).map(Vec::len).sum()
+    }
+}
+
+fn io_error(action: &'static str, path: &FsPath) -> impl FnOnce(std::io::Error) -> OpenStorageError {
+    let path = path.to_owned();
+    move |source| OpenStorageError::Io { action, path, source }
+}
+
+fn lock(dir: &FsPath) -> Result<fs::File, OpenStorageError> {
+    let path = dir.join("lock");
+    let file = fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenStorageError::InUse { path: dir.to_owned() }),
+        Err(fs::TryLockError::Error(source)) => Err(io_error("lock", &path)(source)),
+    }
+}
+
+/// The identity under which this folder commits, made once.
+fn node_id(dir: &FsPath) -> Result<String, OpenStorageError> {
+    let path = dir.join("node-id");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id = format!("assay-{}", uuid::Uuid::new_v4());
+            let temporary = dir.join("node-id.tmp");
+            let write = || {
+                let mut file = fs::File::create(&temporary)?;
+                std::io::Write::write_all(&mut file, id.as_bytes())?;
+                file.sync_all()?;
+                fs::rename(&temporary, &path)?;
+                crate::wal::sync_dir(dir)
+            };
+            write().map_err(io_error("write", &path))?;
+            Ok(id)
+        }
+        Err(source) => Err(io_error("read", &path)(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The object store that everything but the write-ahead log goes through. On a local disk, a put is durable when it returns.
+//!
+//! `object_store`'s own local store renames without fsync: after a power cut a committed log entry could be an empty file. Here every
+//! put writes beside its place, fsyncs, then links or renames, then fsyncs the folders. On S3 the store is durable by itself.
+
+use std::{
+    fmt, fs,
+    io::{self, Write as _},
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use futures::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _, stream::BoxStream};
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, local::LocalFileSystem, path::Path,
+};
+
+use crate::wal::sync_dir;
+
+/// A local folder as an object store whose puts survive a power cut.
+#[derive(Debug)]
+pub(crate) struct DurableLocal {
+    root: PathBuf,
+    inner: LocalFileSystem,
+}
+
+impl DurableLocal {
+    /// The folder `root`, which must exist.
+    pub(crate) fn new(root: &FsPath) -> Result<Self> {
+        Ok(Self { root: root.to_owned(), inner: LocalFileSystem::new_with_prefix(root)?.with_automatic_cleanup(false) })
+    }
+}
+
+impl fmt::Display for DurableLocal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DurableLocal({})", self.root.display())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for DurableLocal {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        let create = match opts.mode {
+            PutMode::Overwrite => false,
+            PutMode::Create => true,
+            PutMode::Update(_) => return self.inner.put_opts(location, payload, opts).await,
+        };
+        let path = self.inner.path_to_filesystem(location)?;
+        let root = self.root.clone();
+        let written = tokio::task::spawn_blocking(move || write_durably(&root, &path, &payload, create));
+        match written.await.expect("writing a file does not panic") {
+            Ok(()) => Ok(PutResult { e_tag: None, version: None }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::AlreadyExists { path: location.to_string(), source: Box::new(error) })
+            }
+            Err(error) => Err(Error::Generic { store: "DurableLocal", source: Box::new(error) }),
+        }
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[std::ops::Range<u64>]) -> Result<Vec<bytes::Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        // In the order of names, as S3 lists: readers of a Delta log rely on it.
+        let listed = self.inner.list(prefix).try_collect::<Vec<_>>().map_ok(|mut found| {
+            found.sort_by(|a, b| a.location.cmp(&b.location));
+            futures::stream::iter(found.into_iter().map(Ok))
+        });
+        listed.try_flatten_stream().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// The store of `data_dir`.
+pub(crate) fn local(data_dir: &FsPath) -> Result<Arc<dyn ObjectStore>> {
+    Ok(Arc::new(DurableLocal::new(data_dir)?))
+}
+
+fn write_durably(root: &FsPath, path: &FsPath, payload: &PutPayload, create: bool) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(root);
+    create_dirs(root, dir)?;
+    // The `#` keeps listings from showing it, as they do for the inner store's own temporary files.
+    let temporary = dir.join(format!("{}#1", uuid::Uuid::new_v4()));
+    let result = write_and_name(&temporary, path, payload, create).and_then(|()| sync_dir(dir));
+    if result.is_err() || create {
+        // After a link the temporary name is left over; after a failure it may or may not be there.
+        drop(fs::remove_file(&temporary));
+    }
+    result
+}
+
+fn write_and_name(temporary: &FsPath, path: &FsPath, payload: &PutPayload, create: bool) -> io::Result<()> {
+    let mut file = fs::File::create(temporary)?;
+    for part in payload {
+        file.write_all(part)?;
+    }
+    file.sync_all()?;
+    // A link fails if the name is taken, which is what makes a commit conditional.
+    if create { fs::hard_link(temporary, path) } else { fs::rename(temporary, path) }
+}
+
+/// Makes the folders from `root` down to `dir`, each durable in its parent.
+fn create_dirs(root: &FsPath, dir: &FsPath) -> io::Result<()> {
+    if dir.is_dir() || dir == root {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(root);
+    create_dirs(root, parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_dir(parent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_two_creates_one_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = local(dir.path()).unwrap();
+        let path = Path::from("a/b/00.json");
+        let create = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        store.put_opts(&path, "first".into(), create()).await.unwrap();
+        let second = store.put_opts(&path, "second".into(), create()).await;
+        assert!(matches!(second, Err(Error::AlreadyExists { .. })), "{second:?}");
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "first");
+        store.put(&path, "third".into()).await.unwrap();
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "third");
+        assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 1, "no temporary file is left");
+    }
+}

@@ -1,0 +1,308 @@
+//! Which rows of a file belong to which trace: a small file beside the lake, read when first asked for.
+//!
+//! `lake-index/<table>/<name of the Parquet file>.tix` holds, sorted by trace, the trace (16 bytes), its first row and its number of
+//! rows. It can be lost: it is then rebuilt from the Parquet file's own `trace_id` column. Memory is bounded by [`IndexCache`].
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use arrow::array::AsArray as _;
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
+use parking_lot::Mutex;
+use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
+use sha2::{Digest as _, Sha256};
+
+const MAGIC: [u8; 8] = *b"ASSAYTI\x01";
+const HEADER_BYTES: usize = 16;
+const ENTRY_BYTES: usize = 24;
+
+/// Row ranges of the traces of one file.
+#[derive(Debug)]
+pub struct TraceIndex {
+    store: Arc<dyn ObjectStore>,
+    cache: Arc<IndexCache>,
+    index_path: Path,
+    file_path: Path,
+}
+
+/// A trace index could neither be read nor rebuilt.
+#[derive(Debug, thiserror::Error)]
+#[error("could not index the traces of `{path}`")]
+pub struct TraceIndexError {
+    path: Path,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl TraceIndex {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, cache: Arc<IndexCache>, index_path: Path, file_path: Path) -> Self {
+        Self { store, cache, index_path, file_path }
+    }
+
+    /// Rows of the file that belong to `trace_id` (32 hex digits), or `None` if the file has none of it. Reads the index on first
+    /// use, a few hundred kilobytes at most for a usual file; then a binary search in memory.
+    ///
+    /// # Errors
+    /// [`TraceIndexError`] if the index is missing and the Parquet file cannot be read either.
+    pub async fn rows(&self, trace_id: &str) -> Result<Option<Range<u64>>, TraceIndexError> {
+        let entries = self.load().await?;
+        Ok(find(&entries, &trace_key(trace_id)))
+    }
+
+    /// Those of `trace_ids` that the file holds.
+    pub(crate) async fn contains_any<'a>(
+        &self,
+        trace_ids: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<&'a str>, TraceIndexError> {
+        let entries = self.load().await?;
+        Ok(trace_ids.into_iter().filter(|id| find(&entries, &trace_key(id)).is_some()).collect())
+    }
+
+    async fn load(&self) -> Result<Bytes, TraceIndexError> {
+        if let Some(entries) = self.cache.get(&self.index_path) {
+            return Ok(entries);
+        }
+        let stored = match self.store.get(&self.index_path).await {
+            Ok(found) => found.bytes().await.ok().and_then(|bytes| check(&bytes)),
+            Err(_) => None,
+        };
+        let entries = match stored {
+            Some(entries) => entries,
+            None => self.rebuild().await?,
+        };
+        self.cache.put(self.index_path.clone(), entries.clone());
+        Ok(entries)
+    }
+
+    async fn rebuild(&self) -> Result<Bytes, TraceIndexError> {
+        tracing::warn!(file = %self.file_path, "rebuilding a missing or damaged trace index");
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| TraceIndexError { path: self.file_path.clone(), source };
+        let runs = read_runs(Arc::clone(&self.store), self.file_path.clone()).await.map_err(failed)?;
+        let encoded = encode(runs);
+        // The index only saves time: if it cannot be written, the next start rebuilds it again.
+        if let Err(error) = self.store.put(&self.index_path, encoded.clone().into()).await {
+            tracing::warn!(index = %self.index_path, %error, "could not write a trace index");
+        }
+        Ok(encoded.slice(HEADER_BYTES..))
+    }
+}
+
+/// One run of rows of one trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TraceRun {
+    pub(crate) key: [u8; 16],
+    pub(crate) first_row: u32,
+    pub(crate) rows: u32,
+}
+
+/// A trace as 16 bytes: its hex digits, or a hash of what is not that.
+pub(crate) fn trace_key(trace_id: &str) -> [u8; 16] {
+    let mut key = [0; 16];
+    if hex::decode_to_slice(trace_id, &mut key).is_err() {
+        key.copy_from_slice(&Sha256::digest(trace_id)[..16]);
+    }
+    key
+}
+
+/// Collects the runs of a file whose rows come in order.
+#[derive(Debug, Default)]
+pub(crate) struct RunCollector {
+    runs: Vec<TraceRun>,
+    current: String,
+    next_row: u32,
+}
+
+impl RunCollector {
+    /// The next row belongs to `trace_id`, or to none.
+    pub(crate) fn push(&mut self, trace_id: Option<&str>) {
+        let row = self.next_row;
+        self.next_row += 1;
+        match trace_id {
+            None => self.current.clear(),
+            Some(id) if id == self.current => {
+                if let Some(run) = self.runs.last_mut() {
+                    run.rows += 1;
+                }
+            }
+            Some(id) => {
+                id.clone_into(&mut self.current);
+                self.runs.push(TraceRun { key: trace_key(id), first_row: row, rows: 1 });
+            }
+        }
+    }
+
+    /// How many runs so far: the number of traces, where rows are grouped by trace.
+    pub(crate) fn finish(self) -> Vec<TraceRun> {
+        self.runs
+    }
+}
+
+/// The content of an index file.
+pub(crate) fn encode(mut runs: Vec<TraceRun>) -> Bytes {
+    runs.sort_by_key(|run| (run.key, run.first_row));
+    // A trace in several runs (a file not written by us) gets the range that spans them: readers filter by trace id anyway.
+    runs.dedup_by(|later, kept| {
+        let same = later.key == kept.key;
+        if same {
+            kept.rows = later.first_row + later.rows - kept.first_row;
+        }
+        same
+    });
+    let mut entries = Vec::with_capacity(runs.len() * ENTRY_BYTES);
+    for run in &runs {
+        entries.extend_from_slice(&run.key);
+        entries.extend_from_slice(&run.first_row.to_le_bytes());
+        entries.extend_from_slice(&run.rows.to_le_bytes());
+    }
+    let mut out = Vec::with_capacity(HEADER_BYTES + entries.len());
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&u32::try_from(runs.len()).expect("rows of a file fit into 32 bits").to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(&entries).to_le_bytes());
+    out.extend_from_slice(&entries);
+    out.into()
+}
+
+/// The entries of an index file, or `None` if it is damaged.
+fn check(bytes: &Bytes) -> Option<Bytes> {
+    let header = bytes.get(..HEADER_BYTES)?;
+    let entries = bytes.slice(HEADER_BYTES..);
+    let count = u32::from_le_bytes(header[8..12].try_into().ok()?) as usize;
+    let crc = u32::from_le_bytes(header[12..16].try_into().ok()?);
+    let whole = header[..8] == MAGIC && entries.len() == count * ENTRY_BYTES && crc32fast::hash(&entries) == crc;
+    whole.then_some(entries)
+}
+
+fn find(entries: &[u8], key: &[u8; 16]) -> Option<Range<u64>> {
+    let entry = |idx: usize| &entries[idx * ENTRY_BYTES..(idx + 1) * ENTRY_BYTES];
+    let (mut low, mut high) = (0, entries.len() / ENTRY_BYTES);
+    while low < high {
+        let middle = low.midpoint(high);
+        match entry(middle)[..16].cmp(key) {
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+            std::cmp::Ordering::Equal => {
+                let number = |at: usize| u64::from(u32::from_le_bytes(entry(middle)[at..at + 4].try_into().expect("four bytes")));
+                return Some(number(16)..number(16) + number(20));
+            }
+        }
+    }
+    None
+}
+
+async fn read_runs(store: Arc<dyn ObjectStore>, path: Path) -> Result<Vec<TraceRun>, Box<dyn std::error::Error + Send + Sync>> {
+    let content = store.get(&path).await?.bytes().await?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(content)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["trace_id"]);
+    let mut runs = RunCollector::default();
+    for batch in builder.with_projection(mask).build()? {
+        for trace_id in batch?.column(0).as_string::<i32>() {
+            runs.push(trace_id);
+        }
+    }
+    Ok(runs.finish())
+}
+
+/// Indexes in memory, the least recently used dropped first.
+#[derive(Debug)]
+pub(crate) struct IndexCache {
+    bytes_max: usize,
+    state: Mutex<CacheState>,
+}
+
+#[derive(Debug, Default)]
+struct CacheState {
+    entries: HashMap<Path, (Bytes, u64)>,
+    bytes: usize,
+    clock: u64,
+}
+
+impl IndexCache {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, state: Mutex::default() }
+    }
+
+    fn get(&self, path: &Path) -> Option<Bytes> {
+        let mut state = self.state.lock();
+        state.clock += 1;
+        let now = state.clock;
+        let (bytes, used) = state.entries.get_mut(path)?;
+        *used = now;
+        Some(bytes.clone())
+    }
+
+    pub(crate) fn put(&self, path: Path, bytes: Bytes) {
+        let mut state = self.state.lock();
+        state.clock += 1;
+        let now = state.clock;
+        state.bytes += bytes.len();
+        if let Some((old, _)) = state.entries.insert(path, (bytes, now)) {
+            state.bytes -= old.len();
+        }
+        while state.bytes > self.bytes_max && state.entries.len() > 1 {
+            let Some(oldest) = state.entries.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone()) else {
+                return;
+            };
+            state.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn forget(&self, path: &Path) {
+        self.state.lock().remove(path);
+    }
+}
+
+impl CacheState {
+    fn remove(&mut self, path: &Path) {
+        if let Some((old, _)) = self.entries.remove(path) {
+            self.bytes -= old.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u32) -> String {
+        format!("{n:032x}")
+    }
+
+    #[test]
+    fn every_trace_is_found_at_its_rows() {
+        let mut runs = RunCollector::default();
+        for n in [7, 7, 3, 9, 9, 9] {
+            runs.push(Some(&id(n)));
+        }
+        runs.push(None);
+        runs.push(Some(&id(4)));
+        let encoded = encode(runs.finish());
+        let entries = check(&encoded).expect("whole");
+        let rows = |n| find(&entries, &trace_key(&id(n)));
+        assert_eq!(rows(7), Some(0..2));
+        assert_eq!(rows(3), Some(2..3));
+        assert_eq!(rows(9), Some(3..6));
+        assert_eq!(rows(4), Some(7..8));
+        assert_eq!(rows(5), None);
+    }
+
+    #[test]
+    fn a_damaged_index_is_not_believed() {
+        let mut runs = RunCollector::default();
+        runs.push(Some(&id(1)));
+        let mut encoded = encode(runs.finish()).to_vec();
+        *encoded.last_mut().unwrap() ^= 1;
+        assert!(check(&Bytes::from(encoded)).is_none());
+        assert!(check(&Bytes::from_static(b"short")).is_none());
+    }
+
+    #[test]
+    fn the_cache_forgets_what_was_not_used() {
+        let cache = IndexCache::new(10);
+        let path = |n: u32| Path::from(format!("{n}"));
+        cache.put(path(1), Bytes::from_static(b"12345"));
+        cache.put(path(2), Bytes::from_static(b"12345"));
+        assert!(cache.get(&path(1)).is_some());
+        cache.put(path(3), Bytes::from_static(b"12345"));
+        assert!(cache.get(&path(2)).is_none());
+        assert!(cache.get(&path(1)).is_some() && cache.get(&path(3)).is_some());
+    }
+}

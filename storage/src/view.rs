@@ -1,0 +1,89 @@
+//! One moment of everything that is stored: what a query reads.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::array::RecordBatch;
+use assay_schemas::{ids::ProjectId, tables::TableId};
+
+use crate::{
+    corrections::{CorrectionSet, CorrectionsByProject},
+    hot::HotRows,
+    lake::DataFile,
+};
+
+/// The committed files of every table and project.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LakeFiles {
+    by_table: HashMap<(TableId, ProjectId), Arc<Vec<Arc<DataFile>>>>,
+}
+
+impl LakeFiles {
+    pub(crate) fn add(&mut self, table: TableId, files: impl IntoIterator<Item = Arc<DataFile>>) {
+        for file in files {
+            let list = self.by_table.entry((table, file.project.clone())).or_default();
+            Arc::make_mut(list).push(file);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, table: TableId, removed: &[Arc<DataFile>]) {
+        let paths: std::collections::HashSet<_> = removed.iter().map(|f| &f.path).collect();
+        for ((of, _), list) in &mut self.by_table {
+            if *of == table && list.iter().any(|f| paths.contains(&f.path)) {
+                Arc::make_mut(list).retain(|f| !paths.contains(&f.path));
+            }
+        }
+        self.by_table.retain(|_, list| !list.is_empty());
+    }
+
+    pub(crate) fn of(&self, table: TableId, project: &ProjectId) -> &[Arc<DataFile>] {
+        self.by_table.get(&(table, project.clone())).map_or(&[], |list| list.as_slice())
+    }
+
+    pub(crate) fn of_table(&self, table: TableId) -> impl Iterator<Item = &Arc<DataFile>> {
+        self.by_table.iter().filter(move |((of, _), _)| *of == table).flat_map(|(_, list)| list.iter())
+    }
+
+    pub(crate) fn projects(&self) -> impl Iterator<Item = &ProjectId> {
+        self.by_table.keys().map(|(_, project)| project)
+    }
+}
+
+/// A consistent snapshot: every published row exactly once, in [`ReadView::hot`] or in one of [`ReadView::files`]. The files stay on
+/// disk while a view that lists them is alive.
+#[derive(Debug)]
+pub struct ReadView {
+    pub(crate) hot: HashMap<(TableId, ProjectId), HotRows>,
+    pub(crate) lake: Arc<LakeFiles>,
+    pub(crate) corrections: Arc<CorrectionsByProject>,
+}
+
+impl ReadView {
+    /// Rows in memory, in batches with [`TableId::schema`]. Cost: one reference count per column and batch.
+    #[must_use]
+    pub fn hot(&self, table: TableId, project: &ProjectId) -> Vec<RecordBatch> {
+        let Some(rows) = self.hot.get(&(table, project.clone())) else { return Vec::new() };
+        rows.flushing.iter().chain(rows.active.iter()).map(|chunk| chunk.batch.clone()).collect()
+    }
+
+    /// Committed files that are not superseded.
+    #[must_use]
+    pub fn files(&self, table: TableId, project: &ProjectId) -> Vec<Arc<DataFile>> {
+        self.lake.of(table, project).to_vec()
+    }
+
+    /// Corrections that are not folded into the rows of this view; `None` if there are none. They concern hot rows and files alike.
+    #[must_use]
+    pub fn corrections(&self, project: &ProjectId) -> Option<Arc<CorrectionSet>> {
+        self.corrections.get(project).filter(|set| !set.is_empty()).cloned()
+    }
+
+    /// Projects that have rows, in order.
+    #[must_use]
+    pub fn projects(&self) -> Vec<ProjectId> {
+        let hot = self.hot.keys().map(|(_, project)| project);
+        let mut projects: Vec<_> = hot.chain(self.lake.projects()).cloned().collect();
+        projects.sort();
+        projects.dedup();
+        projects
+    }
+}

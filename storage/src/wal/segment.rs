@@ -1,0 +1,199 @@
+//! Reading a segment back: record by record, and finding where its good part ends.
+
+use std::{
+    fs,
+    io::{self, BufReader, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+
+use super::{
+    WalRecord,
+    frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader},
+};
+
+/// Ending of a segment's file name; before it stands its first position, 20 digits.
+pub(crate) const SEGMENT_SUFFIX: &str = ".wal";
+/// A segment begins with this: a name and a format version.
+pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"ASSAYW\0\x01";
+
+/// Where the segment that begins with record `first` lies.
+pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}{SEGMENT_SUFFIX}"))
+}
+
+/// What [`SegmentReader::next_record`] found.
+pub(crate) enum Next {
+    /// A record whose checksums hold.
+    Record(FrameHeader, WalRecord),
+    /// Something else.
+    Invalid {
+        /// Where.
+        offset: u64,
+        /// What.
+        found: String,
+    },
+    /// The end of the segment, between two records.
+    End,
+}
+
+/// Reads one segment from its start. Holds one record in memory at a time.
+pub(crate) struct SegmentReader {
+    path: PathBuf,
+    file: BufReader<fs::File>,
+    offset: u64,
+    record_offset: u64,
+    len: u64,
+}
+
+impl SegmentReader {
+    /// Reads the first `len` bytes of the segment at `path`.
+    pub(crate) fn open(path: &Path, len: u64) -> io::Result<Self> {
+        let file = BufReader::with_capacity(256 << 10, fs::File::open(path)?);
+        Ok(Self { path: path.to_owned(), file, offset: 0, record_offset: 0, len })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the record last returned begins.
+    pub(crate) fn record_offset(&self) -> u64 {
+        self.record_offset
+    }
+
+    /// Where the next record begins: the end of the last good one.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(crate) fn next_record(&mut self) -> io::Result<Next> {
+        if self.offset == 0
+            && let Some(invalid) = self.read_magic()?
+        {
+            return Ok(invalid);
+        }
+        self.record_offset = self.offset;
+        let left = self.len - self.offset;
+        if left == 0 {
+            return Ok(Next::End);
+        }
+        if left < FRAME_HEADER_BYTES as u64 {
+            return Ok(self.invalid(format!("found `{left}` bytes where a record header has `{FRAME_HEADER_BYTES}`")));
+        }
+        let mut fixed = [0; FRAME_HEADER_BYTES];
+        self.file.read_exact(&mut fixed)?;
+        let header = match FrameHeader::decode(&fixed) {
+            Ok(header) => header,
+            Err(found) => return Ok(self.invalid(found)),
+        };
+        let rest = u64::from(header.project_len) + u64::from(header.body_len);
+        if left - (FRAME_HEADER_BYTES as u64) < rest {
+            return Ok(self.invalid(format!("the segment ends inside record `{}`", header.position)));
+        }
+        let mut project = vec![0; usize::from(header.project_len)];
+        self.file.read_exact(&mut project)?;
+        if !FrameHeader::check(&fixed, &project) {
+            return Ok(self.invalid("the checksum of a record header does not hold".into()));
+        }
+        let mut body = vec![0; header.body_len as usize];
+        self.file.read_exact(&mut body)?;
+        if crc32fast::hash(&body) != header.body_crc {
+            return Ok(self.invalid(format!("the checksum of the body of record `{}` does not hold", header.position)));
+        }
+        let Some(record) = header.into_record(&project, Bytes::from(body)) else {
+            return Ok(self.invalid(format!("the project name of record `{}` is not one", header.position)));
+        };
+        self.offset += FRAME_HEADER_BYTES as u64 + rest;
+        Ok(Next::Record(header, record))
+    }
+
+    fn read_magic(&mut self) -> io::Result<Option<Next>> {
+        if self.len < SEGMENT_MAGIC.len() as u64 {
+            return Ok(Some(self.invalid("the segment ends inside its header".into())));
+        }
+        let mut magic = [0; SEGMENT_MAGIC.len()];
+        self.file.read_exact(&mut magic)?;
+        if magic != SEGMENT_MAGIC {
+            return Ok(Some(self.invalid(format!("found `{}` where a segment begins", hex::encode(magic)))));
+        }
+        self.offset = SEGMENT_MAGIC.len() as u64;
+        Ok(None)
+    }
+
+    fn invalid(&self, found: String) -> Next {
+        Next::Invalid { offset: self.offset, found }
+    }
+}
+
+/// The good part of the newest segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RecoveredEnd {
+    /// Length of the segment now.
+    pub(crate) bytes: u64,
+    /// Good records before the first bad one.
+    pub(crate) records: u64,
+    /// Highest position seen; the segment's first minus one if none.
+    pub(crate) last: u64,
+    /// Whether acknowledged records are damaged: the file was left as it is, and replay will report it.
+    pub(crate) damaged: bool,
+}
+
+/// Finds where the segment at `path` ends and cuts a torn write off.
+pub(crate) fn recover_end(path: &Path, first: u64) -> io::Result<RecoveredEnd> {
+    let len = fs::metadata(path)?.len();
+    let mut reader = SegmentReader::open(path, len)?;
+    let mut records = 0;
+    let mut last = first - 1;
+    let (bad_offset, found) = loop {
+        match reader.next_record()? {
+            Next::Record(header, _) => {
+                records += 1;
+                last = header.position;
+            }
+            Next::End => return Ok(RecoveredEnd { bytes: len, records, last, damaged: false }),
+            Next::Invalid { offset, found } => break (offset, found),
+        }
+    };
+    drop(reader);
+    if let Some(later) = last_record_that_proves(path, len, bad_offset)? {
+        tracing::error!(segment = %path.display(), offset = bad_offset, found, "acknowledged records are damaged");
+        return Ok(RecoveredEnd { bytes: len, records, last: last.max(later), damaged: true });
+    }
+    tracing::warn!(segment = %path.display(), offset = bad_offset, cut_bytes = len - bad_offset, found, "a torn write was cut off");
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    file.set_len(bad_offset)?;
+    file.sync_all()?;
+    Ok(RecoveredEnd { bytes: bad_offset, records, last, damaged: false })
+}
+
+/// The highest position among the record headers after `bad_offset`, if any of them proves that the bytes at `bad_offset` had been
+/// fsynced, and so were acknowledged.
+fn last_record_that_proves(path: &Path, len: u64, bad_offset: u64) -> io::Result<Option<u64>> {
+    const CHUNK: usize = 1 << 20;
+    const OVERLAP: usize = FRAME_HEADER_BYTES + u8::MAX as usize;
+    let mut file = fs::File::open(path)?;
+    let mut proof = None;
+    let mut at = bad_offset + 1;
+    while at < len {
+        file.seek(SeekFrom::Start(at))?;
+        let mut chunk = Vec::with_capacity(CHUNK + OVERLAP);
+        io::Read::by_ref(&mut file).take((CHUNK + OVERLAP) as u64).read_to_end(&mut chunk)?;
+        for start in 0..chunk.len().min(CHUNK) {
+            if !chunk[start..].starts_with(&FRAME_MAGIC) || chunk.len() - start < FRAME_HEADER_BYTES {
+                continue;
+            }
+            let fixed: [u8; FRAME_HEADER_BYTES] =
+                chunk[start..start + FRAME_HEADER_BYTES].try_into().expect("the length was checked");
+            let Ok(header) = FrameHeader::decode(&fixed) else { continue };
+            let project_end = start + FRAME_HEADER_BYTES + usize::from(header.project_len);
+            let Some(project) = chunk.get(start + FRAME_HEADER_BYTES..project_end) else { continue };
+            if FrameHeader::check(&fixed, project) && header.durable > bad_offset {
+                proof = proof.max(Some(header.position));
+            }
+        }
+        at += CHUNK as u64;
+    }
+    Ok(proof)
+}
