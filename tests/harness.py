@@ -12,6 +12,8 @@ import urllib.request
 import venv
 from pathlib import Path
 
+import grpc
+
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 CAPTURES = TESTS / "captures"
@@ -38,6 +40,7 @@ class Server:
         self.data_dir = Path(data_dir)
         self.executable = executable or binary()
         self.process = None
+        self._channel = None
         self.log_path = self.data_dir.with_name(self.data_dir.name + ".log")
         self._ready_path = self.data_dir.with_name(self.data_dir.name + ".ready.json")
         self._config_path = self.data_dir.with_name(self.data_dir.name + ".toml")
@@ -116,6 +119,16 @@ class Server:
         if encoding:
             headers["content-encoding"] = encoding
         return self.request("POST", path or f"/v1/{signal_name}", body, headers)
+
+    def send_grpc(self, signal_name, body, project="default", compression=None):
+        """One OTLP/gRPC export call, as bytes, on a connection kept open. Raises `grpc.RpcError` if it is refused."""
+        address = self.addresses["otlp_grpc"]
+        if self._channel is None or self._channel[0] != address:
+            self._channel = (address, grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)]))
+        service = {"traces": "Trace", "logs": "Logs", "metrics": "Metrics"}[signal_name]
+        path = f"/opentelemetry.proto.collector.{'trace' if service == 'Trace' else signal_name}.v1.{service}Service/Export"
+        call = self._channel[1].unary_unary(path)
+        return call(body, timeout=60, metadata=[("x-assay-project", project)], compression=compression)
 
     def sql(self, query, project="default", **options):
         """Rows of `query` as dictionaries, in the order of the columns."""

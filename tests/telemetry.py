@@ -1,9 +1,11 @@
 """Builds OTLP requests, and reads captures back as protobuf messages."""
 
 import base64
+import gzip
 import json
 import random
 
+import zstandard
 from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -13,6 +15,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 REQUESTS = {"traces": ExportTraceServiceRequest, "logs": ExportLogsServiceRequest, "metrics": ExportMetricsServiceRequest}
+COMPRESS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
 ID_KEYS = {"traceId", "spanId", "parentSpanId"}
 
 
@@ -122,5 +125,21 @@ def _ids_as_base64(value):
         return value
     return {
         key: base64.b64encode(bytes.fromhex(item)).decode() if key in ID_KEYS and isinstance(item, str) else _ids_as_base64(item)
+        for key, item in value.items()
+    }
+
+
+def to_json(request):
+    """`request` as OTLP/JSON: hex identifiers, enums as numbers."""
+    return json.dumps(_ids_as_hex(json_format.MessageToDict(request, use_integers_for_enums=True))).encode()
+
+
+def _ids_as_hex(value):
+    if isinstance(value, list):
+        return [_ids_as_hex(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: base64.b64decode(item).hex() if key in ID_KEYS and isinstance(item, str) else _ids_as_hex(item)
         for key, item in value.items()
     }
