@@ -1,0 +1,111 @@
+//! Token arithmetic: what an SDK wrote, made canonical. Input includes cache reads and writes, output includes reasoning.
+//!
+//! SDKs differ by provider, so the numbers themselves are asked first, then the rule that found them, then the dialect's table.
+
+use assay_schemas::{
+    dialects::{Part, TokenConvention},
+    genai::GenAi,
+};
+
+/// What is known beside the counts.
+#[derive(Debug, Default)]
+pub(super) struct UsageFacts<'a> {
+    /// Input + output as the sender summed them.
+    pub(super) total: Option<i64>,
+    /// What the rules that found input and output say.
+    pub(super) input_cache: Option<Part>,
+    pub(super) output_reasoning: Option<Part>,
+    /// The table of the dialect that gave the input count.
+    pub(super) conventions: &'a [TokenConvention],
+}
+
+/// Adds to the counts in `genai` the parts that are counted beside them.
+pub(super) fn make_inclusive(genai: &mut GenAi, facts: &UsageFacts<'_>) {
+    let convention = |part: fn(&TokenConvention) -> Option<Part>| {
+        let fits = |convention: &&TokenConvention| {
+            convention.providers.is_empty()
+                || genai.provider.as_ref().is_some_and(|provider| convention.providers.iter().any(|known| known == provider))
+        };
+        facts.conventions.iter().filter(fits).find_map(part)
+    };
+    let cache = genai.cache_read_tokens.unwrap_or(0).saturating_add(genai.cache_write_tokens.unwrap_or(0));
+    let reasoning = genai.reasoning_tokens.unwrap_or(0);
+    let cache_said = facts.input_cache.or_else(|| convention(|found| found.cache));
+    let reasoning_said = facts.output_reasoning.or_else(|| convention(|found| found.reasoning));
+
+    let (input, output) = (genai.input_tokens, genai.output_tokens);
+    let rest = |whole: Option<i64>| whole.unwrap_or(0);
+    let outside = |part: i64, whole: Option<i64>, said: Option<Part>| -> bool {
+        let Some(whole) = whole.filter(|_| part > 0) else { return false };
+        if whole < part {
+            return true;
+        }
+        match (said, facts.total) {
+            (Some(said), _) => said == Part::Outside,
+            // The total counts every token once: it tells whether the part is missing in the whole.
+            (None, Some(total)) => total == rest(input) + rest(output) + part,
+            (None, None) => false,
+        }
+    };
+    if outside(cache, input, cache_said) {
+        genai.input_tokens = input.map(|input| input.saturating_add(cache));
+    }
+    if outside(reasoning, output, reasoning_said) {
+        genai.output_tokens = output.map(|output| output.saturating_add(reasoning));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inclusive(counts: [Option<i64>; 5], facts: &UsageFacts<'_>) -> (Option<i64>, Option<i64>) {
+        let [input, output, read, write, reasoning] = counts;
+        let mut genai = GenAi {
+            provider: Some("anthropic".to_owned()),
+            input_tokens: input,
+            output_tokens: output,
+            cache_read_tokens: read,
+            cache_write_tokens: write,
+            reasoning_tokens: reasoning,
+            ..GenAi::default()
+        };
+        make_inclusive(&mut genai, facts);
+        (genai.input_tokens, genai.output_tokens)
+    }
+
+    #[test]
+    fn input_below_its_cache_parts_is_exclusive_whatever_is_said() {
+        let facts = UsageFacts { input_cache: Some(Part::Inside), ..UsageFacts::default() };
+        assert_eq!(inclusive([Some(124), Some(16), Some(1536), Some(128), None], &facts), (Some(1788), Some(16)));
+    }
+
+    #[test]
+    fn inclusive_counts_stay() {
+        let facts = UsageFacts::default();
+        assert_eq!(inclusive([Some(1788), Some(16), Some(1536), Some(128), Some(3)], &facts), (Some(1788), Some(16)));
+    }
+
+    #[test]
+    fn the_table_decides_by_provider_where_the_numbers_do_not() {
+        let table = [TokenConvention { providers: vec!["anthropic".to_owned()], cache: Some(Part::Outside), reasoning: None }];
+        let facts = UsageFacts { conventions: &table, ..UsageFacts::default() };
+        assert_eq!(inclusive([Some(2000), Some(16), Some(1536), None, None], &facts), (Some(3536), Some(16)));
+        let other = [TokenConvention { providers: vec!["openai".to_owned()], cache: Some(Part::Outside), reasoning: None }];
+        let facts = UsageFacts { conventions: &other, ..UsageFacts::default() };
+        assert_eq!(inclusive([Some(2000), Some(16), Some(1536), None, None], &facts), (Some(2000), Some(16)));
+    }
+
+    #[test]
+    fn a_total_shows_that_a_part_is_outside() {
+        let facts = UsageFacts { total: Some(205), ..UsageFacts::default() };
+        assert_eq!(inclusive([Some(65), Some(75), Some(65), None, Some(0)], &facts), (Some(130), Some(75)));
+        let facts = UsageFacts { total: Some(82), ..UsageFacts::default() };
+        assert_eq!(inclusive([Some(17), Some(17), None, None, Some(48)], &facts), (Some(17), Some(65)));
+    }
+
+    #[test]
+    fn unknown_stays_unknown() {
+        assert_eq!(inclusive([None, None, Some(5), None, Some(5)], &UsageFacts::default()), (None, None));
+    }
+}
