@@ -7,6 +7,7 @@ use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -64,7 +65,9 @@ impl BlobStore {
     pub fn put(&self, content: &[u8]) -> Result<String, BlobError> {
         let name = hex::encode(Sha256::digest(content));
         let path = self.path(&name);
-        if path.exists() {
+        if let Ok(stored) = fs::File::options().write(true).open(&path) {
+            // Retention goes by the last put: this one may be the first of many rows to come.
+            stored.set_modified(SystemTime::now()).map_err(|source| BlobError::Io { action: "touch", path, source })?;
             return Ok(name);
         }
         let io = |action, path: &Path| {
@@ -106,6 +109,27 @@ impl BlobStore {
         tokio::task::spawn_blocking(read).await.expect("reading a blob does not panic")
     }
 
+    /// Removes blobs that were last put before `moment`. Blocking.
+    pub(crate) fn remove_older_than(&self, moment: SystemTime) -> Result<u64, BlobError> {
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| BlobError::Io { action, path, source }
+        };
+        let mut removed = 0;
+        for shard in fs::read_dir(&self.root).map_err(io("list", &self.root))? {
+            let shard = shard.map_err(io("list", &self.root))?.path();
+            for blob in fs::read_dir(&shard).map_err(io("list", &shard))? {
+                let path = blob.map_err(io("list", &shard))?.path();
+                let modified = fs::metadata(&path).and_then(|m| m.modified()).map_err(io("look at", &path))?;
+                if modified < moment {
+                    fs::remove_file(&path).map_err(io("remove", &path))?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(&name[..2]).join(format!("{name}.zst"))
     }
@@ -140,6 +164,21 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("blobs").join(&name[..2])).unwrap().count(), 1);
         assert!(blobs.get(&"0".repeat(64)).await.unwrap().is_none());
         assert!(matches!(blobs.get("../../etc/passwd").await, Err(BlobError::Name { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_is_put_again_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::open(dir.path().to_owned()).unwrap();
+        let (old, again) = (blobs.put(b"old").unwrap(), blobs.put(b"again").unwrap());
+        let long_ago = SystemTime::now() - std::time::Duration::from_secs(1000);
+        for name in [&old, &again] {
+            fs::File::options().write(true).open(blobs.path(name)).unwrap().set_modified(long_ago).unwrap();
+        }
+        blobs.put(b"again").unwrap();
+        assert_eq!(blobs.remove_older_than(long_ago + std::time::Duration::from_secs(1)).unwrap(), 1);
+        assert!(blobs.get(&old).await.unwrap().is_none());
+        assert!(blobs.get(&again).await.unwrap().is_some());
     }
 
     #[tokio::test]

@@ -41,14 +41,16 @@ const PATCHABLE_COST_LINE: &[&str] = &["counted"];
 #[derive(Debug)]
 pub(crate) struct Correction {
     pub(crate) position: u64,
+    /// Day of the row, days since 1970.
+    pub(crate) date: i32,
     pub(crate) trace_id: Box<str>,
     pub(crate) span_id: Box<str>,
     patch: serde_json::Map<String, Value>,
 }
 
 impl Correction {
-    /// Reads the corrections of a batch of `span_corrections`. A patch that is not a JSON object corrects nothing and is logged.
-    pub(crate) fn read(batch: &RecordBatch) -> Vec<Arc<Self>> {
+    /// Reads the corrections of a batch of `span_corrections`, all of one day. A patch that is not a JSON object corrects nothing and is logged.
+    pub(crate) fn read(batch: &RecordBatch, date: i32) -> Vec<Arc<Self>> {
         let column = |name: &str| batch.column_by_name(name).expect("a column of span_corrections");
         let positions = column("wal_position").as_primitive::<Int64Type>();
         let traces = column("trace_id").as_string::<i32>();
@@ -57,6 +59,7 @@ impl Correction {
         let read = |row| match serde_json::from_str(patches.value(row)) {
             Ok(patch) => Some(Arc::new(Self {
                 position: positions.value(row).cast_unsigned(),
+                date,
                 trace_id: traces.value(row).into(),
                 span_id: spans.value(row).into(),
                 patch,
@@ -67,12 +70,6 @@ impl Correction {
             }
         };
         (0..batch.num_rows()).filter_map(read).collect()
-    }
-
-    /// Bytes it holds in memory, roughly.
-    pub(crate) fn bytes(&self) -> u64 {
-        let patch: usize = self.patch.iter().map(|(k, v)| k.len() + v.as_str().map_or(32, str::len) + 64).sum();
-        (patch + self.trace_id.len() + self.span_id.len() + 96) as u64
     }
 }
 
@@ -159,11 +156,6 @@ impl CorrectionSet {
         }
         hits
     }
-
-    /// Traces that have corrections.
-    pub(crate) fn trace_ids(&self) -> HashSet<&str> {
-        self.by_span.values().flatten().map(|c| &*c.trace_id).collect()
-    }
 }
 
 /// A span, as a key.
@@ -176,6 +168,10 @@ pub(crate) struct SpanKey {
 impl SpanKey {
     pub(crate) fn new(trace_id: &str, span_id: &str) -> Self {
         Self { trace_id: trace_id.into(), span_id: span_id.into() }
+    }
+
+    pub(crate) fn trace_id(&self) -> &str {
+        &self.trace_id
     }
 
     pub(crate) fn of(correction: &Correction) -> Self {

@@ -48,6 +48,13 @@ pub(crate) struct Flusher {
     pub(crate) last: Mutex<LastFlush>,
 }
 
+impl Flusher {
+    /// Keeps flushes from running while the guard lives.
+    pub(crate) async fn exclusive(&self) -> impl Sized + '_ {
+        self.pending.lock().await
+    }
+}
+
 /// How the last flush went.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastFlush {
@@ -171,7 +178,7 @@ fn prepare(
                 let found = matched.get(&project);
                 let done = |key: &SpanKey| found.is_some_and(|found| found.contains(key)) && !persisted.contains(key);
                 let rest: Vec<_> = chunks.iter().filter_map(|chunk| without_done(chunk, &done)).collect();
-                let list: Vec<_> = rest.iter().flat_map(|chunk| Correction::read(&chunk.batch)).collect();
+                let list: Vec<_> = rest.iter().flat_map(|chunk| Correction::read(&chunk.batch, chunk.date)).collect();
                 if !list.is_empty() {
                     kept.insert(project.clone(), list);
                 }

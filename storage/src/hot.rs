@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use arrow::{
@@ -49,6 +50,8 @@ pub(crate) struct HotBuffer {
     rows: HashMap<(TableId, ProjectId), HotRows>,
     watermark: Watermark,
     bytes: u64,
+    /// When the oldest row that is active, and that is flushing, was published.
+    since: (Option<Instant>, Option<Instant>),
 }
 
 impl HotBuffer {
@@ -59,6 +62,7 @@ impl HotBuffer {
 
     /// Adds rows of `table` that belong to `position`.
     pub(crate) fn add(&mut self, position: u64, table: TableId, batch: &RecordBatch) {
+        self.since.0.get_or_insert_with(Instant::now);
         for (project, date, batch) in split_by_partition(batch) {
             let bytes = batch.get_array_memory_size() as u64;
             self.bytes += bytes;
@@ -99,11 +103,14 @@ impl HotBuffer {
             rows.flushing = Arc::new(old);
             moved.push((key.clone(), Arc::clone(&rows.flushing)));
         }
+        let still_active = self.rows.values().any(|rows| !rows.active.is_empty());
+        self.since = (self.since.0.filter(|_| still_active), self.since.0);
         (cut, moved)
     }
 
     /// Forgets what was flushing: it is in the lake.
     pub(crate) fn finish_flush(&mut self) {
+        self.since.1 = None;
         self.rows.retain(|_, rows| {
             self.bytes -= rows.flushing.iter().map(|c| c.bytes).sum::<u64>();
             rows.flushing = Chunks::default();
@@ -122,9 +129,9 @@ impl HotBuffer {
         self.rows.values().map(|r| rows(&r.flushing) + rows(&r.active)).sum()
     }
 
-    /// Whether nothing is in memory.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    /// How long the oldest row has been in memory.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.since.1.or(self.since.0).map(|since| since.elapsed())
     }
 
     /// What a view keeps of this moment.

@@ -19,7 +19,8 @@ use std::{
 
 use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
+use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 
 pub use self::{
@@ -36,7 +37,7 @@ use self::{
     file::time_range,
 };
 use crate::{
-    trace_index::{self, IndexCache, TraceIndex},
+    trace_index::{self, IndexCache, TraceIndex, TraceIndexError},
     view::LakeFiles,
 };
 
@@ -72,6 +73,9 @@ pub enum LakeError {
         /// Why.
         source: parquet::errors::ParquetError,
     },
+    /// A trace index could neither be read nor rebuilt.
+    #[error(transparent)]
+    Index(#[from] TraceIndexError),
 }
 
 /// All tables of one node.
@@ -85,7 +89,6 @@ pub(crate) struct Lake {
 /// One table.
 #[derive(Debug)]
 pub(crate) struct Table {
-    pub(crate) id: TableId,
     /// Commits to one table are made one after the other.
     log: tokio::sync::Mutex<DeltaLog>,
     pub(crate) version: AtomicU64,
@@ -115,7 +118,6 @@ impl Lake {
             let id = log.table();
             files.add(id, found.into_iter().map(|file| Arc::new(lake.data_file(id, file))));
             let table = Table {
-                id,
                 version: AtomicU64::new(log.version()),
                 committed: AtomicU64::new(log.committed()),
                 commits_since_checkpoint: AtomicU64::new(log.commits_since_checkpoint()),
@@ -194,6 +196,25 @@ impl Lake {
         table.log.lock().await.checkpointed(version);
         table.commits_since_checkpoint.store(0, Ordering::Release);
         Ok(())
+    }
+
+    /// Reads the files of `table` from its log again, after another writer changed it.
+    pub(crate) async fn list_again(&self, table: TableId) -> Result<Vec<DataFile>, LakeError> {
+        let files = self.table(table).log.lock().await.list_again().await?;
+        Ok(files.into_iter().map(|facts| self.data_file(table, facts)).collect())
+    }
+
+    /// Parquet files in the folder of `table`, whether it refers to them or not, that were last written before `before`.
+    pub(crate) async fn files_on_disk(&self, table: TableId, before: DateTime<Utc>) -> Result<Vec<Path>, LakeError> {
+        let folder = table_path(table);
+        let listed: Vec<_> = self.store.list(Some(&folder)).try_collect().await.map_err(|source| LakeError::Store {
+            action: "list",
+            path: folder.clone(),
+            source,
+        })?;
+        let is_data =
+            |path: &Path| path.as_ref().ends_with(".parquet") && !path.parts().any(|part| part.as_ref() == "_delta_log");
+        Ok(listed.into_iter().filter(|m| m.last_modified < before && is_data(&m.location)).map(|m| m.location).collect())
     }
 
     /// Deletes a file that no table refers to, and its index.

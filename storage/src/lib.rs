@@ -1,7 +1,8 @@
 //! Durable storage of telemetry: write-ahead log, hot buffer, Delta lake. What is appended is durable, what is published is visible,
 //! what is flushed is in open tables; exactly once across crashes.
 //!
-//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `flush`, `lake`, `trace_index`, `corrections`, `blobs`.
+//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `flush`, `lake`, `trace_index`, `corrections`, `blobs`,
+//! `maintenance`.
 
 mod blobs;
 mod config;
@@ -9,6 +10,8 @@ mod corrections;
 mod flush;
 mod hot;
 mod lake;
+mod maintenance;
+mod metrics;
 mod status;
 mod storage;
 mod store;
@@ -22,6 +25,7 @@ pub use self::{
     corrections::{CorrectionSet, PATCHABLE},
     flush::FlushError,
     lake::{ColumnStats, DataFile, DeltaError, EncodeError, LakeError, StatValue, file_schema},
+    maintenance::MaintenanceError,
     status::{JobStatus, StorageStatus, TableStatus},
     storage::{Admission, OpenStorageError, Storage},
     trace_index::{TraceIndex, TraceIndexError},

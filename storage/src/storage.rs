@@ -8,7 +8,7 @@
 //! rows up to it; the log is released only when every table has committed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs,
     path::Path as FsPath,
     sync::{
@@ -33,6 +33,7 @@ use crate::{
     flush::{FlushError, Flusher, chain},
     hot::HotBuffer,
     lake::{Lake, LakeError},
+    maintenance::{self, Maintenance},
     status::{StorageStatus, TableStatus},
     store,
     view::{LakeFiles, ReadView},
@@ -50,7 +51,7 @@ const FLUSH_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// a crash: nothing acknowledged is lost, the next start replays.
 #[derive(Clone)]
 pub struct Storage {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     background: Arc<Background>,
 }
 
@@ -205,6 +206,7 @@ pub(crate) struct Inner {
     /// The view of `state`, until `state` changes. Written only under the lock of `state`.
     view: ArcSwapOption<ReadView>,
     pub(crate) flusher: Flusher,
+    pub(crate) maintenance: Maintenance,
     flush_wanted: Arc<Notify>,
     overloaded: AtomicBool,
     /// Held as long as this process uses the folder.
@@ -251,6 +253,7 @@ impl Inner {
             state: Mutex::new(state),
             view: ArcSwapOption::empty(),
             flusher: Flusher::default(),
+            maintenance: Maintenance::default(),
             flush_wanted: Arc::default(),
             overloaded: AtomicBool::new(false),
             _lock: lock,
@@ -315,9 +318,10 @@ impl Inner {
         Admission::Ready
     }
 
-    fn status(&self) -> StorageStatus {
+    pub(crate) fn status(&self) -> StorageStatus {
         let state = self.state.lock();
-        let wal = self.wal.status();
+        let mut wal = self.wal.status();
+        wal.uncommitted_age_ms = state.hot.age().map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let last = self.flusher.last.lock().clone();
         StorageStatus {
             hot_rows: state.hot.row_count(),
@@ -330,7 +334,7 @@ impl Inner {
             last_flush_ms: last.took_ms,
             flush_error: last.error,
             tables: TableId::ALL.iter().map(|id| (id.name(), self.table_status(*id, &state.lake))).collect(),
-            jobs: BTreeMap::new(),
+            jobs: self.maintenance.jobs.lock().clone(),
             wal,
         }
     }
@@ -340,6 +344,7 @@ impl Inner {
         let mut status = TableStatus {
             version: table.version.load(Ordering::Acquire),
             committed: table.committed.load(Ordering::Acquire),
+            unreferenced_files: self.maintenance.unreferenced(id),
             ..TableStatus::default()
         };
         for file in files.of_table(id) {
@@ -364,7 +369,10 @@ struct Background {
 impl Background {
     fn start(inner: &Arc<Inner>) -> Self {
         let stop = CancellationToken::new();
-        let tasks = vec![tokio::spawn(flush_loop(Arc::downgrade(inner), Arc::clone(&inner.flush_wanted), stop.clone()))];
+        let tasks = vec![
+            tokio::spawn(flush_loop(Arc::downgrade(inner), Arc::clone(&inner.flush_wanted), stop.clone())),
+            tokio::spawn(maintenance::run(Arc::downgrade(inner), stop.clone())),
+        ];
         Self { stop, tasks: Mutex::new(tasks) }
     }
 
@@ -426,8 +434,8 @@ impl PendingCorrections {
     }
 
     fn add(&mut self, batch: &RecordBatch) {
-        for (project, _, batch) in crate::hot::split_by_partition(batch) {
-            self.hot.entry(project).or_default().extend(Correction::read(&batch));
+        for (project, date, batch) in crate::hot::split_by_partition(batch) {
+            self.hot.entry(project).or_default().extend(Correction::read(&batch, date));
         }
         self.by_project = None;
     }
@@ -457,14 +465,34 @@ impl PendingCorrections {
         self.by_project = None;
     }
 
-    /// The files of `span_corrections` of `project` hold exactly `kept` now.
-    pub(crate) fn folded(&mut self, project: &ProjectId, kept: Vec<Arc<Correction>>) {
-        if kept.is_empty() {
-            self.persisted.remove(project)
-        } else {
-            self.persisted.insert(project.clone(), kept)
-        };
+    /// Those of `project` that are `done` are no longer in files of `span_corrections`.
+    pub(crate) fn remove(&mut self, project: &ProjectId, done: &impl Fn(&Correction) -> bool) {
+        if let Some(corrections) = self.persisted.get_mut(project) {
+            corrections.retain(|c| !done(c));
+        }
+        self.tidy();
+    }
+
+    /// Days before `date` (days since 1970) are gone.
+    pub(crate) fn drop_before(&mut self, date: i32) {
+        for corrections in self.persisted.values_mut() {
+            corrections.retain(|c| c.date >= date);
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        self.persisted.retain(|_, corrections| !corrections.is_empty());
         self.by_project = None;
+    }
+
+    /// Projects with corrections in files.
+    pub(crate) fn projects(&self) -> Vec<ProjectId> {
+        self.persisted.keys().cloned().collect()
+    }
+
+    pub(crate) fn persisted_len(&self) -> usize {
+        self.persisted.values().map(Vec::len).sum()
     }
 
     pub(crate) fn persisted(&self, project: &ProjectId) -> &[Arc<Correction>] {
@@ -514,4 +542,4 @@ fn node_id(dir: &FsPath) -> Result<String, OpenStorageError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -580,3 +580,6 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     fs::File::open(dir)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,91 @@
-//! Tests of `corrections`.
+//! Claims about corrections: the last one wins, only what it names changes, applying twice changes nothing.
+
+use assay_schemas::{
+    table::Row as _,
+    tables::{CorrectionRow, CostLineRow, Origin, SpanRow},
+};
+
+use super::*;
+
+fn set(patches: &[(i64, &str, &str)]) -> CorrectionSet {
+    let row = |(position, span_id, patch): &(i64, &str, &str)| CorrectionRow {
+        origin: Origin { project_id: "default".into(), wal_position: *position, ..Origin::default() },
+        trace_id: "t".into(),
+        span_id: (*span_id).into(),
+        patch: (*patch).into(),
+        reason: "late_child".into(),
+    };
+    CorrectionSet::new(Correction::read(&CorrectionRow::batch(patches.iter().map(row)), 0))
+}
+
+fn span(span_id: &str) -> SpanRow {
+    let mut row = SpanRow { trace_id: "t".into(), span_id: span_id.into(), ..SpanRow::default() };
+    row.genai.counted = true;
+    row.genai.session_id = Some("s".into());
+    row
+}
+
+fn corrected(set: &CorrectionSet, rows: Vec<SpanRow>) -> Vec<SpanRow> {
+    let once = set.apply(TableId::Spans, &SpanRow::batch(rows));
+    let twice = set.apply(TableId::Spans, &once);
+    assert_eq!(once, twice, "applying twice changes nothing");
+    (0..once.num_rows()).map(|row| SpanRow::read(&once, row)).collect()
+}
+
+#[test]
+fn only_the_named_columns_of_the_named_span_change() {
+    let set = set(&[(
+        1,
+        "0a",
+        r#"{"counted": false, "uncounted_reason": "wrapper", "cost_usd": "0.000000000000123", "trace_state": "x"}"#,
+    )]);
+    let found = corrected(&set, vec![span("0a"), span("0b")]);
+    let mut expected = span("0a");
+    expected.genai.counted = false;
+    expected.genai.uncounted_reason = Some("wrapper".into());
+    expected.genai.cost_usd = Some("0.000000000000123".parse().unwrap());
+    assert_eq!(found, [expected, span("0b")]);
+}
+
+#[test]
+fn later_positions_win_column_by_column_and_null_is_a_value() {
+    let set = set(&[
+        (9, "0a", r#"{"session_id": null}"#),
+        (5, "0a", r#"{"session_id": "old", "user_id": "u", "input_messages": [{"role": "user"}]}"#),
+    ]);
+    let found = corrected(&set, vec![span("0a")]);
+    assert_eq!(found[0].genai.session_id, None);
+    assert_eq!(found[0].genai.user_id.as_deref(), Some("u"));
+    assert_eq!(found[0].genai.input_messages.as_deref(), Some(r#"[{"role":"user"}]"#));
+}
+
+#[test]
+fn the_cost_of_a_span_is_not_the_cost_of_its_lines() {
+    let set = set(&[(1, "0a", r#"{"counted": false, "cost_usd": "1"}"#)]);
+    let line = CostLineRow {
+        trace_id: Some("t".into()),
+        span_id: Some("0a".into()),
+        cost_usd: Some("0.5".parse().unwrap()),
+        counted: true,
+        ..CostLineRow::default()
+    };
+    let found = set.apply(TableId::CostLines, &CostLineRow::batch([line.clone()]));
+    assert_eq!(CostLineRow::read(&found, 0), CostLineRow { counted: false, ..line });
+}
+
+#[test]
+fn a_projection_is_corrected_as_far_as_it_goes() {
+    let set = set(&[(1, "0a", r#"{"counted": false, "session_id": "new"}"#)]);
+    let whole = SpanRow::batch([span("0a")]);
+    let index = |name: &str| whole.schema().index_of(name).unwrap();
+    let some = whole.project(&[index("span_id"), index("session_id"), index("trace_id")]).unwrap();
+    let found = set.apply(TableId::Spans, &some);
+    assert_eq!(found.column(1).as_string::<i32>().value(0), "new");
+    let without_keys = whole.project(&[index("session_id")]).unwrap();
+    assert_eq!(set.apply(TableId::Spans, &without_keys), without_keys);
+}
+
+#[test]
+fn a_patch_that_is_no_object_corrects_nothing() {
+    assert!(set(&[(1, "0a", "[1]")]).is_empty());
+}

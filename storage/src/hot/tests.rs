@@ -1,1 +1,74 @@
-//! Tests of `hot`.
+//! Claims about the hot buffer: nothing is cut too early, nothing twice, small batches are joined.
+
+use assay_schemas::{
+    table::Row as _,
+    tables::{Origin, ScoreRow},
+};
+use proptest::prelude::*;
+
+use super::*;
+
+fn batch(project: &str, date: i32, names: &[&str]) -> RecordBatch {
+    let origin = Origin { project_id: project.into(), date, ..Origin::default() };
+    ScoreRow::batch(names.iter().map(|name| ScoreRow { origin: origin.clone(), name: (*name).into(), ..ScoreRow::default() }))
+}
+
+fn names<'a>(chunks: impl IntoIterator<Item = &'a HotChunk>) -> Vec<String> {
+    let of = |c: &HotChunk| (0..c.batch.num_rows()).map(|row| ScoreRow::read(&c.batch, row).name).collect::<Vec<_>>();
+    chunks.into_iter().flat_map(of).collect()
+}
+
+fn counted_bytes(buffer: &HotBuffer) -> u64 {
+    buffer.rows.values().flat_map(|r| r.flushing.iter().chain(r.active.iter())).map(|c| c.bytes).sum()
+}
+
+#[test]
+fn a_batch_of_several_days_and_projects_is_parted() {
+    let schema = TableId::Scores.schema();
+    let parts = [batch("a", 1, &["a1"]), batch("b", 1, &["b1"]), batch("a", 2, &["a2"]), batch("a", 1, &["a1 too"])];
+    let mixed = concat_batches(&schema, &parts).unwrap();
+    let split: Vec<_> = split_by_partition(&mixed).into_iter().map(|(p, d, b)| (p.to_string(), d, b.num_rows())).collect();
+    assert_eq!(split, [("a".into(), 1, 2), ("b".into(), 1, 1), ("a".into(), 2, 1)]);
+}
+
+#[test]
+fn thousands_of_small_batches_become_few() {
+    let mut buffer = HotBuffer::new(0);
+    for position in 1..=5000 {
+        buffer.add(position, TableId::Scores, &batch("a", 1, &[&position.to_string()]));
+        buffer.complete(position);
+    }
+    let rows = &buffer.rows[&(TableId::Scores, ProjectId::new("a").unwrap())];
+    assert!(rows.active.len() < 60, "{} chunks", rows.active.len());
+    assert_eq!(names(rows.active.iter()), (1..=5000).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(buffer.bytes(), counted_bytes(&buffer));
+    assert_eq!(buffer.row_count(), 5000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Positions are published in any order, with flushes in between: every row is flushed once, in no flush before all its
+    /// predecessors are published.
+    #[test]
+    fn a_flush_takes_exactly_what_is_complete(order in Just((1..=60_u64).collect::<Vec<_>>()).prop_shuffle(), every in 1..20_usize) {
+        let mut buffer = HotBuffer::new(0);
+        let mut flushed: Vec<u64> = Vec::new();
+        for (nth, position) in order.iter().enumerate() {
+            buffer.add(*position, TableId::Scores, &batch("a", 1, &[&position.to_string()]));
+            buffer.complete(*position);
+            if nth % every == 0 || nth + 1 == order.len() {
+                let (cut, moved) = buffer.begin_flush();
+                for (_, chunks) in &moved {
+                    flushed.extend(names(chunks.iter()).iter().map(|n| n.parse::<u64>().unwrap()));
+                }
+                flushed.sort_unstable();
+                prop_assert_eq!(&flushed, &(1..=cut).collect::<Vec<_>>());
+                buffer.finish_flush();
+                prop_assert_eq!(buffer.bytes(), counted_bytes(&buffer));
+            }
+        }
+        prop_assert_eq!(flushed.len(), 60);
+        prop_assert_eq!(buffer.bytes(), 0);
+    }
+}

@@ -123,6 +123,12 @@ impl DeltaLog {
         Ok((log, files))
     }
 
+    /// The files as the log has them now.
+    pub(crate) async fn list_again(&mut self) -> Result<Vec<FileFacts>, DeltaError> {
+        let snapshot = self.load().await?;
+        self.files(&snapshot).await
+    }
+
     pub(crate) fn table(&self) -> TableId {
         self.table
     }

@@ -59,6 +59,17 @@ pub struct DataFile {
     pub(crate) corrected_to: u64,
 }
 
+impl DataFile {
+    /// The largest write-ahead log position of its rows, if known.
+    #[must_use]
+    pub fn last_position(&self) -> Option<u64> {
+        match self.stats.iter().find(|s| s.column == "wal_position")?.max.as_ref()? {
+            StatValue::Int(position) => u64::try_from(*position).ok(),
+            StatValue::Text(_) => None,
+        }
+    }
+}
+
 /// The range of one column in one file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnStats {

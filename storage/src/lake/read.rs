@@ -1,18 +1,28 @@
 //! Reading a data file back, as this version's columns: what an older file lacks is NULL.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, new_null_array},
+    array::{ArrayRef, AsArray as _, BooleanArray, RecordBatch, new_null_array},
+    compute::filter_record_batch,
     datatypes::SchemaRef,
 };
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
-use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
+use parquet::{
+    arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder},
+    errors::ParquetError,
+};
 
-use super::{DataFile, Lake, LakeError, file_schema};
-use crate::{corrections::Correction, view::LakeFiles};
+use super::{DataFile, FileRows, Lake, LakeError, file_schema};
+use crate::{
+    corrections::{Correction, SpanKey},
+    view::LakeFiles,
+};
 
 const BATCH_ROWS: usize = 4096;
 
@@ -20,8 +30,7 @@ impl Lake {
     /// All rows of `file`, with the columns of [`file_schema`].
     pub(crate) async fn read_file(&self, table: TableId, file: &DataFile) -> Result<Vec<RecordBatch>, LakeError> {
         let path = file.path.clone();
-        let store = |source| LakeError::Store { action: "read", path: path.clone(), source };
-        let content = self.store().get(&file.path).await.map_err(store)?.bytes().await.map_err(store)?;
+        let content = self.content(file).await?;
         let decoded = tokio::task::spawn_blocking(move || decode(content, &file_schema(table)));
         decoded.await.expect("decoding does not panic").map_err(|source| LakeError::Parquet { path, source })
     }
@@ -34,16 +43,71 @@ impl Lake {
         let mut corrections: HashMap<ProjectId, Vec<Arc<Correction>>> = HashMap::new();
         for file in files.of_table(TableId::SpanCorrections) {
             for batch in self.read_file(TableId::SpanCorrections, file).await? {
-                corrections.entry(file.project.clone()).or_default().extend(Correction::read(&batch));
+                let read = Correction::read(&batch, file.date.to_epoch_days());
+                corrections.entry(file.project.clone()).or_default().extend(read);
             }
         }
         Ok(corrections)
+    }
+
+    /// Those of `wanted` that are in `file` of `spans`.
+    pub(crate) async fn spans_of(&self, file: &DataFile, wanted: HashSet<SpanKey>) -> Result<Vec<SpanKey>, LakeError> {
+        let content = self.content(file).await?;
+        let path = file.path.clone();
+        let search = tokio::task::spawn_blocking(move || search(content, &wanted));
+        search.await.expect("searching does not panic").map_err(|source| LakeError::Parquet { path, source })
+    }
+
+    /// Writes the corrections of `files` that are not `done` to new files, one for each that has some left.
+    pub(crate) async fn rewrite_corrections(
+        &self,
+        files: &[Arc<DataFile>],
+        done: &(impl Fn(&Correction) -> bool + Sync),
+    ) -> Result<Vec<Arc<DataFile>>, LakeError> {
+        let mut parts = Vec::new();
+        for file in files {
+            let date = file.date.to_epoch_days();
+            let mut batches = Vec::new();
+            for batch in self.read_file(TableId::SpanCorrections, file).await? {
+                let keep: BooleanArray = (0..batch.num_rows())
+                    .map(|row| Some(!Correction::read(&batch.slice(row, 1), date).iter().any(|c| done(c))))
+                    .collect();
+                let left = filter_record_batch(&batch, &keep).expect("the mask has the length of the batch");
+                if left.num_rows() > 0 {
+                    batches.push(left);
+                }
+            }
+            if !batches.is_empty() {
+                parts.push(FileRows { project: file.project.clone(), date, batches, corrected_to: 0 });
+            }
+        }
+        let position = files.iter().filter_map(|f| f.last_position()).max().unwrap_or(0);
+        self.write_files(TableId::SpanCorrections, &parts, position).await
+    }
+
+    async fn content(&self, file: &DataFile) -> Result<Bytes, LakeError> {
+        let failed = |source| LakeError::Store { action: "read", path: file.path.clone(), source };
+        self.store().get(&file.path).await.map_err(failed)?.bytes().await.map_err(failed)
     }
 }
 
 fn decode(content: Bytes, schema: &SchemaRef) -> Result<Vec<RecordBatch>, ParquetError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(content)?.with_batch_size(BATCH_ROWS).build()?;
     reader.map(|batch| Ok(with_schema(&batch?, schema))).collect()
+}
+
+fn search(content: Bytes, wanted: &HashSet<SpanKey>) -> Result<Vec<SpanKey>, ParquetError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(content)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["trace_id", "span_id"]);
+    let mut found = Vec::new();
+    for batch in builder.with_projection(mask).build()? {
+        let batch = batch?;
+        let column = |name: &str| batch.column_by_name(name).expect("a column of spans").as_string::<i32>();
+        let (traces, spans) = (column("trace_id"), column("span_id"));
+        let keys = (0..batch.num_rows()).map(|row| SpanKey::new(traces.value(row), spans.value(row)));
+        found.extend(keys.filter(|key| wanted.contains(key)));
+    }
+    Ok(found)
 }
 
 fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> RecordBatch {

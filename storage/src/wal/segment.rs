@@ -63,11 +63,6 @@ impl SegmentReader {
         self.record_offset
     }
 
-    /// Where the next record begins: the end of the last good one.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
-    }
-
     pub(crate) fn next_record(&mut self) -> io::Result<Next> {
         if self.offset == 0
             && let Some(invalid) = self.read_magic()?

@@ -1,0 +1,452 @@
+//! What keeps the lake small and quick, off the hot path: compaction, folding of corrections, retention, vacuum, checkpoints.
+//!
+//! One job at a time removes files, so that no two rewrite the same one. Ingest never waits for a job: commits to one table queue for
+//! milliseconds, encoding happens elsewhere. A job holds the rows of at most [`FILE_RAW_BYTES_MAX`] in memory.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Weak, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use assay_schemas::{ids::ProjectId, tables::TableId};
+use chrono::{DateTime, NaiveDate, Utc};
+use object_store::path::Path;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    corrections::{Correction, SpanKey},
+    flush::chain,
+    lake::{DataFile, DeltaError, FileRows, LakeError},
+    status::JobStatus,
+    storage::{FILE_RAW_BYTES_MAX, Inner, Storage},
+};
+
+/// So many files of like size are merged into one: a row is rewritten about four times in its life.
+const MERGE_FAN_IN: usize = 8;
+/// Files of fewer bytes of rows are all of the smallest size class.
+const SMALLEST_CLASS_BYTES: u64 = 256 << 10;
+/// A checkpoint is written after so many commits to a table.
+const CHECKPOINT_COMMITS: u64 = 50;
+/// Corrections wait for a compaction that concerns their files anyhow, but not if there are more than this …
+const FOLD_CORRECTIONS: usize = 1000;
+/// … and not longer than this.
+const FOLD_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// A job failed. Nothing is lost, and it is tried again at the next round.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {job} the table `{table}`")]
+pub struct MaintenanceError {
+    job: &'static str,
+    table: &'static str,
+    source: LakeError,
+}
+
+/// State of the jobs of one store.
+pub(crate) struct Maintenance {
+    one_at_a_time: tokio::sync::Mutex<()>,
+    pub(crate) jobs: Mutex<BTreeMap<&'static str, JobStatus>>,
+    /// Files that no view made from now on lists, by path.
+    replaced: Mutex<HashMap<Path, Replaced>>,
+    started: (Instant, SystemTime),
+    /// Since when corrections wait to be folded.
+    corrections_since: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug)]
+struct Replaced {
+    table: TableId,
+    /// Alive as long as a view lists the file.
+    file: Weak<DataFile>,
+    at: Instant,
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        Self {
+            one_at_a_time: tokio::sync::Mutex::default(),
+            jobs: Mutex::default(),
+            replaced: Mutex::default(),
+            started: (Instant::now(), SystemTime::now()),
+            corrections_since: Mutex::default(),
+        }
+    }
+}
+
+impl Maintenance {
+    /// Replaced files of `table` that are still on disk.
+    pub(crate) fn unreferenced(&self, table: TableId) -> u64 {
+        self.replaced.lock().values().filter(|r| r.table == table).count() as u64
+    }
+}
+
+impl Storage {
+    /// Merges small files and folds corrections into the files they concern. Returns how many files were replaced.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`] if the lake could not be read or written.
+    pub async fn compact(&self) -> Result<u64, MaintenanceError> {
+        self.inner.compact(Utc::now().date_naive(), true).await
+    }
+
+    /// Removes whole days that are older than the configured retention from every table, and blobs that were not put for as long.
+    /// Returns how many files were removed from the tables; [`Storage::vacuum`] deletes them.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`] if the lake could not be written.
+    pub async fn apply_retention(&self) -> Result<u64, MaintenanceError> {
+        self.inner.apply_retention(Utc::now()).await
+    }
+
+    /// Deletes files that no table refers to, once no view lists them and the grace period for other readers is over. Returns how
+    /// many.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`] if the store could not be listed or written.
+    pub async fn vacuum(&self) -> Result<u64, MaintenanceError> {
+        self.inner.vacuum().await
+    }
+
+    /// Writes a Delta checkpoint of every table with many commits since its last one. Returns how many.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`] if the lake could not be read or written.
+    pub async fn checkpoint(&self) -> Result<u64, MaintenanceError> {
+        self.inner.checkpoint(CHECKPOINT_COMMITS).await
+    }
+}
+
+/// Does all jobs at every interval until `stop`. Holds the store only while it works.
+pub(crate) async fn run(store: Weak<Inner>, stop: CancellationToken) {
+    let Some(interval) = store.upgrade().map(|inner| inner.config.compaction_interval) else { return };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+        let Some(inner) = store.upgrade() else { return };
+        let fold = inner.fold_is_due();
+        // A job that fails has been recorded and logged; the others still run.
+        drop(inner.checkpoint(CHECKPOINT_COMMITS).await);
+        drop(inner.compact(Utc::now().date_naive(), fold).await);
+        drop(inner.apply_retention(Utc::now()).await);
+        drop(inner.vacuum().await);
+    }
+}
+
+impl Inner {
+    pub(crate) async fn compact(&self, today: NaiveDate, fold: bool) -> Result<u64, MaintenanceError> {
+        let _turn = self.maintenance.one_at_a_time.lock().await;
+        let work = async {
+            let mut replaced = 0;
+            for table in TableId::ALL.iter().copied().filter(|table| *table != TableId::SpanCorrections) {
+                let files = self.view().lake.of_table(table).cloned().collect();
+                for group in merge_plan(files, today) {
+                    replaced += group.len() as u64;
+                    self.rewrite(table, &group, &mut HashSet::new()).await.map_err(failed("compact", table))?;
+                }
+            }
+            if fold {
+                let projects = self.state.lock().corrections.projects();
+                for project in projects {
+                    replaced += self.fold(&project).await.map_err(failed("fold corrections into", TableId::Spans))?;
+                }
+            }
+            Ok(replaced)
+        };
+        self.job("compaction", work).await
+    }
+
+    pub(crate) async fn apply_retention(&self, now: DateTime<Utc>) -> Result<u64, MaintenanceError> {
+        let Some(retention) = self.config.retention else { return Ok(0) };
+        let _turn = self.maintenance.one_at_a_time.lock().await;
+        let Some(first_kept) = chrono::TimeDelta::from_std(retention).ok().and_then(|r| now.checked_sub_signed(r)) else {
+            return Ok(0);
+        };
+        let first_kept_day = first_kept.date_naive();
+        let work = async {
+            let mut removed = 0;
+            for table in TableId::ALL.iter().copied() {
+                let old: Vec<_> = self.view().lake.of_table(table).filter(|f| f.date < first_kept_day).cloned().collect();
+                if old.is_empty() {
+                    continue;
+                }
+                removed += old.len() as u64;
+                self.lake.commit_replace(table, &[], &old, true).await.map_err(failed("apply retention to", table))?;
+                self.change(|state| {
+                    Arc::make_mut(&mut state.lake).remove(table, &old);
+                    if table == TableId::SpanCorrections {
+                        state.corrections.drop_before(first_kept_day.to_epoch_days());
+                    }
+                });
+                self.mark_replaced(table, old);
+            }
+            let blobs = self.blobs.clone();
+            let swept = tokio::task::spawn_blocking(move || blobs.remove_older_than(first_kept.into()));
+            if let Err(error) = swept.await.expect("removing blobs does not panic") {
+                tracing::warn!(error = %chain(&error), "old blobs could not be removed");
+            }
+            Ok(removed)
+        };
+        self.job("retention", work).await
+    }
+
+    pub(crate) async fn vacuum(&self) -> Result<u64, MaintenanceError> {
+        let _turn = self.maintenance.one_at_a_time.lock().await;
+        let grace = self.config.vacuum_grace;
+        let work = async {
+            let due: Vec<(Path, TableId)> = {
+                let replaced = self.maintenance.replaced.lock();
+                let due = replaced.iter().filter(|(_, r)| r.file.strong_count() == 0 && r.at.elapsed() >= grace);
+                due.map(|(path, r)| (path.clone(), r.table)).collect()
+            };
+            let mut deleted = 0;
+            for (path, table) in due {
+                self.lake.delete_file(&path).await.map_err(failed("vacuum", table))?;
+                self.maintenance.replaced.lock().remove(&path);
+                deleted += 1;
+            }
+            // What an earlier process left: files it replaced, and files it wrote and could not commit.
+            let (started, started_at) = self.maintenance.started;
+            if started.elapsed() >= grace {
+                for table in TableId::ALL.iter().copied() {
+                    let live: HashSet<Path> = self.view().lake.of_table(table).map(|f| f.path.clone()).collect();
+                    let before = started_at.into();
+                    let stale = self.lake.files_on_disk(table, before).await.map_err(failed("vacuum", table))?;
+                    for path in stale.into_iter().filter(|path| !live.contains(path)) {
+                        if self.maintenance.replaced.lock().contains_key(&path) {
+                            continue;
+                        }
+                        self.lake.delete_file(&path).await.map_err(failed("vacuum", table))?;
+                        deleted += 1;
+                    }
+                }
+            }
+            Ok(deleted)
+        };
+        self.job("vacuum", work).await
+    }
+
+    pub(crate) async fn checkpoint(&self, commits: u64) -> Result<u64, MaintenanceError> {
+        let _turn = self.maintenance.one_at_a_time.lock().await;
+        let work = async {
+            let mut written = 0;
+            for table in TableId::ALL.iter().copied() {
+                if self.lake.table(table).commits_since_checkpoint.load(Ordering::Acquire) >= commits {
+                    self.lake.checkpoint(table).await.map_err(failed("checkpoint", table))?;
+                    written += 1;
+                }
+            }
+            Ok(written)
+        };
+        self.job("checkpoint", work).await
+    }
+
+    /// Puts one file, or a few, with the same rows in the place of `files`, which are of one project and day. Corrections known now
+    /// are folded in; the spans they concern are added to `matched`.
+    async fn rewrite(&self, table: TableId, files: &[Arc<DataFile>], matched: &mut HashSet<SpanKey>) -> Result<(), LakeError> {
+        let [first, ..] = files else { return Ok(()) };
+        let (corrections, corrected_to) =
+            self.change(|state| (state.corrections.by_project().get(&first.project).cloned(), state.hot.watermark()));
+        let mut batches = Vec::new();
+        for file in files {
+            batches.extend(self.lake.read_file(table, file).await?);
+        }
+        let mut data_change = false;
+        if let Some(corrections) = corrections {
+            let mut found = HashSet::new();
+            for batch in &mut batches {
+                *batch = corrections.apply_noting(table, batch, &mut found);
+            }
+            data_change = !found.is_empty();
+            matched.extend(found);
+        }
+        let part = FileRows { project: first.project.clone(), date: first.date.to_epoch_days(), batches, corrected_to };
+        let position = files.iter().filter_map(|f| f.last_position()).max().unwrap_or(0);
+        let added = self.lake.write_files(table, &[part], position).await?;
+        match self.lake.commit_replace(table, &added, files, data_change).await {
+            Err(LakeError::Delta(DeltaError::Conflict { path, .. })) => {
+                tracing::warn!(
+                    table = table.name(),
+                    path,
+                    "another writer removed a file that was being compacted; reading the table again"
+                );
+                return self.reload(table).await;
+            }
+            result => result?,
+        }
+        self.change(|state| {
+            let lake = Arc::make_mut(&mut state.lake);
+            lake.remove(table, files);
+            lake.add(table, added);
+        });
+        self.mark_replaced(table, files.to_vec());
+        Ok(())
+    }
+
+    /// Takes the files of `table` from its log again.
+    async fn reload(&self, table: TableId) -> Result<(), LakeError> {
+        // No flush may commit between the listing and the switch.
+        let _no_flush = self.flusher.exclusive().await;
+        let listed = self.lake.list_again(table).await?;
+        let gone = self.change(|state| {
+            let lake = Arc::make_mut(&mut state.lake);
+            let (known, gone): (Vec<_>, Vec<_>) =
+                lake.of_table(table).cloned().partition(|f| listed.iter().any(|l| l.path == f.path));
+            lake.remove(table, &gone);
+            lake.add(table, listed.into_iter().filter(|l| !known.iter().any(|k| k.path == l.path)).map(Arc::new));
+            gone
+        });
+        self.mark_replaced(table, gone);
+        Ok(())
+    }
+
+    /// Rewrites the files that corrections of `project` concern, and removes those corrections. Returns how many files were replaced.
+    async fn fold(&self, project: &ProjectId) -> Result<u64, LakeError> {
+        let (corrections, files_of_corrections) = {
+            let state = self.state.lock();
+            (state.corrections.persisted(project).to_vec(), state.lake.of(TableId::SpanCorrections, project).to_vec())
+        };
+        // A span's corrections are done together, so that an older one is never left behind a newer.
+        let mut newest: HashMap<SpanKey, u64> = HashMap::new();
+        for correction in &corrections {
+            let position = newest.entry(SpanKey::of(correction)).or_default();
+            *position = correction.position.max(*position);
+        }
+        let mut replaced = 0;
+        let mut found = HashSet::new();
+        for table in [TableId::Spans, TableId::CostLines] {
+            for file in self.view().files(table, project) {
+                let held = self.held_by(&file, &newest).await?;
+                if held.iter().any(|key| newest[*key] > file.corrected_to) {
+                    self.rewrite(table, &[Arc::clone(&file)], &mut found).await?;
+                    replaced += 1;
+                } else if table == TableId::Spans && !held.is_empty() {
+                    // The corrections were folded in when the file was written; are their spans in it?
+                    let wanted = held.into_iter().cloned().collect();
+                    found.extend(self.lake.spans_of(&file, wanted).await?);
+                }
+            }
+        }
+        // A correction whose span is nowhere waits for it.
+        newest.retain(|key, _| found.contains(key));
+        if newest.is_empty() {
+            return Ok(replaced);
+        }
+        let done = |c: &Correction| newest.get(&SpanKey::of(c)).is_some_and(|position| c.position <= *position);
+        let added = self.lake.rewrite_corrections(&files_of_corrections, &done).await?;
+        self.lake.commit_replace(TableId::SpanCorrections, &added, &files_of_corrections, true).await?;
+        self.change(|state| {
+            let lake = Arc::make_mut(&mut state.lake);
+            lake.remove(TableId::SpanCorrections, &files_of_corrections);
+            lake.add(TableId::SpanCorrections, added);
+            state.corrections.remove(project, &done);
+        });
+        self.mark_replaced(TableId::SpanCorrections, files_of_corrections);
+        Ok(replaced)
+    }
+
+    /// The spans of `newest` whose trace is in `file`.
+    async fn held_by<'a>(&self, file: &DataFile, newest: &'a HashMap<SpanKey, u64>) -> Result<Vec<&'a SpanKey>, LakeError> {
+        let Some(index) = &file.traces else { return Ok(Vec::new()) };
+        let traces: HashSet<&str> = newest.keys().map(SpanKey::trace_id).collect();
+        let held: HashSet<&str> = index.contains_any(traces).await?.into_iter().collect();
+        Ok(newest.keys().filter(|key| held.contains(key.trace_id())).collect())
+    }
+
+    fn fold_is_due(&self) -> bool {
+        let waiting = self.state.lock().corrections.persisted_len();
+        let mut since = self.maintenance.corrections_since.lock();
+        if waiting == 0 {
+            *since = None;
+            return false;
+        }
+        let due = waiting >= FOLD_CORRECTIONS || since.get_or_insert_with(Instant::now).elapsed() >= FOLD_AFTER;
+        if due {
+            *since = None;
+        }
+        due
+    }
+
+    fn mark_replaced(&self, table: TableId, files: Vec<Arc<DataFile>>) {
+        let at = Instant::now();
+        let mut replaced = self.maintenance.replaced.lock();
+        replaced.extend(files.into_iter().map(|f| (f.path.clone(), Replaced { table, file: Arc::downgrade(&f), at })));
+    }
+
+    /// Runs `work`, recording it as the job `name`.
+    async fn job(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<u64, MaintenanceError>>,
+    ) -> Result<u64, MaintenanceError> {
+        self.maintenance.jobs.lock().entry(name).or_default().running = true;
+        let started = Instant::now();
+        let result = work.await;
+        let mut jobs = self.maintenance.jobs.lock();
+        let status = jobs.entry(name).or_default();
+        status.running = false;
+        status.last_unix_ms = Some(Utc::now().timestamp_millis());
+        status.last_ms = Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        match &result {
+            Ok(done) => {
+                status.done += done;
+                status.error = None;
+                if *done > 0 {
+                    tracing::info!(job = name, done, took_ms = status.last_ms, "maintenance job finished");
+                }
+            }
+            Err(error) => {
+                tracing::error!(job = name, error = %chain(error), "maintenance job failed; it is tried again");
+                status.error = Some(chain(error));
+            }
+        }
+        result
+    }
+}
+
+/// Which of `files` to merge with which: neighbours in time, of one project and day, of like size. Days before `today` get no more
+/// rows, so there everything small is merged.
+fn merge_plan(files: Vec<Arc<DataFile>>, today: NaiveDate) -> Vec<Vec<Arc<DataFile>>> {
+    let mut classes: BTreeMap<(ProjectId, NaiveDate, u32), Vec<Arc<DataFile>>> = BTreeMap::new();
+    for file in files.into_iter().filter(|f| f.raw_bytes < FILE_RAW_BYTES_MAX / 2) {
+        let class = if file.date < today { 0 } else { size_class(file.raw_bytes) };
+        classes.entry((file.project.clone(), file.date, class)).or_default().push(file);
+    }
+    let mut plan = Vec::new();
+    for ((_, date, _), mut files) in classes {
+        let fan_in = if date < today { 2 } else { MERGE_FAN_IN };
+        files.sort_by_key(|f| (f.time_min, f.path.clone()));
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        for file in files {
+            if bytes + file.raw_bytes > FILE_RAW_BYTES_MAX && !group.is_empty() {
+                plan.push(std::mem::take(&mut group));
+                bytes = 0;
+            }
+            bytes += file.raw_bytes;
+            group.push(file);
+            if date >= today && group.len() == fan_in {
+                plan.push(std::mem::take(&mut group));
+                bytes = 0;
+            }
+        }
+        if group.len() >= fan_in {
+            plan.push(group);
+        }
+    }
+    plan.retain(|group| group.len() > 1);
+    plan
+}
+
+fn size_class(raw_bytes: u64) -> u32 {
+    u32::try_from(MERGE_FAN_IN).map_or(0, |fan_in| (raw_bytes / SMALLEST_CLASS_BYTES).max(1).ilog(u64::from(fan_in)))
+}
+
+fn failed(job: &'static str, table: TableId) -> impl FnOnce(LakeError) -> MaintenanceError {
+    move |source| MaintenanceError { job, table: table.name(), source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Storage as Prometheus metrics, read from its status when scraped.
+
+use std::sync::{Arc, Weak};
+
+use prometheus::{
+    IntCounter, IntGauge, IntGaugeVec, Opts,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+
+use crate::storage::{Inner, Storage};
+
+impl Storage {
+    /// Registers the gauges and counters of this store. They hold it no longer than its clones do.
+    ///
+    /// # Errors
+    /// If metrics of the same names are registered already.
+    pub fn metrics(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(StorageCollector::new(&self.inner)?))
+    }
+}
+
+struct StorageCollector {
+    store: Weak<Inner>,
+    gauges: Vec<(IntGauge, fn(&Reading) -> u64)>,
+    counters: Vec<(IntCounter, fn(&Reading) -> u64)>,
+    table_files: IntGaugeVec,
+    table_rows: IntGaugeVec,
+    table_bytes: IntGaugeVec,
+}
+
+/// What one scrape reports.
+struct Reading {
+    status: crate::StorageStatus,
+    last: crate::flush::LastFlush,
+}
+
+impl StorageCollector {
+    fn new(inner: &Arc<Inner>) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str, read: fn(&Reading) -> u64| Ok((IntGauge::new(name, help)?, read));
+        let counter = |name: &str, help: &str, read: fn(&Reading) -> u64| Ok((IntCounter::new(name, help)?, read));
+        let by_table = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["table"]);
+        let gauges: Vec<Result<_, prometheus::Error>> = vec![
+            gauge("assay_storage_wal_bytes", "Bytes of the write-ahead log on disk", |r| r.status.wal.bytes),
+            gauge("assay_storage_wal_segments", "Segments of the write-ahead log", |r| r.status.wal.segments),
+            gauge("assay_storage_wal_failed", "1 if the write-ahead log has failed", |r| r.status.wal.failed.is_some().into()),
+            gauge("assay_storage_uncommitted_age_milliseconds", "Age of the oldest row that is only in memory and log", |r| {
+                r.status.wal.uncommitted_age_ms
+            }),
+            gauge("assay_storage_hot_bytes", "Bytes of rows in memory", |r| r.status.hot_bytes),
+            gauge("assay_storage_hot_rows", "Rows in memory", |r| r.status.hot_rows),
+            gauge("assay_storage_overloaded", "1 while requests are refused", |r| r.status.overloaded.into()),
+            gauge("assay_storage_pending_corrections", "Corrections not yet folded into files", |r| {
+                r.status.pending_corrections as u64
+            }),
+            gauge("assay_storage_flush_failing", "1 if the last flush failed", |r| r.status.flush_error.is_some().into()),
+            gauge("assay_storage_last_flush_milliseconds", "Duration of the last flush", |r| r.status.last_flush_ms.unwrap_or(0)),
+        ];
+        let counters: Vec<Result<_, prometheus::Error>> = vec![
+            counter("assay_storage_wal_fsyncs_total", "fsyncs of the write-ahead log", |r| r.status.wal.fsyncs),
+            counter("assay_storage_wal_records_total", "Records appended", |r| r.status.wal.appended_records),
+            counter("assay_storage_wal_body_bytes_total", "Bytes of request bodies appended", |r| r.status.wal.appended_bytes),
+            counter("assay_storage_flushes_total", "Flushes committed", |r| r.last.flushes),
+            counter("assay_storage_flushed_rows_total", "Rows committed by flushes", |r| r.last.rows),
+            counter("assay_storage_flushed_file_bytes_total", "Bytes of Parquet committed by flushes", |r| r.last.file_bytes),
+        ];
+        Ok(Self {
+            store: Arc::downgrade(inner),
+            gauges: gauges.into_iter().collect::<Result<_, _>>()?,
+            counters: counters.into_iter().collect::<Result<_, _>>()?,
+            table_files: by_table("assay_storage_table_files", "Files of the table that are read")?,
+            table_rows: by_table("assay_storage_table_rows", "Rows in the files of the table")?,
+            table_bytes: by_table("assay_storage_table_bytes", "Bytes of the files of the table")?,
+        })
+    }
+}
+
+impl Collector for StorageCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        let gauges = self.gauges.iter().flat_map(|(gauge, _)| gauge.desc());
+        let counters = self.counters.iter().flat_map(|(counter, _)| counter.desc());
+        let tables = [&self.table_files, &self.table_rows, &self.table_bytes].into_iter().flat_map(|vec| vec.desc());
+        gauges.chain(counters).chain(tables).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Some(inner) = self.store.upgrade() else { return Vec::new() };
+        let reading = Reading { status: inner.status(), last: inner.flusher.last.lock().clone() };
+        for (gauge, read) in &self.gauges {
+            gauge.set(read(&reading).cast_signed());
+        }
+        for (counter, read) in &self.counters {
+            counter.inc_by(read(&reading).saturating_sub(counter.get()));
+        }
+        for (name, table) in &reading.status.tables {
+            for (vec, value) in
+                [(&self.table_files, table.files), (&self.table_rows, table.rows), (&self.table_bytes, table.bytes)]
+            {
+                vec.with_label_values(&[*name]).set(value.cast_signed());
+            }
+        }
+        let gauges = self.gauges.iter().flat_map(|(gauge, _)| gauge.collect());
+        let counters = self.counters.iter().flat_map(|(counter, _)| counter.collect());
+        let tables = [&self.table_files, &self.table_rows, &self.table_bytes].into_iter().flat_map(|vec| vec.collect());
+        gauges.chain(counters).chain(tables).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::tests::{config, ingest};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_scrape_reports_what_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Storage::open(config(&dir)).await.unwrap();
+        let registry = prometheus::Registry::new();
+        storage.metrics(&registry).unwrap();
+        ingest(&storage, 1, 1).await;
+        storage.flush().await.unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        for expected in [
+            "assay_storage_wal_records_total 1",
+            "assay_storage_flushed_rows_total 1",
+            "assay_storage_table_files{table=\"spans\"} 1",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
+        drop(storage);
+        assert!(registry.gather().is_empty());
+    }
+}
