@@ -242,7 +242,8 @@ impl Inner {
         let orphans: Arc<Mutex<Vec<WalPosition>>> = Arc::default();
         let orphaned = Arc::clone(&orphans);
         let wal = Arc::new(Wal::open(options, floor, move |position| orphaned.lock().push(position))?);
-        let hot = HotBuffer::new(wal.committed().get());
+        let mut hot = HotBuffer::new(wal.committed().get());
+        wal.never_written.clone().for_each(|position| hot.complete(position));
         let state = State { hot, lake: Arc::new(files), corrections: PendingCorrections::new(persisted) };
         Ok(Self {
             blobs: BlobStore::open(dir.join("blobs"))?,

@@ -17,6 +17,7 @@ use std::{
     collections::VecDeque,
     fs,
     io::{self, Write as _},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -247,14 +248,16 @@ pub(crate) struct Wal {
     queue: Mutex<Option<mpsc::Sender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     committed: AtomicU64,
+    /// Positions before the next one that no segment holds: the tables are ahead of a log that was lost or restored from a copy.
+    pub(crate) never_written: Range<u64>,
 }
 
 /// Clients should come back after this long when the log is full: a flush has then freed room.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl Wal {
-    /// Opens the log in `options.dir` and starts its writer. `floor` is a position known to be committed (0 if none): new records
-    /// come after it. `orphaned` is called with a record that became durable after its appender went away.
+    /// Opens the log in `options.dir` and starts its writer. New records come after `floor`, the largest position that any table
+    /// has (0 if none). `orphaned` is called with a record that became durable after its appender went away.
     ///
     /// # Errors
     /// [`OpenWalError`] if the folder cannot be read or written.
@@ -271,9 +274,8 @@ impl Wal {
         fs::create_dir_all(dir).map_err(io("create folder", dir))?;
         sync_dir(dir.parent().unwrap_or(dir)).map_err(io("fsync folder", dir))?;
 
-        let committed = read_committed(dir).map_err(io("read committed position in", dir))?.max(floor);
+        let marked = read_committed(dir).map_err(io("read committed position in", dir))?;
         let mut segments = list_segments(dir).map_err(io("list folder", dir))?;
-        let mut last = committed;
         if let Some(mut newest) = segments.pop_back() {
             let end = segment::recover_end(&newest.path, newest.first).map_err(io("recover segment", &newest.path))?;
             if end.records == 0 && !end.damaged {
@@ -281,10 +283,13 @@ impl Wal {
             } else {
                 newest.bytes = end.bytes;
                 newest.last = end.last;
-                last = last.max(end.last);
                 segments.push_back(newest);
             }
         }
+        // Segments are deleted only when they are committed, so without a mark everything before the first one is.
+        let committed = marked.max(segments.front().map_or(floor, |s| s.first - 1));
+        let on_disk = segments.back().map_or(committed, |s| s.last.max(committed));
+        let last = on_disk.max(floor);
         for i in 1..segments.len() {
             segments[i - 1].last = segments[i].first - 1;
         }
@@ -310,6 +315,7 @@ impl Wal {
             queue: Mutex::new(Some(tx)),
             thread: Mutex::new(Some(thread)),
             committed: AtomicU64::new(committed),
+            never_written: on_disk + 1..last + 1,
         };
         wal.delete_committed_segments().map_err(io("delete a committed segment in", dir))?;
         Ok(wal)
@@ -340,12 +346,13 @@ impl Wal {
 
     /// Uncommitted records in order, read segment by segment.
     pub(crate) fn replay(&self) -> Replay {
+        let segments = self.shared.segments.lock().clone();
         Replay {
             dir: self.options.dir.clone(),
-            segments: self.shared.segments.lock().clone(),
+            end: segments.back().map_or(0, |s| s.last),
+            segments,
             current: None,
             next: self.committed.load(Ordering::Acquire) + 1,
-            end: self.shared.last.load(Ordering::Acquire),
             lost: list_lost(&self.options.dir),
             done: false,
         }

@@ -1,1 +1,138 @@
-//! Tests of `maintenance`.
+//! Claims about maintenance: rows stay what they are, files become few, days go as a whole, nothing a reader holds is deleted.
+
+use std::time::Duration;
+
+use assay_schemas::tables::SpanRow;
+use chrono::Days;
+
+use super::*;
+use crate::{
+    StorageConfig,
+    storage::tests::{DATE, config, ingest, project, rows, span, spans, visible},
+};
+
+fn day() -> NaiveDate {
+    NaiveDate::from_epoch_days(DATE).unwrap()
+}
+
+async fn flushed_files(storage: &Storage, n: u64) {
+    for n in 0..n {
+        // Every third span belongs to a trace that all files have a part of.
+        ingest(storage, if n % 3 == 0 { 1 } else { 100 + n }, n).await;
+        storage.flush().await.unwrap();
+    }
+}
+
+fn parquet_files(storage: &Storage) -> usize {
+    let folder = storage.inner.config.data_dir.join(format!("lake/spans/project_id=default/date={}", day()));
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_keeps_every_row_and_joins_the_parts_of_a_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    flushed_files(&storage, 10).await;
+    let sorted = |mut rows: Vec<SpanRow>| {
+        rows.sort_by(|a, b| a.span_id.cmp(&b.span_id));
+        rows
+    };
+    let before = sorted(rows(&storage, &storage.view()).await);
+    assert_eq!(storage.inner.compact(day(), false).await.unwrap(), 8, "eight of like size are merged on the day itself");
+    assert_eq!(storage.view().files(TableId::Spans, &project()).len(), 3);
+    assert_eq!(storage.inner.compact(day() + Days::new(1), false).await.unwrap(), 3, "the rest when the day is over");
+    let files = storage.view().files(TableId::Spans, &project());
+    assert_eq!(files.len(), 1);
+    assert_eq!(sorted(rows(&storage, &storage.view()).await), before);
+
+    let index = files[0].traces.as_ref().unwrap();
+    assert_eq!(index.rows(&format!("{:032x}", 1)).await.unwrap(), Some(0..4), "one run, the trace that started first");
+    assert_eq!(index.rows(&format!("{:032x}", 104)).await.unwrap().map(|r| r.count()), Some(1));
+    assert_eq!(index.rows(&format!("{:032x}", 999)).await.unwrap(), None);
+    assert_eq!(
+        (files[0].rows, files[0].time_min, files[0].time_max),
+        (10, Some(before[0].start_time), Some(before[9].start_time))
+    );
+    drop(storage);
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    assert_eq!(sorted(rows(&storage, &storage.view()).await), before, "and after a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vacuum_deletes_what_no_view_and_no_table_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    flushed_files(&storage, 4).await;
+    let held = storage.view();
+    storage.inner.compact(day() + Days::new(1), false).await.unwrap();
+    assert_eq!(parquet_files(&storage), 5);
+    assert_eq!(storage.status().tables["spans"].unreferenced_files, 4);
+    assert_eq!(storage.vacuum().await.unwrap(), 0, "a reader still lists them");
+    assert_eq!(rows::<SpanRow>(&storage, &held).await.len(), 4);
+    drop(held);
+    assert_eq!(storage.vacuum().await.unwrap(), 4);
+    assert_eq!(parquet_files(&storage), 1);
+    assert_eq!(visible(&storage).await, [0, 1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vacuum_deletes_what_an_earlier_process_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    flushed_files(&storage, 3).await;
+    storage.inner.compact(day() + Days::new(1), false).await.unwrap();
+    drop(storage);
+    let patient = StorageConfig { vacuum_grace: Duration::from_secs(1000), ..config(&dir) };
+    let storage = Storage::open(patient).await.unwrap();
+    assert_eq!(storage.vacuum().await.unwrap(), 0, "readers elsewhere have their time");
+    drop(storage);
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    assert_eq!(storage.vacuum().await.unwrap(), 3);
+    assert_eq!(parquet_files(&storage), 1);
+    assert_eq!(visible(&storage).await, [0, 1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_drops_whole_days() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Some(Duration::from_secs(2 * 86_400));
+    let storage = Storage::open(StorageConfig { retention, ..config(&dir) }).await.unwrap();
+    for (n, date) in [(1, DATE - 3), (2, DATE - 2), (3, DATE)] {
+        let position = storage.append(crate::storage::tests::record("x")).await.unwrap();
+        let mut row = span(position, 1, n);
+        row.origin.date = date;
+        storage.publish(position, spans(vec![row]));
+    }
+    storage.flush().await.unwrap();
+    assert_eq!(storage.view().files(TableId::Spans, &project()).len(), 3, "one file per day");
+    let noon = day().and_hms_opt(12, 0, 0).unwrap().and_utc();
+    assert_eq!(storage.inner.apply_retention(noon).await.unwrap(), 1);
+    assert_eq!(visible(&storage).await, [2, 3]);
+    assert_eq!(storage.inner.apply_retention(noon).await.unwrap(), 0);
+    drop(storage);
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    assert_eq!(visible(&storage).await, [2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_changes_nothing_that_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    flushed_files(&storage, 3).await;
+    assert_eq!(storage.inner.checkpoint(3).await.unwrap(), 1);
+    assert_eq!(storage.inner.checkpoint(3).await.unwrap(), 0, "not again before there are new commits");
+    ingest(&storage, 1, 3).await;
+    storage.flush().await.unwrap();
+    let facts = |storage: &Storage| {
+        let mut files = storage.view().files(TableId::Spans, &project());
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.iter().map(|f| (f.path.clone(), f.rows, f.stats.clone(), f.raw_bytes, f.corrected_to)).collect::<Vec<_>>()
+    };
+    let before = facts(&storage);
+    let committed = storage.inner.lake.committed(TableId::Spans);
+    drop(storage);
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    assert_eq!(facts(&storage), before, "what the log says of a file survives the checkpoint");
+    assert_eq!(storage.inner.lake.committed(TableId::Spans), committed);
+    assert_eq!(visible(&storage).await, [0, 1, 2, 3]);
+}

@@ -142,3 +142,273 @@ async fn a_row_is_visible_when_published_and_stays_so_through_flush_and_restart(
     assert_eq!(storage.replay().count(), 0);
     assert_eq!(visible(&storage).await, (0..6).collect::<Vec<_>>());
 }
+
+/// Copies the folder `from` over `to`: what a crash leaves of one part while another part went on.
+fn copy_over(from: &FsPath, to: &FsPath) {
+    fs::create_dir_all(to).unwrap();
+    for old in fs::read_dir(to).unwrap() {
+        fs::remove_file(old.unwrap().path()).unwrap();
+    }
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_the_commit_and_before_the_log_is_released_duplicates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let (wal, kept) = (config.data_dir.join("wal"), dir.path().join("kept"));
+    let storage = Storage::open(config.clone()).await.unwrap();
+    for n in 0..4 {
+        ingest(&storage, 1, n).await;
+    }
+    copy_over(&wal, &kept);
+    storage.flush().await.unwrap();
+    drop(storage);
+    copy_over(&kept, &wal);
+
+    let storage = Storage::open(config).await.unwrap();
+    recover(&storage);
+    assert_eq!(visible(&storage).await, [0, 1, 2, 3]);
+    ingest(&storage, 1, 4).await;
+    storage.flush().await.unwrap();
+    assert_eq!(visible(&storage).await, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_the_commits_of_two_tables_loses_and_duplicates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let log = |position| LogRow { origin: origin(position, DATE), log_id: position.to_string(), ..LogRow::default() };
+    let both = |position| {
+        let mut rows = spans(vec![span(position, 1, position.get())]);
+        rows.push((TableId::Logs, LogRow::batch([log(position)])));
+        rows
+    };
+    let storage = Storage::open(config.clone()).await.unwrap();
+    for _ in 0..3 {
+        let position = storage.append(record("both")).await.unwrap();
+        storage.publish(position, both(position));
+    }
+    // The log of `logs` cannot be written, so the flush gets as far as `spans`.
+    let delta_log = config.data_dir.join("lake/logs/_delta_log");
+    let aside = dir.path().join("aside");
+    fs::rename(&delta_log, &aside).unwrap();
+    fs::write(&delta_log, b"in the way").unwrap();
+    let error = storage.flush().await.unwrap_err();
+    assert!(matches!(error, FlushError::Lake { table: "logs", .. }), "{error}");
+    assert_eq!(visible(&storage).await, [1, 2, 3], "nothing is seen twice meanwhile");
+    assert!(storage.status().flush_error.is_some());
+    let position = storage.append(record("both")).await.unwrap();
+    storage.publish(position, both(position));
+    fs::remove_file(&delta_log).unwrap();
+    fs::rename(&aside, &delta_log).unwrap();
+
+    // Either the process goes on …
+    let again = dir.path().join("again");
+    for part in ["wal", "lake/spans/_delta_log", "lake/logs/_delta_log"] {
+        copy_over(&config.data_dir.join(part), &again.join(part.replace('/', "-")));
+    }
+    storage.flush().await.unwrap();
+    let count = async |storage: &Storage| rows::<LogRow>(storage, &storage.view()).await.len();
+    assert_eq!((visible(&storage).await, count(&storage).await), (vec![1, 2, 3, 4], 4));
+    drop(storage);
+
+    // … or it is killed there.
+    for part in ["wal", "lake/spans/_delta_log", "lake/logs/_delta_log"] {
+        copy_over(&again.join(part.replace('/', "-")), &config.data_dir.join(part));
+    }
+    let storage = Storage::open(config).await.unwrap();
+    assert_eq!((visible(&storage).await, count(&storage).await), (vec![1, 2, 3], 0));
+    for item in storage.replay() {
+        let (position, _) = item.unwrap();
+        storage.publish(position, both(position));
+    }
+    assert_eq!((visible(&storage).await, count(&storage).await), (vec![1, 2, 3, 4], 4));
+    storage.flush().await.unwrap();
+    assert_eq!((visible(&storage).await, count(&storage).await), (vec![1, 2, 3, 4], 4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_view_shows_every_published_row_once_while_flushes_and_compactions_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..4_u64 {
+        let storage = storage.clone();
+        writers.spawn(async move {
+            for n in 0..40 {
+                ingest(&storage, writer, writer * 40 + n).await;
+            }
+        });
+    }
+    let mover = {
+        let (storage, done) = (storage.clone(), Arc::clone(&done));
+        tokio::spawn(async move {
+            let mut moves = 0;
+            while !done.load(Ordering::Acquire) || moves < 10 {
+                storage.flush().await.unwrap();
+                if moves % 4 == 3 {
+                    storage.compact().await.unwrap();
+                    storage.vacuum().await.unwrap();
+                }
+                moves += 1;
+            }
+        })
+    };
+    let mut seen = 0;
+    loop {
+        let finished = writers.is_empty();
+        let numbers = visible(&storage).await;
+        let mut distinct = numbers.clone();
+        distinct.dedup();
+        assert_eq!(distinct.len(), numbers.len(), "a row is seen twice: {numbers:?}");
+        assert!(numbers.len() >= seen, "a row that was visible is gone");
+        seen = numbers.len();
+        if finished {
+            break;
+        }
+        while let Some(written) = writers.try_join_next() {
+            written.unwrap();
+        }
+    }
+    assert_eq!(seen, 160);
+    done.store(true, Ordering::Release);
+    mover.await.unwrap();
+    assert_eq!(visible(&storage).await, (0..160).collect::<Vec<_>>());
+    storage.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_is_not_published_holds_back_what_comes_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let storage = Storage::open(config.clone()).await.unwrap();
+    let slow = storage.append(record("0")).await.unwrap();
+    ingest(&storage, 1, 1).await;
+    storage.flush().await.unwrap();
+    assert_eq!(storage.status().hot_rows, 1, "visible, but not committed before its predecessor");
+    assert_eq!(visible(&storage).await, [1]);
+    drop(storage);
+    let storage = Storage::open(config).await.unwrap();
+    assert_eq!(recover(&storage), [0, 1], "an acknowledged record that was never published is replayed");
+    storage.flush().await.unwrap();
+    assert_eq!(storage.status().hot_rows, 0);
+    assert_eq!(storage.status().watermark.get(), slow.get() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overload_begins_at_the_limit_and_ends_well_below_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = span(WalPosition(1), 1, 1);
+    let row_bytes = SpanRow::batch([one]).get_array_memory_size() as u64;
+    let config = StorageConfig { hot_bytes_max: row_bytes * 4, ..config(&dir) };
+    let storage = Storage::open(config).await.unwrap();
+    let first = storage.append(record("0")).await.unwrap();
+    for n in 1..=4 {
+        assert_eq!(storage.admission(), Admission::Ready);
+        ingest(&storage, 1, n).await;
+    }
+    assert!(matches!(storage.admission(), Admission::Overloaded { .. }));
+    storage.publish(first, Vec::new());
+    storage.flush().await.unwrap();
+    assert_eq!(storage.admission(), Admission::Ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_at_a_time_uses_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Storage::open(config(&dir)).await.unwrap();
+    assert!(matches!(Storage::open(config(&dir)).await, Err(OpenStorageError::InUse { .. })));
+    first.close().await.unwrap();
+    Storage::open(config(&dir)).await.unwrap();
+}
+
+fn correction(position: WalPosition, trace: u64, n: u64, patch: &str) -> (TableId, RecordBatch) {
+    let row = CorrectionRow {
+        origin: origin(position, DATE),
+        trace_id: format!("{trace:032x}"),
+        span_id: format!("{n:016x}"),
+        patch: patch.into(),
+        reason: "late_child".into(),
+    };
+    (TableId::SpanCorrections, CorrectionRow::batch([row]))
+}
+
+async fn correct(storage: &Storage, trace: u64, n: u64, patch: &str) {
+    let position = storage.append(record("correction")).await.unwrap();
+    storage.publish(position, vec![correction(position, trace, n, patch)]);
+}
+
+/// Session and whether it counts, of the span numbered `n`, as a reader sees it.
+async fn seen(storage: &Storage, n: u64) -> (Option<String>, bool) {
+    let rows: Vec<SpanRow> = rows(storage, &storage.view()).await;
+    let found = rows.into_iter().find(|r| r.span_id == format!("{n:016x}")).expect("a span");
+    (found.genai.session_id, found.genai.counted)
+}
+
+async fn correction_rows(storage: &Storage) -> usize {
+    rows::<CorrectionRow>(storage, &storage.view()).await.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_in_the_same_flush_is_folded_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    ingest(&storage, 1, 7).await;
+    correct(&storage, 1, 7, r#"{"session_id": "s", "counted": false}"#).await;
+    assert_eq!(seen(&storage, 7).await, (Some("s".into()), false), "seen before the flush");
+    storage.flush().await.unwrap();
+    assert_eq!(seen(&storage, 7).await, (Some("s".into()), false));
+    assert_eq!(correction_rows(&storage).await, 0);
+    assert!(storage.view().corrections(&project()).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_correction_is_applied_by_reads_then_folded_by_compaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let storage = Storage::open(config.clone()).await.unwrap();
+    let position = ingest(&storage, 1, 7).await;
+    let line = CostLineRow {
+        origin: origin(position, DATE),
+        trace_id: Some(format!("{:032x}", 1)),
+        span_id: Some(format!("{:016x}", 7)),
+        counted: true,
+        ..CostLineRow::default()
+    };
+    let with_line = storage.append(record("line")).await.unwrap();
+    storage.publish(with_line, vec![(TableId::CostLines, CostLineRow::batch([line]))]);
+    ingest(&storage, 2, 8).await;
+    storage.flush().await.unwrap();
+
+    correct(&storage, 1, 7, r#"{"session_id": "first", "counted": false}"#).await;
+    storage.flush().await.unwrap();
+    correct(&storage, 1, 7, r#"{"session_id": "second"}"#).await;
+    correct(&storage, 9, 9, r#"{"session_id": "early"}"#).await;
+    storage.flush().await.unwrap();
+    assert_eq!(correction_rows(&storage).await, 3);
+    drop(storage);
+    let storage = Storage::open(config.clone()).await.unwrap();
+    assert_eq!(seen(&storage, 7).await, (Some("second".into()), false), "corrections survive a restart");
+    assert_eq!(rows::<CostLineRow>(&storage, &storage.view()).await[0].counted, false);
+
+    assert!(storage.compact().await.unwrap() > 0);
+    assert_eq!(correction_rows(&storage).await, 1, "the one whose span has not arrived waits");
+    drop(storage);
+    let storage = Storage::open(config).await.unwrap();
+    assert_eq!(seen(&storage, 7).await, (Some("second".into()), false));
+    assert_eq!(rows::<CostLineRow>(&storage, &storage.view()).await[0].counted, false);
+    assert_eq!(seen(&storage, 8).await, (None, true));
+
+    ingest(&storage, 9, 9).await;
+    assert_eq!(seen(&storage, 9).await, (Some("early".into()), true), "applied to a span that arrives later");
+    storage.flush().await.unwrap();
+    storage.compact().await.unwrap();
+    assert_eq!(correction_rows(&storage).await, 0);
+    assert_eq!(seen(&storage, 9).await, (Some("early".into()), true));
+    assert_eq!(visible(&storage).await, [7, 8, 9]);
+}

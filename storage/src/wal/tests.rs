@@ -215,6 +215,24 @@ fn a_missing_segment_is_reported_unless_it_was_given_up() {
 }
 
 #[test]
+fn after_the_log_was_lost_positions_go_on_behind_what_the_tables_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let wal = Wal::open(options.clone(), 7, |_| {}).unwrap();
+    assert_eq!(wal.committed(), WalPosition(7));
+    assert_eq!(append_all(&wal, &[b"8".to_vec()]), [8]);
+    drop(wal);
+    let wal = Wal::open(options.clone(), 7, |_| {}).unwrap();
+    assert_eq!(replayed(&wal).0, [b"8"], "a lost mark is found again from the first segment");
+    drop(wal);
+    // Tables that are ahead of the log: a copy of it was put back.
+    let wal = Wal::open(options, 10, |_| {}).unwrap();
+    assert_eq!(wal.never_written, 9..11);
+    assert_eq!(replayed(&wal).0, [b"8"]);
+    assert_eq!(append_all(&wal, &[b"11".to_vec()]), [11]);
+}
+
+#[test]
 fn an_appender_that_goes_away_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let (tx, rx) = mpsc::channel();
