@@ -79,7 +79,7 @@ test-docs: $(PYTHON_ENV)/complete ## What the documentation says against what th
 	$(PYTHON_ENV)/bin/pytest tests/test_docs.py tests/test_project.py
 
 bench: preflight build $(PYTHON_ENV)/complete ## Freshness, start-up, idle memory, ingest cost of the release binary
-	ASSAY_BINARY=$(CURDIR)/target/release/assay $(PYTHON_ENV)/bin/python -m tests.bench
+	ASSAY_BINARY=$(CURDIR)/target/release/assay $(PYTHON_ENV)/bin/python tests/bench
 
 ui/dist:
 	@mkdir -p $@

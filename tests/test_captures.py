@@ -5,12 +5,12 @@ from the hot buffer and from the lake. Field by field, with every message and to
 here the whole way through the binary counts: totals and the fields people filter by.
 """
 
-import json
 import tomllib
 
+import capture_files as captures
 import pytest
 import telemetry as otlp
-from harness import CAPTURES, REPOSITORY, Server
+from harness import REPOSITORY, Server
 
 LOSSES = REPOSITORY / "collector" / "tests" / "captures" / "known_losses.toml"
 
@@ -31,25 +31,26 @@ CANONICAL = {
     "reasoning_tokens": "reasoning",
 }
 
-FOLDERS = sorted(path.parent.name for path in CAPTURES.glob("*/expected.json"))
+# What the list of known losses calls a field, where it is not the column's name.
+LOSS_NAMES = {}
 
 
 @pytest.fixture(scope="module")
 def _loaded(tmp_path_factory):
     """A server that received every capture, each scenario in a project of its own."""
     with Server(tmp_path_factory.mktemp("captures") / "data", '[storage]\nflush_interval = "1h"\n') as server:
-        for folder in FOLDERS:
-            for scenario, files in _scenarios(folder).items():
+        for folder in captures.FOLDERS:
+            for scenario, files in captures.scenarios(folder).items():
                 for meta, body in files:
-                    _send(server, meta, body, _project(folder, scenario))
+                    captures.send(server, meta, body, _project(folder, scenario))
         yield server
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", captures.FOLDERS)
 def llm_calls_are_what_the_provider_saw(_loaded, folder):
     losses = _known_losses()
     wrong = []
-    for scenario, expected in _expected(folder).items():
+    for scenario, expected in captures.expected(folder).items():
         if not expected["calls"]:
             continue
         select = ", ".join(f"{sql} AS {name}" for name, sql in TOTALS.items())
@@ -60,11 +61,11 @@ def llm_calls_are_what_the_provider_saw(_loaded, folder):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", captures.FOLDERS)
 def sessions_and_users_are_what_the_application_set(_loaded, folder):
     losses = _known_losses()
     wrong = []
-    for scenario, expected in _expected(folder).items():
+    for scenario, expected in captures.expected(folder).items():
         facts = expected["driver_facts"]
         for column in {"session_id", "user_id"} & facts.keys():
             rows = _loaded.sql(f"SELECT DISTINCT {column} AS value FROM llm_calls", project=_project(folder, scenario))
@@ -83,8 +84,8 @@ def otlp_out_equals_otlp_in_from_hot_buffer_and_lake(_loaded, tmp_path):
 
 def _check_round_trip(server, tmp_path):
     wrong = []
-    for folder in FOLDERS:
-        for scenario, files in _scenarios(folder).items():
+    for folder in captures.FOLDERS:
+        for scenario, files in captures.scenarios(folder).items():
             for signal in sorted({meta["signal"] for meta, _ in files}):
                 sent = sorted(
                     record
@@ -120,54 +121,11 @@ def _known_losses():
 
     def known(folder, scenario, field):
         return any(
-            loss["capture"] == folder and scenario in loss.get("scenarios", [scenario]) and field in loss["fields"] for loss in losses
+            loss["folder"] == folder and scenario in loss["scenarios"] and {field, LOSS_NAMES.get(field)} & set(loss["fields"])
+            for loss in losses
         )
 
     return known
-
-
-def _expected(folder):
-    return json.loads((CAPTURES / folder / "expected.json").read_text())
-
-
-def _scenarios(folder):
-    """Scenario → its requests in order of arrival, as (meta, inflated body)."""
-    out = {}
-    for path in sorted((CAPTURES / folder).glob("*.meta.json"), key=_arrival):
-        meta = json.loads(path.read_text())
-        stem = path.name.removesuffix(".meta.json")
-        scenario = stem.split(".")[0].rpartition("-")[0]
-        out.setdefault(scenario, []).append((meta, _body(path.with_name(stem), meta)))
-    return out
-
-
-def _arrival(path):
-    scenario, _, number = path.name.split(".")[0].rpartition("-")
-    return scenario, int(number)
-
-
-def _body(stem, meta):
-    """The request body as the capture holds it: inflated."""
-    suffix = ".json" if "json" in meta["content_type"] else ".pb"
-    return stem.with_name(stem.name + suffix).read_bytes()
-
-
-def _send(server, meta, body, project):
-    """Sends a capture by the protocol, content type and encoding that the SDK used."""
-    if meta["protocol"] == "grpc":
-        server.send_grpc(meta["signal"], body, project)
-    elif meta["content_encoding"] in otlp.COMPRESS:
-        compressed = otlp.COMPRESS[meta["content_encoding"]](body)
-        server.send(meta["signal"], compressed, meta["content_type"], meta["content_encoding"], project, _path(meta))
-    else:
-        # OTLP names gzip; one capture came with deflate, which a receiver need not know.
-        server.send(meta["signal"], body, meta["content_type"], None, project, _path(meta))
-
-
-def _path(meta):
-    """The path that the SDK used where Assay answers on it too, else the standard one."""
-    known = f"/v1/{meta['signal']}"
-    return meta["path"] if meta["path"] in (f"/api/public/otel{known}", f"/otel{known}") else known
 
 
 def _project(folder, scenario):

@@ -31,7 +31,7 @@ def tokens_and_cost_are_what_the_provider_billed(shared_server, instrumentation,
     _run_application(shared_server, instrumentation.removesuffix("-latest"), protocol, service, more)
 
     calls = shared_server.sql(
-        f"SELECT * FROM llm_calls WHERE service_name = '{service}' ORDER BY start_time, start_time_ns_part"
+        f"SELECT * FROM llm_calls WHERE service_name = '{service}' ORDER BY start_time"
     )
     assert len(calls) == 4, [call["name"] for call in calls]
     for call, (prompt, answer) in zip(calls, ANSWERS.items()):

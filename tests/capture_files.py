@@ -1,0 +1,43 @@
+"""The captures in `captures/`: which there are, what really happened, and how to send them as their SDK did."""
+
+import json
+
+import telemetry as otlp
+from harness import CAPTURES
+
+FOLDERS = sorted(path.parent.name for path in CAPTURES.glob("*/expected.json"))
+
+
+def expected(folder):
+    """Scenario → what the provider and the driver say happened."""
+    return json.loads((CAPTURES / folder / "expected.json").read_text())
+
+
+def scenarios(folder):
+    """Scenario → its requests in order of arrival, as (meta, inflated body)."""
+    out = {}
+    for path in sorted((CAPTURES / folder).glob("*.meta.json"), key=_arrival):
+        meta = json.loads(path.read_text())
+        stem = path.name.removesuffix(".meta.json")
+        scenario = stem.split(".")[0].rpartition("-")[0]
+        suffix = ".json" if "json" in meta["content_type"] else ".pb"
+        out.setdefault(scenario, []).append((meta, path.with_name(stem + suffix).read_bytes()))
+    return out
+
+
+def send(server, meta, body, project="default"):
+    """Sends a capture by the protocol, content type and encoding that the SDK used, to the path it used if Assay answers there."""
+    if meta["protocol"] == "grpc":
+        server.send_grpc(meta["signal"], body, project)
+        return
+    standard = f"/v1/{meta['signal']}"
+    path = meta["path"] if meta["path"] in (f"/api/public/otel{standard}", f"/otel{standard}") else standard
+    # OTLP names gzip, Assay knows zstd too; the one capture that came with deflate is sent as it inflates.
+    encoding = meta["content_encoding"] if meta["content_encoding"] in otlp.COMPRESS else None
+    sent = otlp.COMPRESS[encoding](body) if encoding else body
+    server.send(meta["signal"], sent, meta["content_type"], encoding, project, path)
+
+
+def _arrival(path):
+    scenario, _, number = path.name.split(".")[0].rpartition("-")
+    return scenario, int(number)

@@ -1,0 +1,15 @@
+"""The benchmarks run, at a size that says nothing about speed: so that `make bench` works when it is needed."""
+
+import json
+import os
+import subprocess
+import sys
+
+from harness import TESTS, binary
+
+
+def every_benchmark_runs():
+    variables = {**os.environ, "ASSAY_BENCH_SCALE": "0.001", "ASSAY_BINARY": str(binary())}
+    done = subprocess.run([sys.executable, TESTS / "bench"], env=variables, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout.splitlines()[-1])["results"]) == 5
