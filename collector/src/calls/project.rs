@@ -1,0 +1,633 @@
+//! The recent traces of one project, and what joins reports of one call across traces.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use assay_schemas::{genai::GenAi, tables::ScoreRow};
+use serde_json::{Map, Value};
+
+use super::{
+    Correction, Dirty, FoundScore, Limits, SeedRow, Settled, hash, hex64, hex128,
+    trace::{Call, Report, SessionAndUser, Trace, Verdict},
+};
+use crate::{
+    normalised::CallFacts,
+    prepared::{LogDraft, Prepared, SpanDraft},
+};
+
+/// Reports of one response start within this time of each other.
+const RESPONSE_WITHIN_NS: i64 = 10 * 60 * 1_000_000_000;
+/// A response identifier reported more often identifies nothing: test doubles answer with a constant.
+const REPORTS_MAX: usize = 12;
+/// How long before its span's start and after its end a log record may report the same call.
+const TWIN_WITHIN_NS: i64 = 10 * 1_000_000_000;
+/// Calls with the same usage looked through for a twin.
+const TWINS_MAX: usize = 64;
+/// Spans corrected in one request because a later row named session or user.
+const INHERIT_MAX: usize = 10_000;
+/// A trace changes its place in the queue of the forgettable at most this often.
+const TOUCH_NS: i64 = 1_000_000_000;
+
+/// A call: its trace and its index there.
+type Member = (u128, u32);
+
+#[derive(Debug, Default)]
+pub(super) struct Project {
+    traces: HashMap<u128, Trace>,
+    /// Calls by the identifier of their response, in the order they came.
+    responses: HashMap<Box<str>, Vec<Member>>,
+    /// Calls by their usage, in the order they came.
+    usages: HashMap<u64, VecDeque<Member>>,
+    /// Traces by when they were last written to, oldest first; an entry may be out of date.
+    queue: VecDeque<(i64, u128)>,
+    spans: usize,
+    bytes: usize,
+}
+
+impl Project {
+    pub(super) fn spans(&self) -> usize {
+        self.spans
+    }
+
+    /// Whether nothing refers to a forgotten trace, and the totals are right.
+    #[cfg(test)]
+    pub(super) fn is_tidy(&self) -> bool {
+        let members = self.responses.values().flatten().chain(self.usages.values().flatten());
+        members.into_iter().all(|member| self.call(*member).is_some())
+            && self.spans == self.traces.values().map(|trace| trace.nodes.len()).sum::<usize>()
+            && self.bytes == self.traces.values().map(Trace::bytes).sum::<usize>()
+    }
+
+    /// Registers the rows of a request, decides, and fills the rows.
+    pub(super) fn settle(&mut self, prepared: &mut Prepared) -> Settled {
+        let now = prepared.receipt.received_at_unix_nano;
+        let mut touched = Dirty::default();
+        let mut dirty = Dirty::default();
+        let mut settled = Settled { n_resent: self.drop_resent(prepared), ..Settled::default() };
+
+        for (idx, draft) in prepared.spans.iter().enumerate() {
+            let key = hex128(&draft.row.trace_id);
+            touched.add(key);
+            if self.register_span(key, idx, draft, now) {
+                dirty.add(key);
+            }
+        }
+        for (idx, draft) in prepared.logs.iter_mut().enumerate() {
+            let key = trace_of_log(draft);
+            if draft.facts.is_call || draft.facts.log_message.is_some() || !draft.scores.is_empty() {
+                touched.add(key);
+            }
+            if self.register_log(key, idx, draft, now) {
+                dirty.add(key);
+            }
+        }
+        self.decide(&dirty, prepared, &mut settled.corrections);
+        self.inherit(&touched, prepared, &mut settled.corrections);
+        self.attach_messages(&touched, prepared, &mut settled.corrections);
+        self.collect_scores(prepared, &mut settled.scores);
+        self.recount(touched.order.iter().chain(&dirty.order));
+        settled
+    }
+
+    /// Forgets what is idle, and the longest idle beyond the limits.
+    pub(super) fn forget(&mut self, now: i64, limits: &Limits, share: usize) {
+        while let Some(&(touched_at, key)) = self.queue.front() {
+            let full = self.spans > limits.spans_max / share || self.bytes > limits.bytes_max / share;
+            if !full && touched_at > now - limits.idle_ns {
+                break;
+            }
+            self.queue.pop_front();
+            let Some(trace) = self.traces.get(&key) else { continue };
+            if trace.touched_at > touched_at {
+                // Written to since: its turn comes later. Its place is by the new time, which may be in the middle.
+                let at = self.queue.partition_point(|(touched_at, _)| *touched_at <= trace.touched_at);
+                self.queue.insert(at, (trace.touched_at, key));
+                continue;
+            }
+            self.forget_trace(key);
+        }
+    }
+
+    /// Takes up a row written before a restart, as it was decided then.
+    pub(super) fn seed(&mut self, row: SeedRow) {
+        const CALLS: [&str; 4] = ["chat", "text_completion", "embeddings", "rerank"];
+        let span_id = row.span_id.as_deref().map_or(0, hex64);
+        let key = match &row.trace_id {
+            Some(trace_id) => hex128(trace_id),
+            None => u128::from(hash(&row.session_id)),
+        };
+        let parent = row.parent_span_id.as_deref().map_or(0, hex64);
+        let trace = self.touch(key, row.received_at_unix_nano);
+        if !row.is_log {
+            trace.insert(span_id, parent, row.start_time_unix_nano, row.session_id.is_some(), row.user_id.is_some());
+            let names = GenAi { session_id: row.session_id.clone(), user_id: row.user_id.clone(), ..GenAi::default() };
+            trace.written(span_id, &names);
+        }
+        if trace.session.is_none() {
+            trace.session = row.session_id.as_deref().map(Arc::from);
+        }
+        if trace.user.is_none() {
+            trace.user = row.user_id.as_deref().map(Arc::from);
+        }
+        let has_usage = row.input_tokens.is_some() || row.output_tokens.is_some();
+        let is_call = row.operation.as_deref().is_some_and(|operation| CALLS.contains(&operation));
+        if row.counted || row.uncounted_reason.is_some() {
+            let mut call = Call::new(Report {
+                span_id,
+                is_log: row.is_log,
+                is_call,
+                has_usage,
+                has_messages: row.has_messages,
+                says_session: row.session_id.is_some(),
+                failed: row.failed,
+                has_parent: parent != 0,
+                response_id: row.response_id.as_deref().map(Into::into),
+                usage_hash: usage_hash(row.input_tokens, row.output_tokens, row.failed),
+                session_hash: row.session_id.as_deref().map(hash),
+                start_ns: row.start_time_unix_nano,
+                end_ns: row.start_time_unix_nano.saturating_add(row.duration_ns),
+                ..Report::default()
+            });
+            call.told = match row.uncounted_reason.as_deref() {
+                Some("wrapper") => Verdict::Wrapper,
+                Some(_) => Verdict::Duplicate,
+                None => Verdict::Counts,
+            };
+            self.register_call(key, call);
+        }
+        if let Some(trace) = self.traces.get_mut(&key) {
+            trace.analyse();
+        }
+        self.recount([&key].into_iter());
+    }
+
+    /// Drops spans that are known, or twice in the request. Returns how many.
+    fn drop_resent(&mut self, prepared: &mut Prepared) -> usize {
+        let before = prepared.spans.len();
+        let mut here = std::collections::HashSet::with_capacity(before);
+        prepared.spans.retain(|draft| {
+            let (key, span_id, start_ns) = (hex128(&draft.row.trace_id), hex64(&draft.row.span_id), start_ns(draft));
+            let known = self.traces.get(&key).is_some_and(|trace| trace.has(span_id, start_ns));
+            here.insert((key, span_id, start_ns)) && !known
+        });
+        before - prepared.spans.len()
+    }
+
+    /// Returns whether the tree of calls may look different now.
+    fn register_span(&mut self, key: u128, idx: usize, draft: &SpanDraft, now: i64) -> bool {
+        let (row, facts) = (&draft.row, &draft.facts);
+        let span_id = hex64(&row.span_id);
+        let start_ns = start_ns(draft);
+        let trace = self.touch(key, now);
+        let parent = row.parent_span_id.as_deref().map_or(0, hex64);
+        trace.insert(span_id, parent, start_ns, row.genai.session_id.is_some(), row.genai.user_id.is_some());
+        trace.learn(span_id, &row.genai);
+        if !facts.is_call && !facts.has_usage {
+            return !trace.calls.is_empty();
+        }
+        let failed = row.status_code == "ERROR" || row.genai.error_type.is_some();
+        let end_ns = start_ns.saturating_add(row.duration_ns);
+        let report = report(facts, &row.genai, failed);
+        let report = Report { span_id, has_parent: parent != 0, start_ns, end_ns, draft: Some(idx), ..report };
+        self.register_call(key, Call::new(report));
+        true
+    }
+
+    fn register_log(&mut self, key: u128, idx: usize, draft: &mut LogDraft, now: i64) -> bool {
+        let (row, facts) = (&draft.row, &mut draft.facts);
+        let span_id = row.span_id.as_deref().map_or(0, hex64);
+        if row.trace_id.is_some()
+            && span_id != 0
+            && let Some(message) = facts.log_message.take()
+        {
+            let time = if row.time_unix_nano == 0 { row.observed_time_unix_nano } else { row.time_unix_nano };
+            self.touch(key, now).messages.entry(span_id).or_default().add(time, message);
+        }
+        if row.trace_id.is_some() && (row.genai.session_id.is_some() || row.genai.user_id.is_some()) {
+            self.touch(key, now).learn(0, &row.genai);
+        }
+        if !facts.is_call {
+            return false;
+        }
+        self.touch(key, now);
+        let failed = row.genai.error_type.is_some();
+        let time = row.time.saturating_mul(1000);
+        let report = report(facts, &row.genai, failed);
+        let report = Report { span_id, is_log: true, start_ns: time, end_ns: time, draft: Some(idx), ..report };
+        self.register_call(key, Call::new(report));
+        true
+    }
+
+    fn register_call(&mut self, key: u128, call: Call) {
+        let (response_id, usage_hash) = (call.response_id.clone(), call.usage_hash);
+        let idx = self.traces.entry(key).or_default().insert_call(call);
+        if let Some(response_id) = response_id {
+            let members = self.responses.entry(response_id).or_default();
+            if members.len() < REPORTS_MAX {
+                members.push((key, idx));
+            }
+        }
+        if let Some(usage) = usage_hash {
+            let members = self.usages.entry(usage).or_default();
+            if members.len() == TWINS_MAX {
+                members.pop_front();
+            }
+            members.push_back((key, idx));
+        }
+    }
+
+    fn call(&self, (key, idx): Member) -> Option<&Call> {
+        self.traces.get(&key)?.calls.get(idx as usize)
+    }
+
+    fn call_mut(&mut self, (key, idx): Member) -> Option<&mut Call> {
+        self.traces.get_mut(&key)?.calls.get_mut(idx as usize)
+    }
+
+    /// Decides which calls of `dirty` count, and of other traces that report the same responses.
+    fn decide(&mut self, dirty: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
+        let mut concerned = Dirty::default();
+        for &key in &dirty.order {
+            concerned.add(key);
+            if let Some(trace) = self.traces.get_mut(&key) {
+                trace.analyse();
+            }
+            for member in self.rank_responses(key) {
+                concerned.add(member.0);
+            }
+        }
+        for &key in &dirty.order {
+            if self.pair_logs(key)
+                && let Some(trace) = self.traces.get_mut(&key)
+            {
+                trace.analyse();
+            }
+        }
+        for key in concerned.order {
+            let Some(trace) = self.traces.get_mut(&key) else { continue };
+            for call in &mut trace.calls {
+                let verdict = call.verdict();
+                match call.draft.take() {
+                    Some(draft) => {
+                        let genai =
+                            if call.is_log { &mut prepared.logs[draft].row.genai } else { &mut prepared.spans[draft].row.genai };
+                        genai.counted = verdict == Verdict::Counts;
+                        genai.uncounted_reason = verdict.reason().map(str::to_owned);
+                    }
+                    // Log records stay as they were written.
+                    None if call.is_log || call.told == verdict => continue,
+                    None => {
+                        let counted = verdict == Verdict::Counts;
+                        let patch = [
+                            ("counted".to_owned(), Value::Bool(counted)),
+                            ("uncounted_reason".to_owned(), verdict.reason().map_or(Value::Null, Value::from)),
+                        ];
+                        let late_child = verdict == Verdict::Wrapper || counted && call.told == Verdict::Wrapper;
+                        let reason = if late_child { "late_child" } else { "duplicate" };
+                        corrections.push(Correction {
+                            trace: key,
+                            span_id: call.span_id,
+                            patch: patch.into_iter().collect(),
+                            reason,
+                        });
+                    }
+                }
+                call.told = verdict;
+            }
+        }
+    }
+
+    /// Among the reports of each response that trace `key` reports, lets the best stand. Returns the reports.
+    fn rank_responses(&mut self, key: u128) -> Vec<Member> {
+        let Some(trace) = self.traces.get(&key) else { return Vec::new() };
+        let responses: Vec<Box<str>> = trace.calls.iter().filter_map(|call| call.response_id.clone()).collect();
+        let mut concerned = Vec::new();
+        for response in responses {
+            let Some(members) = self.responses.get(&response).filter(|members| members.len() > 1) else { continue };
+            let members = members.clone();
+            // Reports far apart in time are different calls of a sender that numbers them anew.
+            let starts: Vec<i64> = members.iter().map(|member| self.call(*member).map_or(0, |call| call.start_ns)).collect();
+            for (idx, member) in members.iter().enumerate() {
+                let near = |other: &usize| starts[*other].abs_diff(starts[idx]) <= RESPONSE_WITHIN_NS.unsigned_abs();
+                let mut rivals =
+                    (0..members.len()).filter(near).filter_map(|other| self.call(members[other]).filter(|_| other != idx));
+                let outdone = self.call(*member).is_some_and(|call| rivals.any(|rival| rival.worth() > call.worth()));
+                if let Some(call) = self.call_mut(*member) {
+                    call.outdone = outdone;
+                }
+            }
+            concerned.extend(members);
+        }
+        concerned
+    }
+
+    /// Pairs log records of calls with spans of the same calls. Whichever came first counts; in one request the span does. Returns
+    /// whether there are new pairs.
+    fn pair_logs(&mut self, key: u128) -> bool {
+        let Some(trace) = self.traces.get(&key) else { return false };
+        let free = |call: &Call| {
+            call.is_call && call.draft.is_some() && !call.has_twin && !call.twin_counts && call.usage_hash.is_some()
+        };
+        let new: Vec<Member> = (0_u32..).zip(&trace.calls).filter(|(_, call)| free(call)).map(|(idx, _)| (key, idx)).collect();
+        let mut paired = false;
+        for member in new {
+            let Some((call, usage)) = self.call(member).and_then(|call| Some((call, call.usage_hash?))) else { continue };
+            if call.has_twin || call.twin_counts || call.verdict() != Verdict::Counts {
+                continue;
+            }
+            let is_twin = |other: &&Member| {
+                **other != member && self.call(**other).is_some_and(|found| twins(call, found, other.0 == member.0))
+            };
+            let Some(twin) = self.usages.get(&usage).and_then(|members| members.iter().find(is_twin)).copied() else { continue };
+            let twin_came_first = self.call(twin).is_some_and(|twin| twin.draft.is_none());
+            let this_is_log = call.is_log;
+            let (counts, repeats) = if twin_came_first || this_is_log { (twin, member) } else { (member, twin) };
+            if let Some(call) = self.call_mut(counts) {
+                call.has_twin = true;
+            }
+            if let Some(call) = self.call_mut(repeats) {
+                call.twin_counts = true;
+            }
+            paired = true;
+        }
+        paired
+    }
+
+    /// Fills session and user into the rows of the request that name none, and corrects spans written before a row named them.
+    fn inherit(&mut self, touched: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
+        for draft in &mut prepared.spans {
+            let span_id = hex64(&draft.row.span_id);
+            if let Some(trace) = self.traces.get(&hex128(&draft.row.trace_id)) {
+                fill(&mut draft.row.genai, || trace.inherited(span_id));
+            }
+        }
+        for draft in &mut prepared.logs {
+            let Some(trace) = draft.row.trace_id.as_deref().and_then(|trace_id| self.traces.get(&hex128(trace_id))) else {
+                continue;
+            };
+            let span_id = draft.row.span_id.as_deref().map_or(0, hex64);
+            fill(&mut draft.row.genai, || trace.inherited(span_id));
+        }
+        for &key in &touched.order {
+            let Some(trace) = self.traces.get_mut(&key) else { continue };
+            let late = trace.n_without_session > 0 && trace.session.is_some() || trace.n_without_user > 0 && trace.user.is_some();
+            if late {
+                trace.tell_late(key, corrections);
+            }
+        }
+        // The rows of this request are written now: from here on they are what a later row corrects.
+        for draft in &prepared.spans {
+            let (key, span_id) = (hex128(&draft.row.trace_id), hex64(&draft.row.span_id));
+            if let Some(trace) = self.traces.get_mut(&key) {
+                trace.written(span_id, &draft.row.genai);
+            }
+        }
+    }
+
+    /// Joins log messages with the spans they belong to: into the row where it is in this request, else by a correction.
+    fn attach_messages(&mut self, touched: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
+        for draft in &mut prepared.spans {
+            let Some(trace) = self.traces.get_mut(&hex128(&draft.row.trace_id)) else { continue };
+            let span_id = hex64(&draft.row.span_id);
+            // Only call-like spans are described by log records; the others must not cost memory.
+            if draft.facts.is_call || draft.facts.has_usage || trace.messages.contains_key(&span_id) {
+                trace.messages.entry(span_id).or_default().fill(&mut draft.row.genai);
+            }
+        }
+        for &key in &touched.order {
+            let Some(trace) = self.traces.get_mut(&key) else { continue };
+            let mut spans: Vec<_> = trace.messages.iter_mut().collect();
+            spans.sort_by_key(|(span_id, _)| **span_id);
+            for (span_id, messages) in spans {
+                if let Some(patch) = messages.patch() {
+                    corrections.push(Correction { trace: key, span_id: *span_id, patch, reason: "log_events" });
+                }
+            }
+        }
+    }
+
+    fn collect_scores(&mut self, prepared: &mut Prepared, rows: &mut Vec<ScoreRow>) {
+        for draft in &mut prepared.spans {
+            let row = &draft.row;
+            let found = FoundScore {
+                origin: &row.origin,
+                time: row.start_time.saturating_add(row.duration_ns / 1000),
+                trace_id: Some(&row.trace_id),
+                span_id: Some(&row.span_id),
+                session_id: row.genai.session_id.as_deref(),
+            };
+            let scores = std::mem::take(&mut draft.scores);
+            rows.extend(scores.into_iter().map(|score| found.row(score)).filter(|score| self.is_new_score(score)));
+        }
+        for draft in &mut prepared.logs {
+            let row = &draft.row;
+            let found = FoundScore {
+                origin: &row.origin,
+                time: row.time,
+                trace_id: row.trace_id.as_deref(),
+                span_id: row.span_id.as_deref(),
+                session_id: row.genai.session_id.as_deref(),
+            };
+            for score in std::mem::take(&mut draft.scores) {
+                let answered = score.response_id.clone();
+                let mut score = found.row(score);
+                if score.span_id.is_none() && score.trace_id.is_none() {
+                    self.find_scored(answered.as_deref(), &mut score);
+                }
+                if self.is_new_score(&score) {
+                    rows.push(score);
+                }
+            }
+        }
+    }
+
+    /// The span that gave the response which a result is about.
+    fn find_scored(&self, response_id: Option<&str>, score: &mut ScoreRow) {
+        let members = response_id.and_then(|response_id| self.responses.get(response_id));
+        let spans =
+            members.into_iter().flatten().filter_map(|member| Some((member.0, self.call(*member).filter(|call| !call.is_log)?)));
+        if let Some((key, call)) = spans.max_by_key(|(_, call)| call.verdict() == Verdict::Counts) {
+            score.trace_id = Some(format!("{key:032x}"));
+            score.span_id = Some(format!("{:016x}", call.span_id));
+        }
+    }
+
+    fn is_new_score(&mut self, score: &ScoreRow) -> bool {
+        let Some(trace) = score.trace_id.as_deref().and_then(|trace_id| self.traces.get_mut(&hex128(trace_id))) else {
+            return true;
+        };
+        let value = score.value.map(f64::to_bits);
+        let seen = hash(&(&score.span_id, &score.name, value, &score.label, &score.explanation));
+        let new = !trace.scores.contains(&seen);
+        if new {
+            trace.scores.push(seen);
+        }
+        new
+    }
+
+    fn touch(&mut self, key: u128, now: i64) -> &mut Trace {
+        let trace = self.traces.entry(key).or_insert_with(|| {
+            self.queue.push_back((now, key));
+            Trace { touched_at: now, ..Trace::default() }
+        });
+        if now - trace.touched_at > TOUCH_NS {
+            trace.touched_at = now;
+        }
+        trace
+    }
+
+    /// Brings the totals up to date after `keys` changed.
+    fn recount<'a>(&mut self, keys: impl Iterator<Item = &'a u128>) {
+        for key in keys {
+            let Some(trace) = self.traces.get_mut(key) else { continue };
+            let (spans, bytes) = (trace.nodes.len(), trace.bytes());
+            self.spans = self.spans + spans - std::mem::replace(&mut trace.counted_spans, spans);
+            self.bytes = self.bytes + bytes - std::mem::replace(&mut trace.counted_bytes, bytes);
+        }
+    }
+
+    fn forget_trace(&mut self, key: u128) {
+        let Some(trace) = self.traces.remove(&key) else { return };
+        self.spans -= trace.counted_spans;
+        self.bytes -= trace.counted_bytes;
+        for call in &trace.calls {
+            if let Some(response_id) = &call.response_id
+                && let Some(members) = self.responses.get_mut(response_id)
+            {
+                members.retain(|member| member.0 != key);
+                if members.is_empty() {
+                    self.responses.remove(response_id);
+                }
+            }
+            if let Some(usage) = call.usage_hash
+                && let Some(members) = self.usages.get_mut(&usage)
+            {
+                members.retain(|member| member.0 != key);
+                if members.is_empty() {
+                    self.usages.remove(&usage);
+                }
+            }
+        }
+    }
+}
+
+impl Trace {
+    /// Takes note of the session and user that a row of span `span_id` (zero for a log record) names.
+    fn learn(&mut self, span_id: u64, genai: &GenAi) {
+        let intern = |known: &mut Option<Arc<str>>, named: &Option<String>| -> Option<Arc<str>> {
+            let named = named.as_deref()?;
+            match known {
+                Some(known) if **known == *named => Some(Arc::clone(known)),
+                Some(_) => Some(named.into()),
+                None => Some(Arc::clone(known.insert(named.into()))),
+            }
+        };
+        let own = (intern(&mut self.session, &genai.session_id), intern(&mut self.user, &genai.user_id));
+        let differs = |own: &Option<Arc<str>>, known: &Option<Arc<str>>| own.is_some() && own != known;
+        if span_id != 0 && (differs(&own.0, &self.session) || differs(&own.1, &self.user)) {
+            self.own.insert(span_id, own);
+        }
+    }
+
+    /// Spans written without session or user learn them from rows that came later.
+    fn tell_late(&mut self, key: u128, corrections: &mut Vec<Correction>) {
+        let mut late: Vec<u64> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.written && !(node.says_session && node.says_user))
+            .map(|(id, _)| *id)
+            .collect();
+        late.sort_unstable();
+        for span_id in late.into_iter().take(INHERIT_MAX) {
+            let (session, user) = self.inherited(span_id);
+            let Some(node) = self.nodes.get_mut(&span_id) else { continue };
+            let mut patch = Map::new();
+            if let Some(session) = session.filter(|_| !node.says_session) {
+                patch.insert("session_id".to_owned(), Value::from(&*session));
+                node.says_session = true;
+                self.n_without_session -= 1;
+            }
+            if let Some(user) = user.filter(|_| !node.says_user) {
+                patch.insert("user_id".to_owned(), Value::from(&*user));
+                node.says_user = true;
+                self.n_without_user -= 1;
+            }
+            if !patch.is_empty() {
+                corrections.push(Correction { trace: key, span_id, patch, reason: "inherited" });
+            }
+        }
+    }
+
+    /// The row of span `span_id` leaves as it is now.
+    fn written(&mut self, span_id: u64, genai: &GenAi) {
+        let Some(node) = self.nodes.get_mut(&span_id).filter(|node| !node.written) else { return };
+        node.written = true;
+        node.says_session = genai.session_id.is_some();
+        node.says_user = genai.user_id.is_some();
+        self.n_without_session += usize::from(!node.says_session);
+        self.n_without_user += usize::from(!node.says_user);
+    }
+}
+
+/// Whether a log record and a span report the same call: same usage is given.
+fn twins(one: &Call, other: &Call, same_trace: bool) -> bool {
+    let (log, span) = match (one.is_log, other.is_log) {
+        (true, false) => (one, other),
+        (false, true) => (other, one),
+        // The same record once more, resent.
+        (true, true) => {
+            return same_trace && one.start_ns == other.start_ns && one.span_id == other.span_id && !other.twin_counts;
+        }
+        (false, false) => return false,
+    };
+    let same_session = one.session_hash.is_some() && one.session_hash == other.session_hash;
+    let at_the_time = log.start_ns >= span.start_ns.saturating_sub(TWIN_WITHIN_NS)
+        && log.start_ns <= span.end_ns.saturating_add(TWIN_WITHIN_NS);
+    let settled = |call: &Call| call.draft.is_some() || call.told == Verdict::Counts;
+    other.is_call && !other.has_twin && !other.twin_counts && settled(other) && (same_trace || same_session) && at_the_time
+}
+
+fn report(facts: &CallFacts, genai: &GenAi, failed: bool) -> Report {
+    Report {
+        is_call: facts.is_call,
+        has_usage: facts.has_usage,
+        has_messages: facts.has_messages,
+        says_session: genai.session_id.is_some(),
+        native: facts.native,
+        repeats_parent: facts.repeats_parent,
+        failed,
+        response_id: facts.response_id.as_deref().filter(|id| !id.is_empty()).map(Into::into),
+        usage_hash: if facts.is_call { usage_hash(genai.input_tokens, genai.output_tokens, failed) } else { None },
+        session_hash: genai.session_id.as_deref().map(hash),
+        ..Report::default()
+    }
+}
+
+/// What log record and span of one call have in common. Without tokens only a failure is telling.
+fn usage_hash(input: Option<i64>, output: Option<i64>, failed: bool) -> Option<u64> {
+    (input.is_some() || output.is_some() || failed).then(|| hash(&(input, output)))
+}
+
+fn fill(genai: &mut GenAi, inherited: impl Fn() -> SessionAndUser) {
+    if genai.session_id.is_some() && genai.user_id.is_some() {
+        return;
+    }
+    let (session, user) = inherited();
+    genai.session_id = genai.session_id.take().or_else(|| session.map(|session| session.to_string()));
+    genai.user_id = genai.user_id.take().or_else(|| user.map(|user| user.to_string()));
+}
+
+fn start_ns(draft: &SpanDraft) -> i64 {
+    draft.row.start_time.saturating_mul(1000).saturating_add(draft.row.start_time_ns_part)
+}
+
+/// Records without a trace are kept together by session, or stand alone.
+fn trace_of_log(draft: &LogDraft) -> u128 {
+    match (&draft.row.trace_id, &draft.row.genai.session_id) {
+        (Some(trace_id), _) => hex128(trace_id),
+        (None, Some(_)) => u128::from(hash(&draft.row.genai.session_id)),
+        (None, None) => u128::from(hash(&draft.row.log_id)),
+    }
+}

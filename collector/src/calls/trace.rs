@@ -1,0 +1,321 @@
+//! One recent trace: which spans it has, which of them report calls, and what each report is worth.
+//!
+//! [`Trace::analyse`] looks at the tree of one trace only; whether the same answer is reported elsewhere too is decided in
+//! [`super::project`], and [`Call::verdict`] joins both. Nothing here depends on the order of arrival.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::messages::SpanMessages;
+
+/// No call: most spans are not one.
+const NO_CALL: u32 = u32::MAX;
+
+/// Parents looked at above a call. A deeper tree is a chain that no reader of costs needs resolved.
+const DEPTH_MAX: usize = 1024;
+
+/// A span of a recent trace. Kept small: there are millions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node {
+    /// Zero for a root.
+    pub(super) parent: u64,
+    pub(super) start_ns: i64,
+    /// Index into [`Trace::calls`], or [`NO_CALL`].
+    call: u32,
+    pub(super) says_session: bool,
+    pub(super) says_user: bool,
+    /// Whether its row has been written, so that only a correction can change it.
+    pub(super) written: bool,
+}
+
+/// A span or log record that reports a call, or carries usage.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// The span; of a log record, the span it was written in (zero if none).
+    pub(super) span_id: u64,
+    pub(super) is_log: bool,
+    pub(super) is_call: bool,
+    pub(super) has_usage: bool,
+    pub(super) has_messages: bool,
+    pub(super) says_session: bool,
+    pub(super) native: bool,
+    pub(super) repeats_parent: bool,
+    pub(super) failed: bool,
+    pub(super) has_parent: bool,
+    pub(super) response_id: Option<Box<str>>,
+    /// Hash of the token counts; the same call has the same.
+    pub(super) usage_hash: Option<u64>,
+    pub(super) session_hash: Option<u64>,
+    pub(super) start_ns: i64,
+    pub(super) end_ns: i64,
+    /// Not yet told to anybody: the row is in the request being settled, at this index.
+    pub(super) draft: Option<usize>,
+    /// What its row says.
+    pub(super) told: Verdict,
+    /// A better report of the same response exists.
+    pub(super) outdone: bool,
+    /// A log record and a span report the same call, and the other one counts.
+    pub(super) twin_counts: bool,
+    /// This one counts and the other one, its twin, does not.
+    pub(super) has_twin: bool,
+    shape: Shape,
+}
+
+/// What the tree says about a call.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    /// Another call is reported below.
+    call_below: bool,
+    /// The same response is reported below.
+    same_below: bool,
+    /// Usage, but no call, is reported below.
+    usage_below: bool,
+    /// Says once more what the call above says.
+    absorbed: bool,
+}
+
+/// Whether a row counts, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Counts,
+    Wrapper,
+    Duplicate,
+}
+
+impl Verdict {
+    pub(super) fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Counts => None,
+            Self::Wrapper => Some("wrapper"),
+            Self::Duplicate => Some("duplicate"),
+        }
+    }
+}
+
+/// What is known of a call before its trace is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) span_id: u64,
+    pub(super) is_log: bool,
+    pub(super) is_call: bool,
+    pub(super) has_usage: bool,
+    pub(super) has_messages: bool,
+    pub(super) says_session: bool,
+    pub(super) native: bool,
+    pub(super) repeats_parent: bool,
+    pub(super) failed: bool,
+    pub(super) has_parent: bool,
+    pub(super) response_id: Option<Box<str>>,
+    pub(super) usage_hash: Option<u64>,
+    pub(super) session_hash: Option<u64>,
+    pub(super) start_ns: i64,
+    pub(super) end_ns: i64,
+    pub(super) draft: Option<usize>,
+}
+
+impl Call {
+    pub(super) fn new(report: Report) -> Self {
+        let Report { span_id, is_log, is_call, has_usage, has_messages, says_session, native, repeats_parent, failed, .. } =
+            report;
+        let Report { has_parent, response_id, usage_hash, session_hash, start_ns, end_ns, draft, .. } = report;
+        Self {
+            span_id,
+            is_log,
+            is_call,
+            has_usage,
+            has_messages,
+            says_session,
+            native,
+            repeats_parent,
+            failed,
+            has_parent,
+            response_id,
+            usage_hash,
+            session_hash,
+            start_ns,
+            end_ns,
+            draft,
+            told: Verdict::Counts,
+            outdone: false,
+            twin_counts: false,
+            has_twin: false,
+            shape: Shape::default(),
+        }
+    }
+
+    /// Repeats what another report says, by its nature.
+    fn is_echo(&self) -> bool {
+        self.native || self.repeats_parent
+    }
+
+    /// Says little more than that there was a call.
+    fn is_weak(&self) -> bool {
+        !self.has_usage && !self.failed
+    }
+
+    /// Whether it may stand for all reports of its response: one that has other calls below is a wrapper of them.
+    pub(super) fn can_stand(&self) -> bool {
+        !self.shape.call_below && !self.shape.absorbed
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        let shape = self.shape;
+        if shape.call_below || shape.usage_below || self.outdone && shape.same_below && !self.is_call {
+            Verdict::Wrapper
+        } else if shape.absorbed || self.outdone || self.twin_counts {
+            Verdict::Duplicate
+        } else {
+            Verdict::Counts
+        }
+    }
+
+    /// How good a report it is, compared with others of the same response: higher is better. Arrival plays no part, except that a log
+    /// record that was stored as counting stays so, because corrections reach spans only.
+    pub(super) fn worth(&self) -> impl Ord {
+        let settled_log = self.is_log && self.draft.is_none() && self.told == Verdict::Counts;
+        (
+            (settled_log, self.can_stand(), self.is_call, self.has_usage, !self.is_echo()),
+            (self.has_messages, self.has_parent, self.says_session, !self.is_log),
+            (std::cmp::Reverse(self.start_ns), std::cmp::Reverse(self.span_id)),
+        )
+    }
+
+    fn same_response(&self, other: &Self) -> bool {
+        self.response_id.is_some() && self.response_id == other.response_id
+    }
+}
+
+/// Session and end user, where known.
+pub(super) type SessionAndUser = (Option<Arc<str>>, Option<Arc<str>>);
+
+/// A trace that was written to not long ago.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    pub(super) nodes: HashMap<u64, Node>,
+    pub(super) calls: Vec<Call>,
+    pub(super) touched_at: i64,
+    /// Session of the first row that names one.
+    pub(super) session: Option<Arc<str>>,
+    /// End user of the first row that names one.
+    pub(super) user: Option<Arc<str>>,
+    /// Spans that name another session or user than the trace: their descendants inherit from them.
+    pub(super) own: HashMap<u64, SessionAndUser>,
+    /// Spans stored without a session, or without a user, which a later row may name.
+    pub(super) n_without_session: usize,
+    pub(super) n_without_user: usize,
+    pub(super) messages: HashMap<u64, SpanMessages>,
+    /// Hashes of the evaluation results seen: some senders report one as a span event and as a log record.
+    pub(super) scores: Vec<u64>,
+    /// Its part of the totals of the project.
+    pub(super) counted_spans: usize,
+    pub(super) counted_bytes: usize,
+}
+
+impl Trace {
+    /// Whether this very span is known.
+    pub(super) fn has(&self, span_id: u64, start_ns: i64) -> bool {
+        self.nodes.get(&span_id).is_some_and(|node| node.start_ns == start_ns)
+    }
+
+    pub(super) fn insert(&mut self, span_id: u64, parent: u64, start_ns: i64, says_session: bool, says_user: bool) {
+        let call = self.nodes.get(&span_id).map_or(NO_CALL, |node| node.call);
+        self.nodes.insert(span_id, Node { parent, start_ns, call, says_session, says_user, written: false });
+    }
+
+    pub(super) fn insert_call(&mut self, call: Call) -> u32 {
+        let idx = u32::try_from(self.calls.len()).expect("the index holds far fewer calls");
+        if !call.is_log
+            && let Some(node) = self.nodes.get_mut(&call.span_id)
+        {
+            node.call = idx;
+        }
+        self.calls.push(call);
+        idx
+    }
+
+    /// The span itself and what is above it, nearest first.
+    pub(super) fn lineage(&self, span_id: u64) -> impl Iterator<Item = (u64, &Node)> {
+        let mut at = span_id;
+        std::iter::from_fn(move || {
+            let node = self.nodes.get(&at)?;
+            let here = at;
+            at = node.parent;
+            Some((here, node))
+        })
+        .take(DEPTH_MAX)
+    }
+
+    /// Calls reported above call `idx`, nearest first.
+    fn above(&self, idx: usize) -> Vec<usize> {
+        let call = &self.calls[idx];
+        let spans = self.lineage(call.span_id).skip(usize::from(!call.is_log));
+        let calls = spans.filter(|(_, node)| node.call != NO_CALL).map(|(_, node)| node.call as usize);
+        calls.filter(|above| *above != idx).collect()
+    }
+
+    /// Looks at the tree anew and notes the shape of each call.
+    pub(super) fn analyse(&mut self) {
+        let above: Vec<Vec<usize>> = (0..self.calls.len()).map(|idx| self.above(idx)).collect();
+        let calls = &self.calls;
+        let mut shapes = vec![Shape::default(); calls.len()];
+
+        // Calls below that are no echo of another report.
+        let mut n_real_below = vec![0_u32; calls.len()];
+        for (idx, call) in calls.iter().enumerate() {
+            if call.is_call && !call.is_echo() && !call.is_log {
+                above[idx].iter().for_each(|&above| n_real_below[above] += 1);
+            }
+        }
+        // An echo below a call says the same as the call; a report without usage below one with usage too, if it is the only one.
+        for (idx, call) in calls.iter().enumerate().filter(|(_, call)| call.is_call && !call.is_log) {
+            let Some(&parent) = above[idx].iter().find(|above| calls[**above].is_call) else { continue };
+            let says_as_much = calls[parent].has_usage || !call.has_usage;
+            shapes[idx].absorbed = if call.is_echo() {
+                n_real_below[parent] == 0 && says_as_much && (call.repeats_parent || !calls[parent].is_echo())
+            } else {
+                call.is_weak() && calls[parent].has_usage && n_real_below[parent] == 1
+            };
+        }
+        for (idx, call) in calls.iter().enumerate() {
+            if call.is_log {
+                // A log record below an agent reports a call of that agent; below a call it is another matter: see `twin`.
+                if call.is_call && !call.twin_counts {
+                    above[idx].iter().filter(|above| !calls[**above].is_call).for_each(|&above| shapes[above].call_below = true);
+                }
+            } else if call.is_call {
+                if !shapes[idx].absorbed {
+                    for &above in &above[idx] {
+                        let same = calls[above].same_response(call);
+                        shapes[above].same_below |= same;
+                        shapes[above].call_below |= !same;
+                    }
+                }
+            } else if above[idx].iter().any(|above| calls[*above].is_call && calls[*above].has_usage) {
+                shapes[idx].absorbed = true;
+            } else {
+                above[idx].iter().for_each(|&above| shapes[above].usage_below = true);
+            }
+        }
+        for (call, shape) in self.calls.iter_mut().zip(shapes) {
+            call.shape = shape;
+        }
+    }
+
+    /// Session and user that a row in span `span_id` inherits: from the nearest span above that names its own, else from the trace.
+    pub(super) fn inherited(&self, span_id: u64) -> SessionAndUser {
+        if self.own.is_empty() {
+            return (self.session.clone(), self.user.clone());
+        }
+        let above: Vec<_> = self.lineage(span_id).filter_map(|(span_id, _)| self.own.get(&span_id)).collect();
+        let session = above.iter().find_map(|(session, _)| session.clone());
+        let user = above.iter().find_map(|(_, user)| user.clone());
+        (session.or_else(|| self.session.clone()), user.or_else(|| self.user.clone()))
+    }
+
+    /// Roughly what it costs to remember it, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        200 + self.nodes.len() * 48
+            + self.calls.len() * 320
+            + self.messages.values().map(SpanMessages::bytes).sum::<usize>()
+            + self.scores.len() * 8
+    }
+}
