@@ -99,7 +99,7 @@ impl Normaliser {
         }
         let mut reading = Reading::new(&self.mapping, record);
         reading.fill();
-        if reading.record.event_name.is_some_and(|name| reading.is_evaluation(name)) {
+        if reading.record.event_name.is_some_and(|name| reading.is_evaluation(name) && !reading.is_repeated(name)) {
             reading.out.scores.extend(documents::evaluation_event(&values::object_of(&log.attributes)));
         }
         reading.finish()
@@ -189,6 +189,10 @@ impl<'a> Reading<'a> {
 
     fn is_evaluation(&self, event: &str) -> bool {
         self.dialects.iter().any(|dialect| dialect.evaluation_events.iter().any(|known| known == event))
+    }
+
+    fn is_repeated(&self, event: &str) -> bool {
+        self.dialects.iter().any(|dialect| dialect.repeated_events.iter().any(|known| known == event))
     }
 
     fn fill(&mut self) {
@@ -703,6 +707,8 @@ impl<'a> Reading<'a> {
             Some("rerank") => has_usage || genai.response_id.is_some() || genai.provider.is_some(),
             operation => is_model_operation(operation),
         };
+        let response_id =
+            genai.response_id.clone().or_else(|| self.dialects.iter().find_map(|dialect| self.record.identity(dialect)));
         self.out.facts = CallFacts {
             is_call: is_model_call
                 && !self.around
@@ -710,7 +716,7 @@ impl<'a> Reading<'a> {
                 && log_message.is_none()
                 && (!is_log || self.by_event),
             has_usage,
-            response_id: genai.response_id.clone(),
+            response_id,
             has_messages: !self.messages[0].is_empty() || !self.messages[1].is_empty(),
             native: self.dialects.iter().any(|dialect| dialect.native),
             repeats_parent: self.out.facts.repeats_parent,

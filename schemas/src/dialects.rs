@@ -23,6 +23,10 @@ pub struct Dialect {
     /// Spans are written by the provider's own SDK, beneath or beside an instrumentation.
     #[serde(default)]
     pub native: bool,
+    /// Attributes that together identify a call within its trace, for SDKs that report one call as a log record and as a span, both
+    /// without a response id.
+    #[serde(default)]
+    pub identity: Vec<String>,
     /// Signs of the dialect; any one suffices.
     #[serde(default)]
     pub detect: Detect,
@@ -44,7 +48,7 @@ pub struct Dialect {
     /// Events (log records or span events) that carry messages.
     #[serde(default)]
     pub events: Events,
-    /// Further attributes that hold LLM payload; a final `*` stands for any rest.
+    /// Further attributes that hold LLM payload; a `*` at either end stands for anything.
     #[serde(default)]
     pub payload: Vec<String>,
 }
@@ -57,11 +61,11 @@ pub struct Detect {
     pub keys: Vec<String>,
     /// Beginnings of attribute keys.
     pub prefixes: Vec<String>,
-    /// Scope names; a final `*` stands for any rest.
+    /// Scope names; a `*` at either end stands for anything.
     pub scopes: Vec<String>,
     /// Names of span events.
     pub span_events: Vec<String>,
-    /// Names of log events; a final `*` stands for any rest.
+    /// Names of log events; a `*` at either end stands for anything.
     pub log_events: Vec<String>,
     /// Resource attributes with their value.
     pub resource: IndexMap<String, String>,
@@ -79,6 +83,8 @@ pub struct Events {
     pub details: Vec<String>,
     /// Evaluation results.
     pub evaluations: Vec<String>,
+    /// Evaluation results that the SDK writes on the span and as a log record: the log record is passed over.
+    pub repeated: Vec<String>,
 }
 
 /// Whether counts hold their parts.
@@ -155,7 +161,7 @@ pub struct RuleTable {
     pub before: Option<String>,
     /// Only the part of the text after the first of this.
     pub after: Option<String>,
-    /// Keys to leave out of an object; a final `*` stands for any rest.
+    /// Keys to leave out of an object; a `*` at either end stands for anything.
     pub without: Vec<String>,
     /// When the rule applies.
     pub when: When,
@@ -177,17 +183,17 @@ pub struct When {
     pub absent: Vec<String>,
     /// The attribute with this key …
     pub key: Option<String>,
-    /// … has one of these values (quotes of a JSON scalar do not matter); a final `*` stands for any rest.
+    /// … has one of these values (quotes of a JSON scalar do not matter); a `*` at either end stands for anything.
     pub is: Vec<String>,
     /// … has none of these values.
     pub is_not: Vec<String>,
-    /// Span name is one of these; a final `*` stands for any rest.
+    /// Span name is one of these; a `*` at either end stands for anything.
     pub span_name: Vec<String>,
     /// The span has an event of one of these names.
     pub span_event: Vec<String>,
-    /// Event name of the log record is one of these; a final `*` stands for any rest.
+    /// Event name of the log record is one of these; a `*` at either end stands for anything.
     pub event: Vec<String>,
-    /// Scope name is one of these; a final `*` stands for any rest.
+    /// Scope name is one of these; a `*` at either end stands for anything.
     pub scope: Vec<String>,
     /// The record reports an error.
     pub error: Option<bool>,
@@ -256,10 +262,28 @@ macro_rules! embedded {
 }
 
 embedded! {
+    "anthropic-sdk.toml",
+    "claude-code.toml",
+    "codex.toml",
+    "gemini-cli.toml",
     "general.toml",
+    "genkit.toml",
+    "google-adk.toml",
+    "haystack.toml",
+    "laminar.toml",
+    "langfuse.toml",
+    "langsmith.toml",
+    "litellm.toml",
+    "mastra.toml",
+    "mlflow.toml",
     "openinference.toml",
+    "openlit.toml",
     "openllmetry.toml",
     "otel.toml",
+    "pydantic-ai.toml",
+    "semantic-kernel.toml",
+    "strands.toml",
+    "vercel-ai.toml",
 }
 
 /// The dialects that ship.

@@ -55,23 +55,28 @@ pub(super) enum Source {
     Value(Value),
 }
 
-/// Text with an optional final `*`.
+/// Text with an optional `*` at either end.
 #[derive(Clone, Debug)]
 pub(super) struct Glob {
     text: String,
-    open: bool,
+    open_start: bool,
+    open_end: bool,
 }
 
 impl Glob {
     pub(super) fn new(text: &str) -> Self {
-        match text.strip_suffix('*') {
-            Some(start) => Self { text: start.to_owned(), open: true },
-            None => Self { text: text.to_owned(), open: false },
-        }
+        let (open_start, text) = text.strip_prefix('*').map_or((false, text), |rest| (true, rest));
+        let (open_end, text) = text.strip_suffix('*').map_or((false, text), |rest| (true, rest));
+        Self { text: text.to_owned(), open_start, open_end }
     }
 
     pub(super) fn matches(&self, text: &str) -> bool {
-        if self.open { text.starts_with(&self.text) } else { text == self.text }
+        match (self.open_start, self.open_end) {
+            (false, false) => text == self.text,
+            (false, true) => text.starts_with(&self.text),
+            (true, false) => text.ends_with(&self.text),
+            (true, true) => text.contains(&self.text),
+        }
     }
 }
 
@@ -131,6 +136,8 @@ pub(super) struct ReadyDialect {
     pub(super) choice_events: Vec<String>,
     pub(super) details_events: Vec<String>,
     pub(super) evaluation_events: Vec<String>,
+    pub(super) repeated_events: Vec<String>,
+    pub(super) identity: Vec<u16>,
 }
 
 /// What is known about an attribute key or prefix.
@@ -325,6 +332,8 @@ impl Compiler<'_> {
             choice_events: events.choices.clone(),
             details_events: events.details.clone(),
             evaluation_events: events.evaluations.clone(),
+            repeated_events: events.repeated.clone(),
+            identity: dialect.identity.iter().map(|key| names.key(key).id).collect(),
         })
     }
 

@@ -504,7 +504,7 @@ fn tool_call(object: &Map<String, Value>) -> Option<Value> {
     let arguments = ["arguments", "args", "input", "tool_kwargs", "parameters"]
         .iter()
         .find_map(|key| function.get(*key).or_else(|| object.get(*key)));
-    let id = ["id", "call_id", "toolCallId", "toolUseId", "tool_call_id", "tool_id"];
+    let id = ["id", "call_id", "toolCallId", "toolUseId", "tool_call_id", "tool_id", "ref"];
     // Responses items have an `id` of their own beside the id of the call.
     let id = object.get("call_id").or_else(|| id.iter().find_map(|key| object.get(*key)));
     let mut out = Map::new();
@@ -620,10 +620,10 @@ fn untyped_part(value: &Value, object: &Map<String, Value>) -> Option<Value> {
         let kind = if object.get("thought") == Some(&Value::Bool(true)) { "reasoning" } else { "text" };
         return Some(json!({"type": kind, "content": text}));
     }
-    if let Some(call) = inner(&["toolUse", "functionCall", "function_call", "tool_call"]) {
+    if let Some(call) = inner(&["toolUse", "functionCall", "function_call", "tool_call", "toolRequest"]) {
         return tool_call(call);
     }
-    if let Some(answer) = inner(&["toolResult", "functionResponse", "function_response", "tool_call_result"]) {
+    if let Some(answer) = inner(&["toolResult", "functionResponse", "function_response", "tool_call_result", "toolResponse"]) {
         return Some(tool_response(answer));
     }
     if let Some(text) =
@@ -638,7 +638,7 @@ fn untyped_part(value: &Value, object: &Map<String, Value>) -> Option<Value> {
 }
 
 fn tool_response(object: &Map<String, Value>) -> Value {
-    let id = ["id", "call_id", "tool_use_id", "toolUseId", "toolCallId", "tool_call_id"];
+    let id = ["id", "call_id", "tool_use_id", "toolUseId", "toolCallId", "tool_call_id", "ref"];
     let id = object
         .get("call_id")
         .or_else(|| id.iter().find_map(|key| object.get(*key)))

@@ -159,6 +159,21 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// What identifies a call of `dialect` within its trace: the values of its identity attributes, if the first is there.
+    pub(super) fn identity(&self, dialect: &ReadyDialect) -> Option<String> {
+        self.attribute(*dialect.identity.first()?)?;
+        let trace_id =
+            self.span.map(|span| &span.trace_id).or_else(|| self.log.map(|log| &log.trace_id)).filter(|id| !id.is_empty())?;
+        let mut out = format!("{}:{}", dialect.name, hex::encode(trace_id));
+        for key in &dialect.identity {
+            out.push(':');
+            if let Some(value) = self.attribute(*key).and_then(|(_, attribute)| attribute.value.as_ref()) {
+                out.push_str(&word(value));
+            }
+        }
+        Some(out)
+    }
+
     /// Indices of the payload attributes.
     pub(super) fn take_payload(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.payload)
@@ -220,8 +235,9 @@ impl<'a> Record<'a> {
                 Some(Found::SinceStart(i64::try_from(nanos).ok()?))
             }
             Source::Event { name, key: Some(key) } => {
-                let event = self.span?.events.iter().find(|event| event.name == *name)?;
-                let attribute = event.attributes.iter().find(|attribute| attribute.key == *key)?;
+                // Strands writes several events of one name, each with another key.
+                let mut events = self.span?.events.iter().filter(|event| event.name == *name);
+                let attribute = events.find_map(|event| event.attributes.iter().find(|attribute| attribute.key == *key))?;
                 Some(match text(attribute) {
                     Some(text) => Found::Text(text),
                     None => Found::Value(Rc::new(json_of(attribute.value.as_ref()?))),
