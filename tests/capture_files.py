@@ -32,8 +32,7 @@ def send(server, meta, body, project="default"):
         return
     standard = f"/v1/{meta['signal']}"
     path = meta["path"] if meta["path"] in (f"/api/public/otel{standard}", f"/otel{standard}") else standard
-    # OTLP names gzip, Assay knows zstd too; the one capture that came with deflate is sent as it inflates.
-    encoding = meta["content_encoding"] if meta["content_encoding"] in otlp.COMPRESS else None
+    encoding = meta["content_encoding"]
     sent = otlp.COMPRESS[encoding](body) if encoding else body
     server.send(meta["signal"], sent, meta["content_type"], encoding, project, path)
 

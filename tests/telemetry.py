@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import random
+import zlib
 
 import zstandard
 from google.protobuf import json_format
@@ -15,7 +16,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 REQUESTS = {"traces": ExportTraceServiceRequest, "logs": ExportLogsServiceRequest, "metrics": ExportMetricsServiceRequest}
-COMPRESS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
+COMPRESS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress, "deflate": zlib.compress}
 ID_KEYS = {"traceId", "spanId", "parentSpanId"}
 
 
