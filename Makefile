@@ -6,6 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
 
 PYTHON ?= python3
 export ASSAY_CACHE ?= $(HOME)/.cache/assay
@@ -18,7 +19,7 @@ RUN_PROFILE ?= quick
 PYTHON_ENV := $(ASSAY_CACHE)/python/tests-$(firstword $(shell { cat tests/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
 
-.PHONY: help run build test check preflight format-check clippy test-rust test-ui test-server test-docs chromium ui bench format clean
+.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui bench format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -56,10 +57,10 @@ test: preflight chromium format-check clippy test-ui test-rust test-server ## Ru
 check: preflight format-check clippy ## The quick loop: format, lints, Rust tests
 	cargo test --locked --workspace
 
-format-check:
+format-check: preflight-lints
 	cargo fmt --all --check
 
-clippy: | ui/dist
+clippy: preflight-lints | ui/dist
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 test-rust: | ui/dist
@@ -111,6 +112,10 @@ preflight: ## Say what is missing on this machine
 	if ! command -v cc >/dev/null; then \
 	  echo 'missing: C compiler and linker: found no `cc`, expected one. On Debian: apt-get install gcc libc6-dev' >&2; missing=1; fi; \
 	exit $$missing
+
+preflight-lints:
+	@for tool in fmt clippy; do cargo $$tool --version >/dev/null 2>&1 || { \
+	  echo "missing: cargo $$tool: found nothing, expected the component of this toolchain. rustup component add rustfmt clippy" >&2; exit 1; }; done
 
 chromium:
 	@if [ -x '$(CHROMIUM)' ]; then exit 0; fi; \

@@ -97,16 +97,10 @@ def _split(expression, operator):
 
 
 def every_rust_file_says_what_it_is_for():
-    for path in _tracked("*.rs"):
+    for path in (file for crate in _members() for file in (REPOSITORY / crate).rglob("*.rs")):
         assert path.read_text().startswith("//!"), f"{path.relative_to(REPOSITORY)} does not open with `//!`"
 
 
 def ci_runs_make_test_and_nothing_else():
     commands = [line for line in (REPOSITORY / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
     assert commands == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "exec make test"]
-
-
-def _tracked(pattern):
-    names = subprocess.check_output(["git", "ls-files", pattern], cwd=REPOSITORY, text=True).split()
-    assert names
-    return [REPOSITORY / name for name in names]
