@@ -35,7 +35,7 @@ pub(crate) fn price_log(row: &mut LogRow, prices: &PriceTable) -> Vec<CostLineRo
 }
 
 /// Prices canonical values at a time (microseconds since 1970 UTC).
-pub(crate) fn price(genai: &GenAi, started_at: i64, completed_at: i64, prices: &PriceTable) -> Priced {
+fn price(genai: &GenAi, started_at: i64, completed_at: i64, prices: &PriceTable) -> Priced {
     let request = PriceRequest {
         provider: genai.provider.as_deref(),
         response_model: genai.response_model.as_deref(),
@@ -48,17 +48,19 @@ pub(crate) fn price(genai: &GenAi, started_at: i64, completed_at: i64, prices: &
     prices.price(&request, &usage(genai))
 }
 
-struct PricedCall<'a> {
-    origin: &'a Origin,
-    trace_id: Option<&'a str>,
-    span_id: Option<&'a str>,
-    log_id: Option<&'a str>,
-    started_at: i64,
-    completed_at: i64,
+/// Where and when a call was made.
+pub(crate) struct PricedCall<'a> {
+    pub(crate) origin: &'a Origin,
+    pub(crate) trace_id: Option<&'a str>,
+    pub(crate) span_id: Option<&'a str>,
+    pub(crate) log_id: Option<&'a str>,
+    pub(crate) started_at: i64,
+    pub(crate) completed_at: i64,
 }
 
 impl PricedCall<'_> {
-    fn price(&self, genai: &mut GenAi, prices: &PriceTable) -> Vec<CostLineRow> {
+    /// Fills the cost columns of `genai` and returns the lines.
+    pub(crate) fn price(&self, genai: &mut GenAi, prices: &PriceTable) -> Vec<CostLineRow> {
         let nothing_to_price = genai.input_tokens.is_none() && genai.output_tokens.is_none();
         // A wrapper that names no model has no price of its own to miss.
         let nameless = !genai.counted && genai.request_model.is_none() && genai.response_model.is_none();

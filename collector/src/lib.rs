@@ -5,3 +5,4 @@ pub(crate) mod cost;
 pub mod normalise;
 pub mod normalised;
 pub mod prepared;
+pub mod reprice;
