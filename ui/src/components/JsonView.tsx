@@ -1,0 +1,124 @@
+/** JSON as a tree that opens on click. Only what is open is in the page, long arrays and texts open in parts, so size does not matter. */
+import { useState } from 'react';
+
+import { formatBytes, formatCountExact } from '../lib/format';
+import { Icon } from './Icon';
+import './json-view.css';
+
+const CHILDREN_AT_ONCE = 100;
+const TEXT_AT_ONCE = 2_000;
+
+type Props = { value: unknown; name?: string; /** Levels that are open at first. */ openDepth?: number };
+
+export function JsonView({ value, openDepth = 2 }: Props) {
+  return (
+    <div className="json">
+      <Node value={value} openDepth={openDepth} />
+    </div>
+  );
+}
+
+function Node({ value, name, openDepth = 0 }: Props) {
+  if (typeof value !== 'object' || value === null) {
+    return (
+      <div className="json__line">
+        <Key name={name} />
+        <Scalar value={value} />
+      </div>
+    );
+  }
+  return <Branch value={value} openDepth={openDepth} {...(name === undefined ? {} : { name })} />;
+}
+
+function Branch({ value, name, openDepth }: { value: object; name?: string; openDepth: number }) {
+  const entries = Object.entries(value);
+  const [open, setOpen] = useState(openDepth > 0 && entries.length <= CHILDREN_AT_ONCE);
+  const [shown, setShown] = useState(CHILDREN_AT_ONCE);
+  const isList = Array.isArray(value);
+  const [left, right] = isList ? ['[', ']'] : ['{', '}'];
+  if (entries.length === 0) {
+    return (
+      <div className="json__line">
+        <Key name={name} />
+        <span className="json__mark">{left + right}</span>
+      </div>
+    );
+  }
+  return (
+    <div>
+      <button
+        type="button"
+        className="json__line json__toggle"
+        aria-expanded={open}
+        onClick={() => {
+          setOpen(!open);
+        }}
+      >
+        <Icon name={open ? 'chevron-down' : 'chevron-right'} size={12} />
+        <Key name={name} />
+        <span className="json__mark">
+          {left}
+          {!open && ` ${formatCountExact(entries.length)} ${isList ? 'items' : 'keys'} ${right}`}
+        </span>
+      </button>
+      {open && (
+        <div className="json__children">
+          {entries.slice(0, shown).map(([key, child]) => (
+            <Node key={key} value={child} openDepth={openDepth - 1} {...(isList ? {} : { name: key })} />
+          ))}
+          {entries.length > shown && (
+            <button
+              type="button"
+              className="json__more"
+              onClick={() => {
+                setShown(shown + 10 * CHILDREN_AT_ONCE);
+              }}
+            >
+              {formatCountExact(entries.length - shown)} more
+            </button>
+          )}
+        </div>
+      )}
+      {open && <div className="json__mark json__close">{right}</div>}
+    </div>
+  );
+}
+
+function Key({ name }: { name: string | undefined }) {
+  if (name === undefined) return null;
+  return (
+    <>
+      <span className="json__key">{name}</span>
+      <span className="json__mark">: </span>
+    </>
+  );
+}
+
+function Scalar({ value }: { value: unknown }) {
+  if (typeof value === 'string') return <LongText text={value} quoted />;
+  if (value === null || value === undefined) return <span className="json__null">null</span>;
+  return <span className="json__number">{typeof value === 'boolean' || typeof value === 'number' ? String(value) : ''}</span>;
+}
+
+/** A text that opens in parts; what is hidden is said with its size. */
+export function LongText({ text, quoted = false }: { text: string; quoted?: boolean }) {
+  const [limit, setLimit] = useState(TEXT_AT_ONCE);
+  const cut = text.length > limit;
+  const visible = cut ? text.slice(0, limit) : text;
+  return (
+    <span className={quoted ? 'json__string' : undefined}>
+      {quoted ? JSON.stringify(visible).slice(0, cut ? -1 : undefined) : visible}
+      {cut && (
+        <button
+          type="button"
+          className="json__more"
+          onClick={() => {
+            setLimit(limit * 10);
+          }}
+        >
+          … {formatBytes(text.length - limit)} more
+        </button>
+      )}
+    </span>
+  );
+}

@@ -1,0 +1,129 @@
+/** Events, links and log records of a span, as they were sent (OTLP/JSON). */
+import type { SpanDetail } from '../../api/types';
+import { Button } from '../../components/Button';
+import { JsonView } from '../../components/JsonView';
+import { Tag } from '../../components/Values';
+import { formatDuration, formatFullTime } from '../../lib/format';
+import { isRecord } from './messages';
+
+export function EventsTab({ span }: { span: SpanDetail }) {
+  if (span.events.length === 0) return <p className="panel-none">This span has no events.</p>;
+  return (
+    <>
+      {span.events.map((event, index) => {
+        const name = text(event, 'name') ?? 'event';
+        const at = offset(event, span.start_time);
+        return (
+          <section key={index} className="panel-block" aria-label={`Event ${name}`}>
+            <h3 className="panel-block__title">
+              {name === 'exception' ? <Tag tone="error">{name}</Tag> : name}
+              {at !== null && <span className="faint num">+{formatDuration(at)}</span>}
+            </h3>
+            <div className="panel-box">
+              <JsonView value={flatAttributes(event)} openDepth={1} />
+            </div>
+          </section>
+        );
+      })}
+    </>
+  );
+}
+
+export function LinksTab({ span, traceId, onSelect }: { span: SpanDetail; traceId: string; onSelect: (spanId: string) => void }) {
+  if (span.links.length === 0) return <p className="panel-none">This span links to no other.</p>;
+  return (
+    <>
+      {span.links.map((link, index) => {
+        const linkedTrace = text(link, 'traceId', 'trace_id') ?? '';
+        const linkedSpan = text(link, 'spanId', 'span_id') ?? '';
+        return (
+          <section key={index} className="panel-block" aria-label={`Link ${index + 1}`}>
+            <h3 className="panel-block__title">
+              <span className="code">
+                {linkedTrace.slice(0, 16)}… / {linkedSpan}
+              </span>
+              {linkedTrace === traceId ? (
+                <Button
+                  onClick={() => {
+                    onSelect(linkedSpan);
+                  }}
+                >
+                  Select
+                </Button>
+              ) : (
+                <a href={`/traces/${linkedTrace}?span=${linkedSpan}`}>Open the trace</a>
+              )}
+            </h3>
+            <div className="panel-box">
+              <JsonView value={flatAttributes(link)} openDepth={1} />
+            </div>
+          </section>
+        );
+      })}
+    </>
+  );
+}
+
+export function LogsTab({ span }: { span: SpanDetail }) {
+  if (span.logs.length === 0) return <p className="panel-none">No log record names this span.</p>;
+  return (
+    <>
+      {span.logs.map((log, index) => {
+        const severity = text(log, 'severity_text', 'severityText');
+        const name = text(log, 'event_name', 'eventName');
+        const time = text(log, 'time');
+        return (
+          <section key={index} className="panel-block" aria-label={`Log record ${index + 1}`}>
+            <h3 className="panel-block__title">
+              {severity && <Tag tone={/err|fatal/i.test(severity) ? 'error' : /warn/i.test(severity) ? 'warning' : 'plain'}>{severity}</Tag>}
+              {name}
+              {time && <span className="faint num">{formatFullTime(time)}</span>}
+            </h3>
+            <div className="panel-box">
+              <JsonView value={log} openDepth={1} />
+            </div>
+          </section>
+        );
+      })}
+    </>
+  );
+}
+
+function text(record: unknown, ...keys: string[]): string | null {
+  if (!isRecord(record)) return null;
+  for (const key of keys) {
+    const value = record[key];
+    if (typeof value === 'string' && value !== '') return value;
+  }
+  return null;
+}
+
+/** Nanoseconds from the start of the span, exact in the microseconds that matter. */
+function offset(event: unknown, spanStart: string): number | null {
+  const nanos = text(event, 'timeUnixNano', 'time_unix_nano');
+  if (nanos === null || !/^\d+$/.test(nanos)) return null;
+  const started = Date.parse(spanStart);
+  if (Number.isNaN(started)) return null;
+  const fraction = /\.(\d+)/.exec(spanStart)?.[1] ?? '';
+  const startNs = BigInt(Math.floor(started / 1000)) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0').slice(0, 9) || '0');
+  return Number(BigInt(nanos) - startNs);
+}
+
+/** OTLP/JSON attribute lists read better as one object; keys that repeat or values that are not plain stay as sent. */
+function flatAttributes(record: unknown): unknown {
+  if (!isRecord(record) || !Array.isArray(record['attributes'])) return record;
+  const flat: Record<string, unknown> = {};
+  for (const pair of record['attributes'] as unknown[]) {
+    if (!isRecord(pair) || typeof pair['key'] !== 'string' || pair['key'] in flat) return record;
+    flat[pair['key']] = anyValue(pair['value']);
+  }
+  const { attributes: _, ...rest } = record;
+  return { ...rest, attributes: flat };
+}
+
+function anyValue(value: unknown): unknown {
+  if (!isRecord(value)) return value;
+  const [kind, inner] = Object.entries(value)[0] ?? [];
+  if (kind === 'arrayValue' && isRecord(inner) && Array.isArray(inner['values'])) return inner['values'].map(anyValue);
+  return kind === 'kvlistValue' ? value : inner;
+}

@@ -1,0 +1,165 @@
+/** Everything about one span. The summary shows at once; the rest follows when it has been read. */
+import { useQuery } from '@tanstack/react-query';
+import { Tabs } from 'radix-ui';
+import { useState, type ReactNode } from 'react';
+
+import type { SpanDetail, SpanSummary } from '../../api/types';
+import { LinkButton } from '../../components/Button';
+import { CopyButton } from '../../components/CopyButton';
+import { Icon } from '../../components/Icon';
+import { JsonView } from '../../components/JsonView';
+import { ErrorNotice, Skeleton } from '../../components/Notice';
+import '../../components/tabs.css';
+import { Count, Duration, Money, Tag, TokenPair } from '../../components/Values';
+import { formatDuration, formatFullTime } from '../../lib/format';
+import { AttributesTab } from './AttributesTab';
+import { CanonicalTab } from './CanonicalTab';
+import { ContentTab } from './ContentTab';
+import { CostTab } from './CostTab';
+import { EventsTab, LinksTab, LogsTab } from './RecordTabs';
+import { spanQuery } from './queries';
+import './span-panel.css';
+import { STEP_ICONS } from './SpanTree';
+import { stepKind, type TraceTree } from './tree';
+
+type Props = {
+  traceId: string;
+  summary: SpanSummary;
+  tree: TraceTree;
+  index: number;
+  onSelect: (spanId: string) => void;
+  sqlHref: (sql: string) => string;
+};
+
+/** The tab that was open stays open when another span is selected. */
+let lastTab = 'content';
+
+export function SpanPanel({ traceId, summary, tree, index, onSelect, sqlHref }: Props) {
+  const detail = useQuery(spanQuery(traceId, summary.span_id));
+  const [tab, setTab] = useState(lastTab);
+  const span = detail.data;
+  const tabs: { id: string; title: string; count?: number; body: (span: SpanDetail) => ReactNode }[] = [
+    { id: 'content', title: 'Content', body: (each) => <ContentTab span={each} /> },
+    { id: 'cost', title: 'Tokens & cost', body: (each) => <CostTab span={each} tree={tree} index={index} /> },
+    { id: 'attributes', title: 'Attributes', body: (each) => <AttributesTab span={each} /> },
+    { id: 'canonical', title: 'Canonical', body: (each) => <CanonicalTab span={each} /> },
+    { id: 'events', title: 'Events', count: span?.events.length ?? summary.event_count, body: (each) => <EventsTab span={each} /> },
+    { id: 'links', title: 'Links', count: span?.links.length ?? 0, body: (each) => <LinksTab span={each} traceId={traceId} onSelect={onSelect} /> },
+    { id: 'logs', title: 'Logs', count: span?.logs.length ?? 0, body: (each) => <LogsTab span={each} /> },
+    { id: 'raw', title: 'Raw', body: (each) => <RawTab span={each} /> },
+  ];
+  const kind = stepKind(summary);
+  return (
+    <section className="span-panel" aria-label={`Span ${summary.name}`}>
+      <header className="span-panel__head">
+        <div className="span-panel__title">
+          <span style={{ color: `var(--op-${kind})` }}>
+            <Icon name={STEP_ICONS[kind]} />
+          </span>
+          <h2 className="truncate">{summary.name}</h2>
+          {summary.status_code === 'ERROR' && <Tag tone="error">{summary.error_type ?? 'error'}</Tag>}
+          <div className="span-panel__actions">
+            <CopyButton text={summary.span_id} label="Copy the span id" />
+            {span && (
+              <LinkButton icon="database" href={sqlHref(span.sql)}>
+                SQL
+              </LinkButton>
+            )}
+          </div>
+        </div>
+        <Facts span={summary} />
+        {span?.error_message || span?.status_message ? (
+          <p className="span-panel__error">{span.error_message ?? span.status_message}</p>
+        ) : null}
+      </header>
+      <Tabs.Root
+        className="span-panel__tabs"
+        value={tab}
+        onValueChange={(next) => {
+          lastTab = next;
+          setTab(next);
+        }}
+      >
+        <Tabs.List className="tabs" aria-label="About the span">
+          {tabs.map((each) => (
+            <Tabs.Trigger key={each.id} value={each.id} className="tabs__tab">
+              {each.title}
+              {each.count !== undefined && each.count > 0 && <span className="tabs__count num">{each.count}</span>}
+            </Tabs.Trigger>
+          ))}
+        </Tabs.List>
+        {tabs.map((each) => (
+          <Tabs.Content key={each.id} value={each.id} className="span-panel__body" tabIndex={0}>
+            {detail.isPending && <Skeleton lines={7} label="loading the span" />}
+            {detail.isError && <ErrorNotice title="The span could not be read" error={detail.error} />}
+            {span && each.body(span)}
+          </Tabs.Content>
+        ))}
+      </Tabs.Root>
+    </section>
+  );
+}
+
+function Facts({ span }: { span: SpanSummary }) {
+  const model = span.response_model ?? span.request_model;
+  return (
+    <dl className="span-panel__facts">
+      <Fact name="Duration">
+        <Duration ns={span.duration_ns} />
+      </Fact>
+      {span.time_to_first_token_ns !== null && span.time_to_first_token_ns !== undefined && (
+        <Fact name="First token">{formatDuration(span.time_to_first_token_ns)}</Fact>
+      )}
+      {span.operation && <Fact name="Operation">{span.operation}</Fact>}
+      {model && (
+        <Fact name="Model">
+          {span.provider ? <span className="faint">{span.provider} </span> : null}
+          {model}
+        </Fact>
+      )}
+      {span.tool_name && <Fact name="Tool">{span.tool_name}</Fact>}
+      {span.agent_name && <Fact name="Agent">{span.agent_name}</Fact>}
+      {(span.input_tokens !== null || span.output_tokens !== null) && (
+        <Fact name="Tokens">
+          <TokenPair input={span.input_tokens ?? null} output={span.output_tokens ?? null} />
+        </Fact>
+      )}
+      {span.cost_usd !== null && span.cost_usd !== undefined && (
+        <Fact name="Cost">
+          <Money usd={span.cost_usd} />
+        </Fact>
+      )}
+      {span.service_name && <Fact name="Service">{span.service_name}</Fact>}
+      <Fact name="Started">
+        <time dateTime={span.start_time} title={span.start_time}>
+          {formatFullTime(span.start_time)}
+        </time>
+      </Fact>
+      {span.event_count > 0 && (
+        <Fact name="Events">
+          <Count value={span.event_count} />
+        </Fact>
+      )}
+    </dl>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: ReactNode }) {
+  return (
+    <div className="span-panel__fact">
+      <dt>{name}</dt>
+      <dd className="truncate">{children}</dd>
+    </div>
+  );
+}
+
+function RawTab({ span }: { span: SpanDetail }) {
+  return (
+    <>
+      <div className="span-panel__tools">
+        <CopyButton text={() => JSON.stringify(span, null, 2)} label="Copy as JSON" />
+      </div>
+      <JsonView value={span} openDepth={1} />
+    </>
+  );
+}

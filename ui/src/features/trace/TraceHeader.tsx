@@ -1,0 +1,139 @@
+/** The totals of a trace and what can be done with it. */
+import { useMemo, type ReactNode } from 'react';
+
+import type { Trace } from '../../api/types';
+import { LinkButton } from '../../components/Button';
+import { CopyButton } from '../../components/CopyButton';
+import { Icon } from '../../components/Icon';
+import { Count, Duration, Money, Tag } from '../../components/Values';
+import { formatFullTime } from '../../lib/format';
+import './trace-header.css';
+
+type Props = {
+  trace: Trace;
+  sqlHref: (sql: string) => string;
+  /** A link to the list with this filter. */
+  listHref: (q: string) => string;
+  permalink: string;
+};
+
+export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
+  const summary = trace.trace;
+  const cached = useMemo(
+    () => ({
+      write: sum(trace.spans.map((span) => (span.counted ? span.cache_write_tokens : null))),
+      reasoning: sum(trace.spans.map((span) => (span.counted ? span.reasoning_tokens : null))),
+    }),
+    [trace.spans],
+  );
+  return (
+    <header className="trace-header">
+      <div className="trace-header__line">
+        <a href={listHref('')} className="trace-header__back" aria-label="Back to the traces">
+          <Icon name="arrow-left" />
+        </a>
+        <h1 className="trace-header__title truncate">{summary.name === '' ? summary.trace_id : summary.name}</h1>
+        {summary.error_count > 0 && (
+          <Tag tone="error">
+            <Icon name="error" size={12} /> {summary.error_count} {summary.error_count === 1 ? 'error' : 'errors'}
+          </Tag>
+        )}
+        {!summary.has_root && <Tag tone="warning">root not received</Tag>}
+        <span className="trace-header__id code truncate" title={summary.trace_id}>
+          {summary.trace_id}
+        </span>
+        <CopyButton text={summary.trace_id} label="Copy the trace id" />
+        <div className="trace-header__actions">
+          <CopyButton text={() => new URL(permalink, window.location.href).href} label="Copy a link to this view" />
+          <LinkButton icon="download" href={`/api/v1/traces/${summary.trace_id}/otlp`} download={`${summary.trace_id}.otlp.json`}>
+            OTLP
+          </LinkButton>
+          <LinkButton icon="database" href={sqlHref(trace.sql)}>
+            Open as SQL
+          </LinkButton>
+        </div>
+      </div>
+      <dl className="trace-header__totals">
+        <Total name="Duration">
+          <Duration ns={summary.duration_ns} />
+        </Total>
+        <Total name="Cost">
+          <Money usd={summary.cost_usd ?? null} unpriced={summary.unpriced_calls} />
+        </Total>
+        <Total name="Input">
+          <Count value={summary.input_tokens ?? null} />
+        </Total>
+        {(summary.cache_read_tokens ?? 0) > 0 && (
+          <Total name="from cache">
+            <Count value={summary.cache_read_tokens ?? null} />
+          </Total>
+        )}
+        {cached.write > 0 && (
+          <Total name="to cache">
+            <Count value={cached.write} />
+          </Total>
+        )}
+        <Total name="Output">
+          <Count value={summary.output_tokens ?? null} />
+        </Total>
+        {cached.reasoning > 0 && (
+          <Total name="reasoning">
+            <Count value={cached.reasoning} />
+          </Total>
+        )}
+        <Total name="Model calls">
+          <Count value={summary.llm_call_count} />
+        </Total>
+        <Total name="Tool calls">
+          <Count value={summary.tool_call_count} />
+        </Total>
+        <Total name="Spans">
+          <Count value={summary.span_count} />
+        </Total>
+        {summary.models.length > 0 && (
+          <Total name={summary.models.length === 1 ? 'Model' : 'Models'}>
+            <span title={summary.models.join(', ')}>{summary.models.join(', ')}</span>
+          </Total>
+        )}
+        {summary.service_name && <Total name="Service">{summary.service_name}</Total>}
+        {summary.session_id && (
+          <Total name="Session">
+            <a href={listHref(`session:${quote(summary.session_id)}`)}>{summary.session_id}</a>
+          </Total>
+        )}
+        {summary.user_id && (
+          <Total name="User">
+            <a href={listHref(`user:${quote(summary.user_id)}`)}>{summary.user_id}</a>
+          </Total>
+        )}
+        <Total name="Started">
+          <time dateTime={summary.start_time} title={summary.start_time}>
+            {formatFullTime(summary.start_time)}
+          </time>
+        </Total>
+        {summary.tags.length > 0 && (
+          <Total name="Tags">
+            <span title={summary.tags.join(', ')}>{summary.tags.join(', ')}</span>
+          </Total>
+        )}
+      </dl>
+    </header>
+  );
+}
+
+function Total({ name, children }: { name: string; children: ReactNode }) {
+  return (
+    <div className="trace-header__total">
+      <dt>{name}</dt>
+      <dd className="truncate">{children}</dd>
+    </div>
+  );
+}
+
+function sum(values: readonly (number | null | undefined)[]): number {
+  return values.reduce<number>((total, value) => total + (value ?? 0), 0);
+}
+
+function quote(value: string): string {
+  return `"${value.replace(/(["\\])/g, '\\$1')}"`;
+}

@@ -1,0 +1,47 @@
+/** The page of one trace: header, then tree, timeline and span panel. */
+import { useQuery } from '@tanstack/react-query';
+
+import { ApiError } from '../../api/client';
+import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
+import { traceQuery } from './queries';
+import './trace-page.css';
+import { TraceHeader } from './TraceHeader';
+import { TraceView } from './TraceView';
+
+type Props = {
+  traceId: string;
+  spanId: string | null;
+  onSelect: (spanId: string) => void;
+  sqlHref: (sql: string) => string;
+  listHref: (q: string) => string;
+};
+
+export function TracePage({ traceId, spanId, onSelect, sqlHref, listHref }: Props) {
+  const trace = useQuery(traceQuery(traceId));
+  if (trace.isPending) return <Skeleton lines={16} label="loading the trace" />;
+  if (trace.isError) {
+    if (trace.error instanceof ApiError && trace.error.status === 404) {
+      return (
+        <EmptyState title="This trace is not here">
+          <p>
+            <code>{traceId}</code> has not arrived, or its time of retention is over.
+          </p>
+          <p>
+            <a href={listHref('')}>Go to the traces</a>
+          </p>
+        </EmptyState>
+      );
+    }
+    return (
+      <div className="trace-page__problem">
+        <ErrorNotice title="The trace could not be read" error={trace.error} />
+      </div>
+    );
+  }
+  return (
+    <div className="trace-page">
+      <TraceHeader trace={trace.data} sqlHref={sqlHref} listHref={listHref} permalink={window.location.pathname + window.location.search} />
+      <TraceView trace={trace.data} spanId={spanId} stacked={false} onSelect={onSelect} sqlHref={sqlHref} />
+    </div>
+  );
+}

@@ -1,0 +1,41 @@
+/** One trace beside the list: the same tree and panel, stacked. The selection is local: a peek is not a place. */
+import { useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
+
+import { IconButton, LinkButton } from '../../components/Button';
+import { ErrorNotice, Skeleton } from '../../components/Notice';
+import { Duration, Money, StatusMark } from '../../components/Values';
+import { plural } from '../../lib/format';
+import { traceQuery } from './queries';
+import './trace-page.css';
+import { TraceView } from './TraceView';
+
+type Props = { traceId: string; openHref: string; sqlHref: (sql: string) => string; onClose: () => void };
+
+export function TracePeek({ traceId, openHref, sqlHref, onClose }: Props) {
+  const trace = useQuery(traceQuery(traceId));
+  const [spanId, setSpanId] = useState<string | null>(null);
+  const summary = trace.data?.trace;
+  return (
+    <section className="peek" aria-label="Peek at a trace">
+      <header className="peek__head">
+        {summary && <StatusMark status={summary.status_code} errors={summary.error_count} />}
+        <h2 className="peek__title truncate">{summary?.name ?? traceId.slice(0, 16)}</h2>
+        {summary && (
+          <div className="peek__numbers">
+            <Duration ns={summary.duration_ns} />
+            <Money usd={summary.cost_usd ?? null} unpriced={summary.unpriced_calls} />
+            <span className="faint">{plural(summary.span_count, 'span')}</span>
+          </div>
+        )}
+        <LinkButton icon="expand" href={openHref}>
+          Open
+        </LinkButton>
+        <IconButton icon="close" label="Close the peek" onClick={onClose} />
+      </header>
+      {trace.isPending && <Skeleton lines={8} label="loading the trace" />}
+      {trace.isError && <ErrorNotice title="The trace could not be read" error={trace.error} />}
+      {trace.data && <TraceView trace={trace.data} spanId={spanId} stacked onSelect={setSpanId} sqlHref={sqlHref} />}
+    </section>
+  );
+}

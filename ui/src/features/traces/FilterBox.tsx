@@ -1,0 +1,266 @@
+/**
+ * The search box. Tokens are coloured behind a transparent input, keys and values are suggested with their counts, and a filter that the
+ * server refuses stays in the box with the reason while the table keeps what it shows.
+ */
+import { useQuery } from '@tanstack/react-query';
+import { useId, useRef, useState, type KeyboardEvent, type SyntheticEvent } from 'react';
+
+import { ApiError } from '../../api/client';
+import { IconButton } from '../../components/Button';
+import { Icon } from '../../components/Icon';
+import { canonicalFilter, completionAt, FILTER_KEYS, filterKey, quoteValue, tokenise, type Completion } from '../../lib/filter';
+import { formatCount, formatCountExact } from '../../lib/format';
+import { useShortcut } from '../../lib/hooks';
+import './filter-box.css';
+import { checkFilter, facetQuery, type Scope } from './queries';
+
+type Props = { scope: Scope; onApply: (q: string) => void };
+
+type Suggestion = { insert: string; label: string; note: string; more: boolean };
+
+export function FilterBox({ scope, onApply }: Props) {
+  const [draft, setDraft] = useState(scope.q);
+  const [applied, setApplied] = useState(scope.q);
+  const [caret, setCaret] = useState(scope.q.length);
+  const [open, setOpen] = useState(false);
+  const [active, setActive] = useState(-1);
+  const [problem, setProblem] = useState<string | null>(null);
+  const [checking, setChecking] = useState(false);
+  const input = useRef<HTMLInputElement>(null);
+  const paint = useRef<HTMLDivElement>(null);
+  const listId = useId();
+  const problemId = useId();
+
+  // The address changed elsewhere (a facet, Back): the box follows.
+  if (applied !== scope.q) {
+    setApplied(scope.q);
+    setDraft(scope.q);
+    setProblem(null);
+  }
+
+  useShortcut((event) => {
+    if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    input.current?.focus();
+    input.current?.select();
+  });
+
+  const completion = completionAt(draft, caret);
+  const suggestions = useSuggestions(completion, scope, open);
+  const shown = open && suggestions.length > 0;
+
+  const submit = async (text: string) => {
+    const next = canonicalFilter(text);
+    const local = tokenise(next).find((token) => token.problem !== null);
+    setOpen(false);
+    setActive(-1);
+    if (local) {
+      setProblem(`${local.problem ?? ''} (at character ${local.start + 1})`);
+      return;
+    }
+    setChecking(true);
+    try {
+      await checkFilter({ ...scope, q: next });
+      setProblem(null);
+      setApplied(next);
+      setDraft(next);
+      onApply(next);
+    } catch (error) {
+      setProblem(error instanceof ApiError ? explain(error) : String(error));
+    } finally {
+      setChecking(false);
+    }
+  };
+
+  const accept = (suggestion: Suggestion) => {
+    const before = draft.slice(0, completion.start);
+    const after = draft.slice(completion.end);
+    const next = `${before}${suggestion.insert}${suggestion.more ? '' : after.startsWith(' ') ? '' : ' '}${after}`;
+    const at = before.length + suggestion.insert.length + (suggestion.more ? 0 : 1);
+    setDraft(next);
+    setCaret(at);
+    setActive(-1);
+    setOpen(true);
+    requestAnimationFrame(() => input.current?.setSelectionRange(at, at));
+  };
+
+  const key = (event: KeyboardEvent<HTMLInputElement>) => {
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+      event.preventDefault();
+      setOpen(true);
+      const step = event.key === 'ArrowDown' ? 1 : -1;
+      setActive((current) => (suggestions.length === 0 ? -1 : (current + step + suggestions.length + (current < 0 && step < 0 ? 1 : 0)) % suggestions.length));
+    } else if ((event.key === 'Enter' || event.key === 'Tab') && shown && suggestions[active]) {
+      event.preventDefault();
+      accept(suggestions[active]);
+    } else if (event.key === 'Enter') {
+      event.preventDefault();
+      void submit(draft);
+    } else if (event.key === 'Escape') {
+      event.preventDefault();
+      if (shown) setOpen(false);
+      else if (draft !== applied) {
+        setDraft(applied);
+        setProblem(null);
+      } else input.current?.blur();
+    }
+  };
+
+  const moved = (event: SyntheticEvent<HTMLInputElement>) => {
+    setCaret(event.currentTarget.selectionStart ?? 0);
+  };
+
+  return (
+    <div className="filter">
+      <div className={`filter__box ${problem ? 'filter__box--problem' : ''}`}>
+        <Icon name="search" size={14} />
+        <div className="filter__stack">
+          <div className="filter__paint" ref={paint} aria-hidden="true">
+            <Painted text={draft} />
+          </div>
+          <input
+            ref={input}
+            className="filter__input"
+            role="combobox"
+            aria-label="Filter traces"
+            aria-expanded={shown}
+            aria-controls={listId}
+            aria-autocomplete="list"
+            aria-invalid={problem !== null}
+            aria-errormessage={problemId}
+            {...(shown && active >= 0 ? { 'aria-activedescendant': `${listId}-${active}` } : {})}
+            value={draft}
+            placeholder="model:gpt-4o status:error cost:>0.01 “refund policy”"
+            spellCheck={false}
+            autoComplete="off"
+            autoCapitalize="off"
+            onChange={(event) => {
+              setDraft(event.target.value);
+              setCaret(event.target.selectionStart ?? event.target.value.length);
+              setOpen(true);
+              setActive(-1);
+              setProblem(null);
+            }}
+            onKeyDown={key}
+            onSelect={moved}
+            onFocus={() => {
+              setOpen(true);
+            }}
+            onBlur={() => {
+              setOpen(false);
+            }}
+            onScroll={(event) => {
+              if (paint.current) paint.current.scrollLeft = event.currentTarget.scrollLeft;
+            }}
+          />
+        </div>
+        {draft === '' ? (
+          <kbd className="filter__key" aria-hidden="true">
+            /
+          </kbd>
+        ) : (
+          <IconButton
+            icon="close"
+            label="Clear the filter"
+            onClick={() => {
+              setDraft('');
+              void submit('');
+            }}
+          />
+        )}
+      </div>
+      <div id={listId} role="listbox" aria-label="Suggestions" className={shown ? 'filter__list' : 'visually-hidden'}>
+        {shown &&
+          suggestions.map((suggestion, index) => (
+            <div
+              key={suggestion.label}
+              id={`${listId}-${index}`}
+              role="option"
+              aria-selected={index === active}
+              className="filter__option"
+              onMouseDown={(event) => {
+                event.preventDefault();
+                accept(suggestion);
+              }}
+            >
+              <span className="filter__option-label">{suggestion.label}</span>
+              <span className="filter__option-note">{suggestion.note}</span>
+            </div>
+          ))}
+      </div>
+      <div id={problemId} className={problem ? 'filter__problem' : 'visually-hidden'} role="status">
+        {problem !== null && (
+          <>
+            <Icon name="error" size={14} />
+            <span>
+              {problem} <span className="filter__kept">The table still shows {applied === '' ? 'everything' : `“${applied}”`}.</span>
+            </span>
+          </>
+        )}
+        {checking && problem === null && 'checking the filter'}
+      </div>
+    </div>
+  );
+}
+
+/** The text of the box in the colours of its tokens; every character keeps its place under the input. */
+function Painted({ text }: { text: string }) {
+  const pieces: React.ReactNode[] = [];
+  let at = 0;
+  for (const token of tokenise(text)) {
+    pieces.push(text.slice(at, token.start));
+    const mark = token.problem ? ' token--problem' : '';
+    if (token.kind === 'text') {
+      pieces.push(
+        <span key={token.start} className={`token token--text${mark}`}>
+          {text.slice(token.start, token.end)}
+        </span>,
+      );
+    } else {
+      pieces.push(
+        <span key={token.start} className={`token${token.negated ? ' token--not' : ''}${mark}`}>
+          <span className="token__key">{text.slice(token.start, token.valueStart)}</span>
+          <span className="token__value">{text.slice(token.valueStart, token.end)}</span>
+        </span>,
+      );
+    }
+    at = token.end;
+  }
+  pieces.push(text.slice(at));
+  return <>{pieces}</>;
+}
+
+const FIXED_VALUES: Record<string, readonly string[]> = { has: ['error', 'cost', 'session', 'user', 'tool'] };
+
+function useSuggestions(completion: Completion, scope: Scope, open: boolean): Suggestion[] {
+  const known = completion.kind === 'value' ? filterKey(completion.key) : undefined;
+  const field = known?.facet;
+  const facet = useQuery({
+    ...facetQuery(field ?? '', { ...scope, q: '' }, completion.prefix, 12),
+    enabled: open && field !== undefined,
+  });
+  if (completion.kind === 'key') {
+    const prefix = completion.prefix.toLowerCase();
+    return FILTER_KEYS.filter((each) => each.key.startsWith(prefix)).map((each) => ({
+      insert: each.key === 'attr.' ? 'attr.' : `${each.key}:`,
+      label: each.key === 'attr.' ? 'attr.<name>:' : `${each.key}:`,
+      note: `${each.doc} · ${each.example}`,
+      more: true,
+    }));
+  }
+  if (field !== undefined) {
+    return (facet.data?.values ?? []).flatMap(({ value, count }) =>
+      value === null || value === undefined || value === ''
+        ? []
+        : [{ insert: quoteValue(value), label: value, note: `${formatCount(count)} span${count === 1 ? '' : 's'}`, more: false }],
+    );
+  }
+  return (FIXED_VALUES[completion.key] ?? [])
+    .filter((value) => value.startsWith(completion.prefix))
+    .map((value) => ({ insert: value, label: value, note: '', more: false }));
+}
+
+function explain(error: ApiError): string {
+  const where = error.position ? ` (at character ${formatCountExact(error.position.column)})` : '';
+  return `${error.message}${where}${error.hint ? `; ${error.hint}` : ''}.`;
+}
