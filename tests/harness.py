@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,5 +165,18 @@ def environment(requirements):
     if not complete.exists():
         venv.create(folder, clear=True, with_pip=True)
         subprocess.run([folder / "bin" / "pip", "install", "--quiet", "--requirement", requirements], check=True)
+        complete.touch()
+    return folder
+
+
+def node_environment(source):
+    """A folder with the application in `source` and the packages that its lock file names; made once, then taken from the cache."""
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(source.iterdir()) if path.is_file())).hexdigest()[:16]
+    folder = CACHE / "node" / f"{source.name}-{key}"
+    complete = folder / "complete"
+    if not complete.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("node_modules"))
+        subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, check=True)
         complete.touch()
     return folder

@@ -4,11 +4,12 @@ Property: what the provider billed is what SQL says, to the last digit. The prov
 exporter, wire and server are the real ones.
 """
 
+import os
 import subprocess
 from decimal import Decimal
 
 import pytest
-from harness import TESTS, environment
+from harness import TESTS, environment, node_environment
 from provider import ANSWERS, RESPONSE_MODEL, Provider
 
 # US dollars per million tokens of gpt-4o-mini: input, cached input, output.
@@ -28,7 +29,7 @@ INSTRUMENTATIONS = {
 def tokens_and_cost_are_what_the_provider_billed(shared_server, instrumentation, protocol):
     more, reports_cached = INSTRUMENTATIONS[instrumentation]
     service = f"{instrumentation}-{protocol.replace('/', '-')}"
-    _run_application(shared_server, instrumentation.removesuffix("-latest"), protocol, service, more)
+    _run_python(shared_server, instrumentation.removesuffix("-latest"), protocol, service, more)
 
     calls = shared_server.sql(
         f"SELECT * FROM llm_calls WHERE service_name = '{service}' ORDER BY start_time"
@@ -57,26 +58,49 @@ def tokens_and_cost_are_what_the_provider_billed(shared_server, instrumentation,
     assert "The capital of France is Paris." in str(span["output_messages"]), "the answer is on screen"
 
 
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def a_node_application_needs_environment_variables_only(shared_server, protocol):
+    folder = node_environment(TESTS / "sdks" / "node")
+    service = f"node-{protocol.replace('/', '-')}"
+    options = "--experimental-loader=@opentelemetry/instrumentation/hook.mjs --import=@opentelemetry/auto-instrumentations-node/register"
+    variables = {"PATH": os.environ["PATH"], "NODE_OPTIONS": options, "OTEL_NODE_RESOURCE_DETECTORS": "env"}
+    output = _run(shared_server, ["node", "app.js"], protocol, service, variables, cwd=folder)
+    assert output.startswith("The capital of France is Paris.\n")
+    calls = shared_server.sql(
+        f"SELECT input_tokens, output_tokens, cost_usd FROM llm_calls WHERE service_name = '{service}' ORDER BY start_time"
+    )
+    answers = list(ANSWERS.values())[:2]
+    found = [(call["input_tokens"], call["output_tokens"], Decimal(call["cost_usd"])) for call in calls]
+    assert found == [(answer.input_tokens, answer.output_tokens, _bill(answer, reports_cached=False)) for answer in answers]
+
+
 def _bill(answer, reports_cached):
     cached = answer.cached_tokens if reports_cached else 0
     return ((answer.input_tokens - cached) * INPUT + cached * CACHED + answer.output_tokens * OUTPUT) / 1_000_000
 
 
-def _run_application(server, name, protocol, service, more):
+def _run_python(server, name, protocol, service, more):
     """Runs `opentelemetry-instrument python app.py`; the exporter flushes at its end, so telemetry is acknowledged when it returns."""
     folder = environment(TESTS / "sdks" / f"{name}.txt") / "bin"
-    port = server.addresses["otlp_grpc" if protocol == "grpc" else "otlp_http"]
+    content = "span_and_event" if more else "true"
+    variables = {"PATH": f"{folder}:{os.environ['PATH']}", "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": content, **more}
+    command = [folder / "opentelemetry-instrument", folder / "python", TESTS / "sdks" / "app.py"]
+    output = _run(server, command, protocol, service, variables)
+    assert output.endswith("429\n"), output
+
+
+def _run(server, command, protocol, service, variables, cwd=None):
+    """Runs an application with the provider's address, Assay's address and `variables` in its environment, and nothing else."""
+    address = server.addresses["otlp_grpc" if protocol == "grpc" else "otlp_http"]
     with Provider() as provider:
-        variables = {
-            "PATH": f"{folder}:/usr/bin:/bin",
+        environment = {
             "OPENAI_API_KEY": "any",
             "OPENAI_BASE_URL": provider.url,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{port}",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{address}",
             "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
-            "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_and_event" if more else "true",
             "OTEL_SERVICE_NAME": service,
-            **more,
+            **variables,
         }
-        command = [folder / "opentelemetry-instrument", folder / "python", TESTS / "sdks" / "app.py"]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and done.stdout.endswith("429\n"), done.stdout + done.stderr
+        done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
