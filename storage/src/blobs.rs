@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::wal::sync_dir;
+use crate::{tasks::blocking, wal::sync_dir};
 
 const ZSTD_LEVEL: i32 = 3;
 
@@ -106,7 +106,7 @@ impl BlobStore {
         let path = self.path(sha256);
         let expected = sha256.to_owned();
         let read = move || read_blob(&path, &expected);
-        tokio::task::spawn_blocking(read).await.expect("reading a blob does not panic")
+        blocking(read).await
     }
 
     /// Removes blobs that were last put before `moment`. Blocking.

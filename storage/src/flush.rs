@@ -17,9 +17,10 @@ use parking_lot::Mutex;
 use crate::{
     WalPosition,
     corrections::{Correction, CorrectionsByProject, SpanKey},
-    hot::{Chunks, HotChunk},
+    hot::{HotChunk, Moved},
     lake::{DataFile, FileRows, LakeError, without_partition_columns},
     storage::{FILE_RAW_BYTES_MAX, Inner},
+    tasks::blocking,
 };
 
 /// A flush failed; nothing is lost, and the next one continues it.
@@ -122,7 +123,7 @@ impl Inner {
             projects.flat_map(|project| state.corrections.persisted(project)).map(|c| SpanKey::of(c)).collect()
         };
         let prepare = move || prepare(cut, moved, &corrections, &persisted);
-        tokio::task::spawn_blocking(prepare).await.expect("preparing a flush does not panic")
+        blocking(prepare).await
     }
 
     async fn finish(&self, slot: &mut Option<Pending>) -> Result<(), FlushError> {
@@ -145,6 +146,7 @@ impl Inner {
                 lake.add(part.table, part.files.iter().flatten().cloned());
             }
             state.hot.finish_flush();
+            self.drained.notify_all();
             state.corrections.flushed(cut, &pending.kept);
         });
         {
@@ -154,22 +156,15 @@ impl Inner {
             last.file_bytes += files().map(|f| f.size).sum::<u64>();
         }
         let wal = Arc::clone(&self.wal);
-        let release = tokio::task::spawn_blocking(move || wal.release(WalPosition(cut)));
-        release.await.expect("releasing the log does not panic").map_err(|source| FlushError::Release { source })
+        blocking(move || wal.release(WalPosition(cut))).await.map_err(|source| FlushError::Release { source })
     }
 }
 
 /// Groups what was moved into files, and folds corrections into their rows. CPU-bound.
-fn prepare(
-    cut: u64,
-    moved: Vec<((TableId, ProjectId), Chunks)>,
-    corrections: &CorrectionsByProject,
-    persisted: &HashSet<SpanKey>,
-) -> Pending {
+fn prepare(cut: u64, mut moved: Vec<Moved>, corrections: &CorrectionsByProject, persisted: &HashSet<SpanKey>) -> Pending {
     let mut tables: BTreeMap<TableId, Vec<FileRows>> = BTreeMap::new();
     let mut matched = HashMap::<ProjectId, HashSet<SpanKey>>::new();
     let mut kept = HashMap::new();
-    let mut moved: Vec<_> = moved.into_iter().collect();
     // Corrections last: by then it is known which of them found their span.
     moved.sort_by_key(|((table, _), _)| *table);
     for ((table, project), chunks) in moved {

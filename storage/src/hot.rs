@@ -38,6 +38,9 @@ pub(crate) struct HotChunk {
 /// Chunks of one table and project, shared with the views that saw them.
 pub(crate) type Chunks = Arc<Vec<HotChunk>>;
 
+/// What a flush takes of one table and project.
+pub(crate) type Moved = ((TableId, ProjectId), Chunks);
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HotRows {
     pub(crate) flushing: Chunks,
@@ -50,6 +53,7 @@ pub(crate) struct HotBuffer {
     rows: HashMap<(TableId, ProjectId), HotRows>,
     watermark: Watermark,
     bytes: u64,
+    flushing_bytes: u64,
     /// When the oldest row that is active, and that is flushing, was published.
     since: (Option<Instant>, Option<Instant>),
 }
@@ -90,7 +94,7 @@ impl HotBuffer {
     }
 
     /// Moves everything up to the watermark to `flushing`, and says what the cut is and what was moved.
-    pub(crate) fn begin_flush(&mut self) -> (u64, Vec<((TableId, ProjectId), Chunks)>) {
+    pub(crate) fn begin_flush(&mut self) -> (u64, Vec<Moved>) {
         let cut = self.watermark.contiguous;
         let mut moved = Vec::new();
         for (key, rows) in &mut self.rows {
@@ -101,6 +105,7 @@ impl HotBuffer {
             }
             rows.active = Arc::new(young);
             rows.flushing = Arc::new(old);
+            self.flushing_bytes += rows.flushing.iter().map(|c| c.bytes).sum::<u64>();
             moved.push((key.clone(), Arc::clone(&rows.flushing)));
         }
         let still_active = self.rows.values().any(|rows| !rows.active.is_empty());
@@ -111,8 +116,8 @@ impl HotBuffer {
     /// Forgets what was flushing: it is in the lake.
     pub(crate) fn finish_flush(&mut self) {
         self.since.1 = None;
+        self.bytes -= std::mem::take(&mut self.flushing_bytes);
         self.rows.retain(|_, rows| {
-            self.bytes -= rows.flushing.iter().map(|c| c.bytes).sum::<u64>();
             rows.flushing = Chunks::default();
             !rows.active.is_empty()
         });
@@ -121,6 +126,11 @@ impl HotBuffer {
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes that no flush has taken yet.
+    pub(crate) fn active_bytes(&self) -> u64 {
+        self.bytes - self.flushing_bytes
     }
 
     /// Rows in memory.

@@ -37,6 +37,7 @@ use self::{
     file::time_range,
 };
 use crate::{
+    tasks::blocking,
     trace_index::{self, IndexCache, TraceIndex, TraceIndexError},
     view::LakeFiles,
 };
@@ -151,8 +152,7 @@ impl Lake {
         let mut files = Vec::with_capacity(parts.len());
         for part in parts {
             let FileRows { project, date, batches, corrected_to } = part.clone();
-            let encoded = tokio::task::spawn_blocking(move || encode(table, &batches));
-            let encoded = encoded.await.expect("encoding does not panic")?;
+            let encoded = blocking(move || encode(table, &batches)).await?;
             let date = NaiveDate::from_epoch_days(date).expect("the date of a row is in the range of dates");
             files.push(Arc::new(self.write_file(table, project, date, corrected_to, position, encoded).await?));
         }
@@ -196,6 +196,11 @@ impl Lake {
         table.log.lock().await.checkpointed(version);
         table.commits_since_checkpoint.store(0, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether another writer committed to `table` since its files were listed.
+    pub(crate) async fn changed_by_others(&self, table: TableId) -> bool {
+        self.table(table).log.lock().await.changed_by_others()
     }
 
     /// Reads the files of `table` from its log again, after another writer changed it.

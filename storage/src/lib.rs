@@ -15,6 +15,7 @@ mod metrics;
 mod status;
 mod storage;
 mod store;
+mod tasks;
 mod trace_index;
 mod view;
 mod wal;

@@ -13,6 +13,7 @@ use assay_schemas::{ids::ProjectId, tables::TableId};
 use chrono::{DateTime, NaiveDate, Utc};
 use object_store::path::Path;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     lake::{DataFile, DeltaError, FileRows, LakeError},
     status::JobStatus,
     storage::{FILE_RAW_BYTES_MAX, Inner, Storage},
+    tasks::{blocking, to_the_end},
 };
 
 /// So many files of like size are merged into one: a row is rewritten about four times in its life.
@@ -29,6 +31,8 @@ const MERGE_FAN_IN: usize = 8;
 const SMALLEST_CLASS_BYTES: u64 = 256 << 10;
 /// A checkpoint is written after so many commits to a table.
 const CHECKPOINT_COMMITS: u64 = 50;
+/// Least time between two rounds of jobs.
+const PAUSE: Duration = Duration::from_secs(5);
 /// Corrections wait for a compaction that concerns their files anyhow, but not if there are more than this …
 const FOLD_CORRECTIONS: usize = 1000;
 /// … and not longer than this.
@@ -87,7 +91,8 @@ impl Storage {
     /// # Errors
     /// [`MaintenanceError`] if the lake could not be read or written.
     pub async fn compact(&self) -> Result<u64, MaintenanceError> {
-        self.inner.compact(Utc::now().date_naive(), true).await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.compact(Utc::now().date_naive(), true).await }).await
     }
 
     /// Removes whole days that are older than the configured retention from every table, and blobs that were not put for as long.
@@ -96,7 +101,8 @@ impl Storage {
     /// # Errors
     /// [`MaintenanceError`] if the lake could not be written.
     pub async fn apply_retention(&self) -> Result<u64, MaintenanceError> {
-        self.inner.apply_retention(Utc::now()).await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.apply_retention(Utc::now()).await }).await
     }
 
     /// Deletes files that no table refers to, once no view lists them and the grace period for other readers is over. Returns how
@@ -105,7 +111,8 @@ impl Storage {
     /// # Errors
     /// [`MaintenanceError`] if the store could not be listed or written.
     pub async fn vacuum(&self) -> Result<u64, MaintenanceError> {
-        self.inner.vacuum().await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.vacuum().await }).await
     }
 
     /// Writes a Delta checkpoint of every table with many commits since its last one. Returns how many.
@@ -113,17 +120,20 @@ impl Storage {
     /// # Errors
     /// [`MaintenanceError`] if the lake could not be read or written.
     pub async fn checkpoint(&self) -> Result<u64, MaintenanceError> {
-        self.inner.checkpoint(CHECKPOINT_COMMITS).await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.checkpoint(CHECKPOINT_COMMITS).await }).await
     }
 }
 
-/// Does all jobs at every interval until `stop`. Holds the store only while it works.
-pub(crate) async fn run(store: Weak<Inner>, stop: CancellationToken) {
+/// Does all jobs at every interval, and when asked, until `stop`. Holds the store only while it works.
+pub(crate) async fn run(store: Weak<Inner>, wanted: Arc<Notify>, stop: CancellationToken) {
     let Some(interval) = store.upgrade().map(|inner| inner.config.compaction_interval) else { return };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(interval) => {}
+            // However much is asked for, ingest keeps most of the machine.
+            () = async { tokio::time::sleep(PAUSE).await; wanted.notified().await } => {}
         }
         let Some(inner) = store.upgrade() else { return };
         let fold = inner.fold_is_due();
@@ -141,6 +151,9 @@ impl Inner {
         let work = async {
             let mut replaced = 0;
             for table in TableId::ALL.iter().copied().filter(|table| *table != TableId::SpanCorrections) {
+                if self.lake.changed_by_others(table).await {
+                    self.reload(table).await.map_err(failed("reload", table))?;
+                }
                 let files = self.view().lake.of_table(table).cloned().collect();
                 for group in merge_plan(files, today) {
                     replaced += group.len() as u64;
@@ -183,8 +196,7 @@ impl Inner {
                 self.mark_replaced(table, old);
             }
             let blobs = self.blobs.clone();
-            let swept = tokio::task::spawn_blocking(move || blobs.remove_older_than(first_kept.into()));
-            if let Err(error) = swept.await.expect("removing blobs does not panic") {
+            if let Err(error) = blocking(move || blobs.remove_older_than(first_kept.into())).await {
                 tracing::warn!(error = %chain(&error), "old blobs could not be removed");
             }
             Ok(removed)

@@ -22,12 +22,14 @@ impl Storage {
 
 struct StorageCollector {
     store: Weak<Inner>,
-    gauges: Vec<(IntGauge, fn(&Reading) -> u64)>,
-    counters: Vec<(IntCounter, fn(&Reading) -> u64)>,
+    gauges: Vec<(IntGauge, Read)>,
+    counters: Vec<(IntCounter, Read)>,
     table_files: IntGaugeVec,
     table_rows: IntGaugeVec,
     table_bytes: IntGaugeVec,
 }
+
+type Read = fn(&Reading) -> u64;
 
 /// What one scrape reports.
 struct Reading {
@@ -37,8 +39,8 @@ struct Reading {
 
 impl StorageCollector {
     fn new(inner: &Arc<Inner>) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str, read: fn(&Reading) -> u64| Ok((IntGauge::new(name, help)?, read));
-        let counter = |name: &str, help: &str, read: fn(&Reading) -> u64| Ok((IntCounter::new(name, help)?, read));
+        let gauge = |name: &str, help: &str, read: Read| Ok((IntGauge::new(name, help)?, read));
+        let counter = |name: &str, help: &str, read: Read| Ok((IntCounter::new(name, help)?, read));
         let by_table = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["table"]);
         let gauges: Vec<Result<_, prometheus::Error>> = vec![
             gauge("assay_storage_wal_bytes", "Bytes of the write-ahead log on disk", |r| r.status.wal.bytes),

@@ -22,7 +22,7 @@ use arc_swap::ArcSwapOption;
 use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use object_store::ObjectStore;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,7 @@ use crate::{
     maintenance::{self, Maintenance},
     status::{StorageStatus, TableStatus},
     store,
+    tasks::{blocking, to_the_end},
     view::{LakeFiles, ReadView},
     wal::{AppendError, OpenWalError, ReplayError, Wal, WalOptions, WalPosition, WalRecord},
 };
@@ -44,6 +45,8 @@ use crate::{
 const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Files of one flush and table are cut at so many bytes of rows, so that encoding holds a bounded amount in memory.
 pub(crate) const FILE_RAW_BYTES_MAX: u64 = 256 << 20;
+/// So many corrections are held in memory before requests wait for them to be folded.
+const CORRECTIONS_MAX: usize = 100_000;
 /// A failed flush is tried again after this long.
 const FLUSH_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -120,8 +123,15 @@ impl Storage {
 
     /// The records that are not committed, in order, read one at a time. Each must be published, like a record just appended.
     /// Ends after the first error.
+    ///
+    /// While memory is full, the next record waits for a flush: call it where blocking is allowed, or on a multi-threaded runtime.
     pub fn replay(&self) -> impl Iterator<Item = Result<(WalPosition, WalRecord), ReplayError>> + Send + use<> {
-        self.inner.wal.replay()
+        let store = Arc::downgrade(&self.inner);
+        self.inner.wal.replay().inspect(move |_| {
+            if let Some(inner) = store.upgrade() {
+                inner.wait_for_memory();
+            }
+        })
     }
 
     /// Makes `record` durable; returns after the fsync, shared with concurrent appends. Must not be cancelled: a position that is
@@ -160,7 +170,8 @@ impl Storage {
     /// # Errors
     /// [`FlushError`] if the lake does not take it. The rows stay visible in memory, and the next flush tries again.
     pub async fn flush(&self) -> Result<(), FlushError> {
-        self.inner.flush().await
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.flush().await }).await
     }
 
     /// Content-addressed storage of large parts.
@@ -187,9 +198,9 @@ impl Storage {
     /// [`FlushError`] if the last flush failed; what it held is replayed at the next start.
     pub async fn close(self) -> Result<(), FlushError> {
         self.background.stop().await;
-        let flushed = self.inner.flush().await;
+        let flushed = self.flush().await;
         let inner = Arc::clone(&self.inner);
-        tokio::task::spawn_blocking(move || inner.wal.close()).await.expect("closing the log does not panic");
+        blocking(move || inner.wal.close()).await;
         flushed
     }
 }
@@ -208,6 +219,9 @@ pub(crate) struct Inner {
     pub(crate) flusher: Flusher,
     pub(crate) maintenance: Maintenance,
     flush_wanted: Arc<Notify>,
+    maintenance_wanted: Arc<Notify>,
+    /// Told when a flush has freed memory. Belongs to `state`.
+    pub(crate) drained: Condvar,
     overloaded: AtomicBool,
     /// Held as long as this process uses the folder.
     _lock: fs::File,
@@ -256,6 +270,8 @@ impl Inner {
             flusher: Flusher::default(),
             maintenance: Maintenance::default(),
             flush_wanted: Arc::default(),
+            maintenance_wanted: Arc::default(),
+            drained: Condvar::new(),
             overloaded: AtomicBool::new(false),
             _lock: lock,
         })
@@ -275,7 +291,7 @@ impl Inner {
                 state.hot.add(position.get(), *table, batch);
             }
             state.hot.complete(position.get());
-            state.hot.bytes()
+            state.hot.active_bytes()
         });
         if hot_bytes >= self.config.flush_bytes || self.wal.bytes() > self.wal_soft_bytes() {
             self.flush_wanted.notify_one();
@@ -304,11 +320,27 @@ impl Inner {
         result
     }
 
+    /// Returns when the rows in memory are below their limit.
+    fn wait_for_memory(&self) {
+        let full = |state: &mut State| state.hot.bytes() >= self.config.hot_bytes_max;
+        if full(&mut self.state.lock()) {
+            self.flush_wanted.notify_one();
+            tokio::task::block_in_place(|| self.drained.wait_while(&mut self.state.lock(), full));
+        }
+    }
+
     fn admission(&self) -> Admission {
-        let hot = self.state.lock().hot.bytes();
+        let (hot, corrections) = {
+            let state = self.state.lock();
+            (state.hot.bytes(), state.corrections.persisted_len())
+        };
+        if corrections >= CORRECTIONS_MAX / 4 {
+            self.maintenance_wanted.notify_one();
+        }
         let wal = self.wal.bytes();
-        let hard = hot >= self.config.hot_bytes_max || wal >= self.config.wal_bytes_max / 10 * 9;
-        let soft = hot >= self.config.hot_bytes_max / 4 * 3 || wal >= self.wal_soft_bytes();
+        let hard =
+            hot >= self.config.hot_bytes_max || wal >= self.config.wal_bytes_max / 10 * 9 || corrections >= CORRECTIONS_MAX;
+        let soft = hot >= self.config.hot_bytes_max / 4 * 3 || wal >= self.wal_soft_bytes() || corrections >= CORRECTIONS_MAX / 2;
         // Refusing begins at the hard limit and ends below the soft one: in between, it stays as it is.
         let overloaded = hard || (soft && self.overloaded.load(Ordering::Relaxed));
         self.overloaded.store(overloaded, Ordering::Relaxed);
@@ -372,7 +404,7 @@ impl Background {
         let stop = CancellationToken::new();
         let tasks = vec![
             tokio::spawn(flush_loop(Arc::downgrade(inner), Arc::clone(&inner.flush_wanted), stop.clone())),
-            tokio::spawn(maintenance::run(Arc::downgrade(inner), stop.clone())),
+            tokio::spawn(maintenance::run(Arc::downgrade(inner), Arc::clone(&inner.maintenance_wanted), stop.clone())),
         ];
         Self { stop, tasks: Mutex::new(tasks) }
     }

@@ -17,7 +17,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, local::LocalFileSystem, path::Path,
 };
 
-use crate::wal::sync_dir;
+use crate::{tasks::blocking, wal::sync_dir};
 
 /// A local folder as an object store whose puts survive a power cut.
 #[derive(Debug)]
@@ -49,8 +49,7 @@ impl ObjectStore for DurableLocal {
         };
         let path = self.inner.path_to_filesystem(location)?;
         let root = self.root.clone();
-        let written = tokio::task::spawn_blocking(move || write_durably(&root, &path, &payload, create));
-        match written.await.expect("writing a file does not panic") {
+        match blocking(move || write_durably(&root, &path, &payload, create)).await {
             Ok(()) => Ok(PutResult { e_tag: None, version: None }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Error::AlreadyExists { path: location.to_string(), source: Box::new(error) })

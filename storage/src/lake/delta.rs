@@ -4,7 +4,10 @@
 //! the next one is tried. A commit whose answer was lost is looked up by its application transaction (this node, WAL position), or by
 //! the files it added, before anything is written again.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use chrono::NaiveDate;
@@ -93,6 +96,8 @@ pub(crate) struct DeltaLog {
     version: u64,
     committed: u64,
     last_checkpoint: u64,
+    /// Files that other writers removed since the files were listed; `None` if no other writer committed.
+    removed_by_others: Option<HashSet<String>>,
 }
 
 impl std::fmt::Debug for DeltaLog {
@@ -109,14 +114,19 @@ impl DeltaLog {
         node_id: &str,
     ) -> Result<(Self, Vec<FileFacts>), DeltaError> {
         let failed = |action| move |source| log_error(table, action, source);
-        // The URL only names the folder inside `store`, wherever that store is; its scheme says that paths are not file names.
-        let url = url::Url::parse(&format!("memory:///{}/", table_path(table))).expect("table names are URL paths");
-        let prefixed = Arc::new(PrefixStore::new(Arc::clone(store), table_path(table)));
-        let log_store = default_logstore(prefixed, Arc::clone(store), &url, &StorageConfig::default());
+        let log_store = log_store(table, store);
         if !log_store.is_delta_table_location().await.map_err(failed("open"))? {
-            create(table, Arc::clone(&log_store)).await?;
+            create_with(table, Arc::clone(&log_store), delta_fields(table)).await?;
         }
-        let mut log = Self { table, log_store, node_id: node_id.to_owned(), version: 0, committed: 0, last_checkpoint: 0 };
+        let mut log = Self {
+            table,
+            log_store,
+            node_id: node_id.to_owned(),
+            version: 0,
+            committed: 0,
+            last_checkpoint: 0,
+            removed_by_others: None,
+        };
         let snapshot = log.load().await?;
         log.evolve(&snapshot).await?;
         let files = log.files(&snapshot).await?;
@@ -126,7 +136,13 @@ impl DeltaLog {
     /// The files as the log has them now.
     pub(crate) async fn list_again(&mut self) -> Result<Vec<FileFacts>, DeltaError> {
         let snapshot = self.load().await?;
+        self.removed_by_others = None;
         self.files(&snapshot).await
+    }
+
+    /// Whether another writer committed since the files were listed.
+    pub(crate) fn changed_by_others(&self) -> bool {
+        self.removed_by_others.is_some()
     }
 
     pub(crate) fn table(&self) -> TableId {
@@ -198,6 +214,10 @@ impl DeltaLog {
         let data = CommitData::new(actions, operation, marker, transactions);
         let bytes = data.get_bytes().map_err(DeltaTableError::from).map_err(failed("encode a commit to"))?;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
+            let gone = |path: &&String| self.removed_by_others.as_ref().is_some_and(|gone| gone.contains(*path));
+            if let Some(path) = removed.iter().find(gone) {
+                return Err(DeltaError::Conflict { table: self.table.name(), path: path.clone() });
+            }
             let version = self.version + 1;
             let entry = CommitOrBytes::LogBytes(bytes.clone());
             let error = match self.log_store.write_commit_entry(version, entry, uuid::Uuid::new_v4()).await {
@@ -219,14 +239,8 @@ impl DeltaLog {
                 tracing::info!(table = self.table.name(), version, "a commit whose answer was lost had landed");
                 return Ok(());
             }
-            if let Some(path) = removed.iter().find(|path| found.removed.contains(*path)) {
-                return Err(DeltaError::Conflict { table: self.table.name(), path: path.clone() });
-            }
-            tracing::warn!(
-                table = self.table.name(),
-                version,
-                "another writer committed; its files are seen after the next start"
-            );
+            self.removed_by_others.get_or_insert_default().extend(found.removed);
+            tracing::info!(table = self.table.name(), version, "another writer committed; maintenance will read its files");
             debug_assert!(matches!(error, TransactionError::VersionAlreadyExists(_)));
         }
         Err(log_error(self.table, "commit to", DeltaTableError::generic("too many other writers")))
@@ -376,12 +390,19 @@ pub(crate) async fn checkpoint(table: TableId, log_store: LogStoreRef, version: 
     Ok(())
 }
 
-async fn create(table: TableId, log_store: LogStoreRef) -> Result<(), DeltaError> {
+fn log_store(table: TableId, store: &Arc<dyn ObjectStore>) -> LogStoreRef {
+    // The URL only names the folder inside `store`, wherever that store is; its scheme says that paths are not file names.
+    let url = url::Url::parse(&format!("memory:///{}/", table_path(table))).expect("table names are URL paths");
+    let prefixed = Arc::new(PrefixStore::new(Arc::clone(store), table_path(table)));
+    default_logstore(prefixed, Arc::clone(store), &url, &StorageConfig::default())
+}
+
+async fn create_with(table: TableId, log_store: LogStoreRef, columns: Vec<StructField>) -> Result<(), DeltaError> {
     let created = CreateBuilder::new()
         .with_log_store(log_store)
         .with_table_name(table.name())
         .with_comment(table.doc())
-        .with_columns(delta_fields(table))
+        .with_columns(columns)
         .with_partition_columns(PARTITION_COLUMNS)
         .with_configuration_property(TableProperty::LogRetentionDuration, Some(LOG_RETENTION))
         .with_configuration_property(TableProperty::DeletedFileRetentionDuration, Some(LOG_RETENTION))
@@ -424,4 +445,11 @@ impl Commit {
         }
         commit
     }
+}
+
+/// Makes `table` as a version that did not know `column` would have.
+#[cfg(test)]
+pub(super) async fn create_without(table: TableId, store: &Arc<dyn ObjectStore>, column: &str) {
+    let columns = delta_fields(table).into_iter().filter(|field| field.name() != column);
+    create_with(table, log_store(table, store), columns.collect()).await.expect("a new table");
 }

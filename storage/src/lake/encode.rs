@@ -257,3 +257,6 @@ fn range(array: &ArrayRef) -> (Option<StatValue>, Option<StatValue>) {
         _ => (None, None),
     }
 }
+
+#[cfg(test)]
+mod tests;

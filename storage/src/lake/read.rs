@@ -21,6 +21,7 @@ use parquet::{
 use super::{DataFile, FileRows, Lake, LakeError, file_schema};
 use crate::{
     corrections::{Correction, SpanKey},
+    tasks::blocking,
     view::LakeFiles,
 };
 
@@ -31,8 +32,7 @@ impl Lake {
     pub(crate) async fn read_file(&self, table: TableId, file: &DataFile) -> Result<Vec<RecordBatch>, LakeError> {
         let path = file.path.clone();
         let content = self.content(file).await?;
-        let decoded = tokio::task::spawn_blocking(move || decode(content, &file_schema(table)));
-        decoded.await.expect("decoding does not panic").map_err(|source| LakeError::Parquet { path, source })
+        blocking(move || decode(content, &file_schema(table))).await.map_err(|source| LakeError::Parquet { path, source })
     }
 
     /// The corrections in `files`, by project.
@@ -54,8 +54,7 @@ impl Lake {
     pub(crate) async fn spans_of(&self, file: &DataFile, wanted: HashSet<SpanKey>) -> Result<Vec<SpanKey>, LakeError> {
         let content = self.content(file).await?;
         let path = file.path.clone();
-        let search = tokio::task::spawn_blocking(move || search(content, &wanted));
-        search.await.expect("searching does not panic").map_err(|source| LakeError::Parquet { path, source })
+        blocking(move || search(content, &wanted)).await.map_err(|source| LakeError::Parquet { path, source })
     }
 
     /// Writes the corrections of `files` that are not `done` to new files, one for each that has some left.

@@ -136,3 +136,18 @@ async fn a_checkpoint_changes_nothing_that_is_read() {
     assert_eq!(storage.inner.lake.committed(TableId::Spans), committed);
     assert_eq!(visible(&storage).await, [0, 1, 2, 3]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_engine_did_to_a_table_is_seen_and_not_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    flushed_files(&storage, 3).await;
+    let (theirs, listed) = crate::lake::Lake::open(storage.object_store(), "another node").await.unwrap();
+    let deleted: Vec<_> =
+        listed.of(TableId::Spans, &project()).iter().filter(|f| f.last_position() == Some(2)).cloned().collect();
+    theirs.commit_replace(TableId::Spans, &[], &deleted, true).await.unwrap();
+    flushed_files(&storage, 1).await;
+    storage.inner.compact(day() + Days::new(1), false).await.unwrap();
+    assert_eq!(visible(&storage).await, [0, 0, 2]);
+    assert_eq!(storage.view().files(TableId::Spans, &project()).len(), 1);
+}
