@@ -1,0 +1,89 @@
+//! The OTLP servers: what is the same for HTTP and gRPC. A request is charged, read, handed to [`Ingest`] and answered as OTLP 1.11
+//! asks, so that a client resends exactly what is worth resending.
+//!
+//! `docs/ingest.md` lists the answers. Configuration is [`Limits`]; telemetry is [`metrics`].
+
+mod body;
+mod grpc;
+mod http;
+mod limits;
+mod metrics;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use assay_schemas::ids::{Encoding, ProjectId, Signal};
+use assay_storage::{Admission, WalRecord};
+use bytes::Bytes;
+
+pub use self::{grpc::grpc_router, http::http_router, limits::Limits};
+use self::{limits::ByteBudget, metrics::ServerMetrics, status::Refusal};
+use crate::ingest::{Ingest, IngestError, Outcome};
+
+/// Header that names the project of a request.
+pub const PROJECT_HEADER: &str = "x-assay-project";
+
+/// What both transports share: one budget for all requests in flight, whatever way they came.
+#[derive(Clone)]
+pub struct Receiver {
+    ingest: Arc<Ingest>,
+    limits: Limits,
+    budget: ByteBudget,
+    metrics: ServerMetrics,
+}
+
+impl Receiver {
+    /// A receiver that hands to `ingest` and counts in `registry`.
+    ///
+    /// # Errors
+    /// If `registry` already has a receiver's metrics.
+    pub fn new(ingest: Arc<Ingest>, limits: Limits, registry: &prometheus::Registry) -> prometheus::Result<Self> {
+        let budget = ByteBudget::new(limits.in_flight_bytes_max);
+        Ok(Self { ingest, limits, budget, metrics: ServerMetrics::new(registry)? })
+    }
+
+    /// Whether there is room for another request, asked before its body is read.
+    fn admit(&self) -> Result<(), Refusal> {
+        match self.ingest.admission() {
+            Admission::Ready => Ok(()),
+            Admission::Overloaded { retry_after } => Err(Refusal::overloaded(retry_after)),
+        }
+    }
+
+    /// Makes a request durable and visible.
+    async fn accept(&self, project: ProjectId, signal: Signal, encoding: Encoding, body: Bytes) -> Result<Outcome, Refusal> {
+        let received_at_unix_nano = chrono::Utc::now().timestamp_nanos_opt().expect("the clock is before the year 2262");
+        let bytes = body.len();
+        let record = WalRecord { project, signal, encoding, received_at_unix_nano, body };
+        let result = self.ingest.accept(record).await;
+        let outcome = match &result {
+            Ok(outcome) if outcome.rejected == 0 => "accepted",
+            Ok(_) => "partial",
+            Err(_) => "refused",
+        };
+        self.metrics.count(signal, outcome, bytes);
+        result.map_err(Refusal::from)
+    }
+}
+
+impl From<IngestError> for Refusal {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Malformed { detail } => Self::bad_data(detail),
+            IngestError::Overloaded { retry_after } => Self::overloaded(retry_after),
+            IngestError::TooLarge { .. } => Self::too_large(error.to_string()),
+            // The disk is at fault, not the data: the client keeps it and tries again, perhaps after a restart.
+            IngestError::Failed { .. } => Self::unavailable(error.to_string(), Duration::from_secs(30)),
+        }
+    }
+}
+
+/// The project that `header` names, or the default one.
+fn project_of(header: Option<&[u8]>) -> Result<ProjectId, Refusal> {
+    let Some(header) = header else { return Ok(ProjectId::default_project()) };
+    let text = String::from_utf8_lossy(header);
+    ProjectId::new(text.trim()).map_err(|error| Refusal::bad_data(format!("header `{PROJECT_HEADER}`: {error}")))
+}
+
+#[cfg(test)]
+mod tests;
