@@ -199,7 +199,10 @@ impl<'a> Reading<'a> {
         for column in Column::ALL {
             self.fill_column(*column);
             match column {
-                Column::ResponseModel => self.provider_by_model(),
+                Column::ResponseModel => {
+                    self.provider_by_model();
+                    self.models_without_provider();
+                }
                 Column::ReasoningTokens => self.make_usage_inclusive(),
                 Column::Parameters => self.fill_parameters(),
                 _ => {}
@@ -350,7 +353,7 @@ impl<'a> Reading<'a> {
                 };
                 text.is_some_and(|text| !text.is_empty() && text != "null" && self.put_text(column, text))
             }
-            Kind::Messages(role) => self.store_messages(column, role, refined),
+            Kind::Messages(role) => self.store_messages(column, rule, role, refined),
             Kind::Parts => {
                 let value = structured(&refined.into_value());
                 let parts = messages::system_parts(&value);
@@ -471,14 +474,15 @@ impl<'a> Reading<'a> {
                 let start = i64::try_from(self.record.span?.start_time_unix_nano).ok()?;
                 values::unix_nano_of(value.as_str()?)?.checked_sub(start)
             }
-            Form::JsonScalar | Form::Commas => None,
+            Form::JsonScalar | Form::Commas | Form::Events => None,
         }
     }
 
-    fn store_messages(&mut self, column: Column, role: &str, refined: Refined<'_>) -> bool {
+    fn store_messages(&mut self, column: Column, rule: &Ready, role: &str, refined: Refined<'_>) -> bool {
         let index = usize::from(column == Column::OutputMessages);
         // Text that is in GenAI form already is kept to the letter: it need not be stored twice.
         let as_received = match &refined {
+            _ if rule.form == Some(Form::Events) => None,
             Refined::Text(text) => values::parse_json(text).map(|value| (value, Some(text.as_ref()))),
             Refined::Value(value) if messages::is_genai(value) => Some(((**value).clone(), None)),
             _ => None,
@@ -493,6 +497,11 @@ impl<'a> Reading<'a> {
             return self.put_text(column, text);
         }
         let value = refined.into_value();
+        if rule.form == Some(Form::Events) {
+            let found = messages::of_events(&structured(&value), column == Column::OutputMessages);
+            self.messages[index].clone_from(&found);
+            return self.put_json(column, found);
+        }
         let conversation = messages::conversation(&value, role).or_else(|| {
             // Not a conversation, but what the model was given or said: one message of text.
             let text =
@@ -519,6 +528,20 @@ impl<'a> Reading<'a> {
             }
         }
         reasons
+    }
+
+    /// LiteLLM and its kin put the provider before the model (`openai/gpt-4o`): it is in a column of its own. Other prefixes are
+    /// part of the name.
+    fn models_without_provider(&mut self) {
+        let genai = &mut self.out.genai;
+        for model in [&mut genai.request_model, &mut genai.response_model].into_iter().flatten() {
+            let bare = model.split_once('/').filter(|(head, _)| {
+                lookup(&self.mapping.providers, head).is_some_and(|provider| genai.provider.as_deref() == Some(provider))
+            });
+            if let Some((_, bare)) = bare {
+                *model = bare.to_owned();
+            }
+        }
     }
 
     /// Where no attribute names a provider, the model's family does, if only one provider has it.
@@ -631,6 +654,7 @@ impl<'a> Reading<'a> {
 
     fn finish(mut self) -> Normalised {
         self.finish_reasons_from_messages();
+        self.completed_reasons();
         self.previews();
         self.out.payload_keys = self.record.take_payload();
         self.identical_columns();
@@ -660,6 +684,19 @@ impl<'a> Reading<'a> {
         if self.put_json(Column::FinishReasons, reasons.into_iter().map(Value::String).collect()) {
             self.rules.push(("finish_reasons", "general.output_messages".into()));
         }
+    }
+
+    /// The Responses API says `completed` whether the model ended its answer or asked for tools: the answer tells.
+    fn completed_reasons(&mut self) {
+        let Some(reasons) = self.out.genai.finish_reasons.as_mut().filter(|reasons| reasons.contains("\"completed\"")) else {
+            return;
+        };
+        let parts =
+            self.messages[1].iter().flat_map(|message| message.get("parts").and_then(Value::as_array).into_iter().flatten());
+        let mut kinds = parts.filter_map(|part| part.get("type").and_then(Value::as_str));
+        let meant = if kinds.any(|kind| kind == "tool_call") { "\"tool_calls\"" } else { "\"stop\"" };
+        // One answer can have several items, each completed.
+        *reasons = format!("[{meant}]");
     }
 
     fn previews(&mut self) {
@@ -709,14 +746,24 @@ impl<'a> Reading<'a> {
         };
         let response_id =
             genai.response_id.clone().or_else(|| self.dialects.iter().find_map(|dialect| self.record.identity(dialect)));
+        // A call is what a provider answered or failed: the wish alone is not one.
+        let was_answered = has_usage
+            || genai.response_id.is_some()
+            || genai.response_model.is_some()
+            || genai.finish_reasons.is_some()
+            || genai.output_messages.is_some()
+            || genai.time_to_first_token_ns.is_some()
+            || genai.error_type.is_some()
+            || self.record.is_error();
         self.out.facts = CallFacts {
             is_call: is_model_call
+                && was_answered
                 && !self.around
                 && !self.out.facts.repeats_parent
                 && log_message.is_none()
                 && (!is_log || self.by_event),
             has_usage,
-            response_id,
+            response_id: genai.response_id.clone(),
             has_messages: !self.messages[0].is_empty() || !self.messages[1].is_empty(),
             native: self.dialects.iter().any(|dialect| dialect.native),
             repeats_parent: self.out.facts.repeats_parent,

@@ -23,10 +23,6 @@ pub struct Dialect {
     /// Spans are written by the provider's own SDK, beneath or beside an instrumentation.
     #[serde(default)]
     pub native: bool,
-    /// Attributes that together identify a call within its trace, for SDKs that report one call as a log record and as a span, both
-    /// without a response id.
-    #[serde(default)]
-    pub identity: Vec<String>,
     /// Signs of the dialect; any one suffices.
     #[serde(default)]
     pub detect: Detect,
@@ -130,6 +126,8 @@ pub struct RuleTable {
     pub resource: Option<String>,
     /// Source: the span's name.
     pub span_name: bool,
+    /// Source: the name of the instrumentation scope.
+    pub scope_name: bool,
     /// Source: the message of the span's status.
     pub status_message: bool,
     /// Source: the body of the log record.
@@ -140,10 +138,11 @@ pub struct RuleTable {
     pub message_events: Option<String>,
     /// Source: this value.
     pub value: Option<serde_json::Value>,
-    /// Where in the JSON found: keys and indices joined by dots, `*` for the first that matches.
+    /// Where in the JSON found: keys and indices joined by dots, `*` for the first that leads on, `[]` for all that do.
     pub path: Option<String>,
     /// Unit or form of what is found, where the column does not say: `seconds`, `milliseconds`, `nanoseconds`, `time` (ISO 8601,
-    /// counted from the start), `json_scalar` (a JSON scalar with its quotes), `commas` (a list in one text).
+    /// counted from the start), `json_scalar` (a JSON scalar with its quotes), `commas` (a list in one text), `events` (a list of message
+    /// events: answers for the output, the others for the input).
     pub form: Option<String>,
     /// Table of words to translate with.
     pub alias: Option<String>,
@@ -195,6 +194,8 @@ pub struct When {
     pub event: Vec<String>,
     /// Scope name is one of these; a `*` at either end stands for anything.
     pub scope: Vec<String>,
+    /// Scope name is none of these.
+    pub scope_not: Vec<String>,
     /// The record reports an error.
     pub error: Option<bool>,
 }

@@ -19,6 +19,7 @@ pub(super) enum Form {
     Time,
     JsonScalar,
     Commas,
+    Events,
 }
 
 impl Form {
@@ -29,6 +30,7 @@ impl Form {
         ("time", Self::Time),
         ("json_scalar", Self::JsonScalar),
         ("commas", Self::Commas),
+        ("events", Self::Events),
     ];
 }
 
@@ -48,6 +50,7 @@ pub(super) enum Source {
     FlatPrefix(u16),
     Resource(String),
     SpanName,
+    ScopeName,
     StatusMessage,
     Body,
     Event { name: String, key: Option<String> },
@@ -98,6 +101,7 @@ pub(super) struct Condition {
     pub(super) span_event: Vec<String>,
     pub(super) event: Vec<Glob>,
     pub(super) scope: Vec<Glob>,
+    pub(super) scope_not: Vec<Glob>,
     pub(super) error: Option<bool>,
 }
 
@@ -137,7 +141,6 @@ pub(super) struct ReadyDialect {
     pub(super) details_events: Vec<String>,
     pub(super) evaluation_events: Vec<String>,
     pub(super) repeated_events: Vec<String>,
-    pub(super) identity: Vec<u16>,
 }
 
 /// What is known about an attribute key or prefix.
@@ -333,7 +336,6 @@ impl Compiler<'_> {
             details_events: events.details.clone(),
             evaluation_events: events.evaluations.clone(),
             repeated_events: events.repeated.clone(),
-            identity: dialect.identity.iter().map(|key| names.key(key).id).collect(),
         })
     }
 
@@ -420,6 +422,9 @@ impl Compiler<'_> {
         if rule.span_name {
             found.push((Source::SpanName, "span_name".to_owned()));
         }
+        if rule.scope_name {
+            found.push((Source::ScopeName, "scope_name".to_owned()));
+        }
         if rule.status_message {
             found.push((Source::StatusMessage, "status_message".to_owned()));
         }
@@ -449,7 +454,7 @@ impl Compiler<'_> {
         Err(self.error(
             place.to_owned(),
             &if sources.is_empty() { "no source".to_owned() } else { sources.join("` and `") },
-            "exactly one of `key`, `prefix`, `flat_prefix`, `resource`, `span_name`, `status_message`, `body`, `event`, `message_events`, `value`",
+            "exactly one of `key`, `prefix`, `flat_prefix`, `resource`, `span_name`, `scope_name`, `status_message`, `body`, `event`, `message_events`, `value`",
         ))
     }
 
@@ -467,6 +472,7 @@ impl Compiler<'_> {
             span_event: when.span_event.clone(),
             event: globs(&when.event),
             scope: globs(&when.scope),
+            scope_not: globs(&when.scope_not),
             error: when.error,
         };
         let Condition {
@@ -482,6 +488,7 @@ impl Compiler<'_> {
             span_event,
             event,
             scope,
+            scope_not,
             error,
         } = &condition;
         let empty = operation.is_empty()
@@ -494,6 +501,7 @@ impl Compiler<'_> {
             && span_event.is_empty()
             && event.is_empty()
             && scope.is_empty()
+            && scope_not.is_empty()
             && error.is_none();
         (!empty).then_some(condition)
     }

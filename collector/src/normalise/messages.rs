@@ -82,6 +82,16 @@ fn take_parts(message: Value) -> Vec<Value> {
     }
 }
 
+/// The messages in a list of message events: the answers (`gen_ai.choice`), or all others.
+pub(super) fn of_events(value: &Value, answers: bool) -> Vec<Value> {
+    let is_answer = |event: &&Value| {
+        let name = event.get("event.name").or_else(|| event.get("event_name")).and_then(Value::as_str);
+        name.is_some_and(|name| name.ends_with("choice")) == answers
+    };
+    let role = if answers { "assistant" } else { "user" };
+    value.as_array().into_iter().flatten().filter(is_answer).filter_map(|event| message(event, role)).collect()
+}
+
 /// Every text in the parts of `message`, joined by newlines.
 pub(super) fn text_in(message: &Value) -> String {
     let mut out = String::new();
@@ -325,7 +335,8 @@ pub(super) fn message(value: &Value, default_role: &str) -> Option<Value> {
     let role = role_of(object, constructor);
     let has_content = ["content", "parts", "contents", "tool_calls", "toolCalls", "blocks", "function_call", "_content"]
         .iter()
-        .any(|key| object.contains_key(*key));
+        .any(|key| object.contains_key(*key))
+        || (is_answer(object) && (object.contains_key("text") || object.contains_key("object")));
     // A completion choice of the old kind has its text beside the reason.
     let choice_text = outer.get("text").filter(|_| outer.contains_key("finish_reason") || outer.contains_key("index"));
     if !(has_content && (role.is_some() || outer.contains_key("message") || is_answer(object)) || choice_text.is_some()) {
@@ -412,9 +423,10 @@ fn parts_of(object: &Map<String, Value>, role: &str) -> Vec<Value> {
             break;
         }
     }
-    let content = ["parts", "contents", "content", "blocks", "_content"]
-        .iter()
-        .find_map(|key| object.get(*key).filter(|content| !is_void(content)));
+    let plain = ["parts", "contents", "content", "blocks", "_content"];
+    // An answer of the Vercel SDK: the text or the object, beside the calls.
+    let answer: &[&str] = if is_answer(object) { &["text", "object"] } else { &[] };
+    let content = plain.iter().chain(answer).find_map(|key| object.get(*key).filter(|content| !is_void(content)));
 
     let call_id =
         ["tool_call_id", "toolCallId", "tool_use_id"].iter().find_map(|key| object.get(*key)).filter(|id| !id.is_null());
@@ -448,6 +460,14 @@ fn parts_of(object: &Map<String, Value>, role: &str) -> Vec<Value> {
         .iter()
         .find_map(|key| object.get(*key))
         .or_else(|| object.get("additional_kwargs").and_then(|more| more.get("tool_calls")));
+    let parsed;
+    let calls = match calls {
+        Some(Value::String(text)) => {
+            parsed = parse_json(text);
+            parsed.as_ref()
+        }
+        other => other,
+    };
     for call in calls.and_then(Value::as_array).into_iter().flatten() {
         push_call(&mut parts, call);
     }

@@ -159,21 +159,6 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What identifies a call of `dialect` within its trace: the values of its identity attributes, if the first is there.
-    pub(super) fn identity(&self, dialect: &ReadyDialect) -> Option<String> {
-        self.attribute(*dialect.identity.first()?)?;
-        let trace_id =
-            self.span.map(|span| &span.trace_id).or_else(|| self.log.map(|log| &log.trace_id)).filter(|id| !id.is_empty())?;
-        let mut out = format!("{}:{}", dialect.name, hex::encode(trace_id));
-        for key in &dialect.identity {
-            out.push(':');
-            if let Some(value) = self.attribute(*key).and_then(|(_, attribute)| attribute.value.as_ref()) {
-                out.push_str(&word(value));
-            }
-        }
-        Some(out)
-    }
-
     /// Indices of the payload attributes.
     pub(super) fn take_payload(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.payload)
@@ -216,6 +201,7 @@ impl<'a> Record<'a> {
                 })
             }
             Source::SpanName => self.span.map(|span| Found::Text(&span.name)),
+            Source::ScopeName => Some(Found::Text(self.scope)),
             Source::StatusMessage => {
                 let status = self.span?.status.as_ref()?;
                 (!status.message.is_empty()).then_some(Found::Text(&status.message))
@@ -332,6 +318,7 @@ impl<'a> Record<'a> {
                 || self.span.is_some_and(|span| span.events.iter().any(|event| condition.span_event.contains(&event.name))))
             && fits(&condition.event, self.event_name)
             && fits(&condition.scope, Some(self.scope))
+            && !condition.scope_not.iter().any(|glob| glob.matches(self.scope))
             && condition.error.is_none_or(|error| error == self.is_error())
     }
 

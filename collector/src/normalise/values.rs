@@ -119,7 +119,8 @@ pub(super) fn unix_nano_of(text: &str) -> Option<i64> {
     naive.iter().find_map(|format| chrono::NaiveDateTime::parse_from_str(&text, format).ok())?.and_utc().timestamp_nanos_opt()
 }
 
-/// The value at `path` in `root`: object keys and array indices; `*` tries every child and takes the first that leads on. Text that
+/// The value at `path` in `root`: object keys and array indices; `*` tries every child and takes the first that leads on, `[]`
+/// takes what all elements lead to. Text that
 /// holds JSON is entered too.
 pub(super) fn at_path(root: &Value, path: &[String]) -> Option<Value> {
     let Some((step, rest)) = path.split_first() else { return (!root.is_null()).then(|| root.clone()) };
@@ -127,6 +128,10 @@ pub(super) fn at_path(root: &Value, path: &[String]) -> Option<Value> {
         Value::Object(object) if step == "*" => object.values().find_map(|child| at_path(child, rest)),
         Value::Object(object) => at_path(object.get(step)?, rest),
         Value::Array(array) if step == "*" => array.iter().find_map(|child| at_path(child, rest)),
+        Value::Array(array) if step == "[]" => {
+            let found: Vec<Value> = array.iter().filter_map(|child| at_path(child, rest)).collect();
+            (!found.is_empty()).then_some(Value::Array(found))
+        }
         Value::Array(array) => at_path(array.get(step.parse::<usize>().ok()?)?, rest),
         Value::String(text) => at_path(&parse_structure(text)?, path),
         _ => None,
