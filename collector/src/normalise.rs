@@ -744,8 +744,6 @@ impl<'a> Reading<'a> {
             Some("rerank") => has_usage || genai.response_id.is_some() || genai.provider.is_some(),
             operation => is_model_operation(operation),
         };
-        let response_id =
-            genai.response_id.clone().or_else(|| self.dialects.iter().find_map(|dialect| self.record.identity(dialect)));
         // A call is what a provider answered or failed: the wish alone is not one.
         let was_answered = has_usage
             || genai.response_id.is_some()
