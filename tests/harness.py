@@ -45,6 +45,10 @@ class Server:
         self.log_path = self.data_dir.with_name(self.data_dir.name + ".log")
         self._ready_path = self.data_dir.with_name(self.data_dir.name + ".ready.json")
         self._config_path = self.data_dir.with_name(self.data_dir.name + ".toml")
+        self.configure(config)
+
+    def configure(self, config):
+        """Sets the configuration file (TOML) that the next start reads."""
         self._config_path.write_text(config)
 
     def __enter__(self):

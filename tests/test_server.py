@@ -195,9 +195,29 @@ def a_restart_keeps_what_was_sent(tmp_path):
         assert server.sql(query) == before
 
 
+def a_price_given_later_is_applied_to_the_past_after_a_preview(tmp_path):
+    query = "SELECT cost_usd, cost_source FROM llm_calls"
+    server = Server(tmp_path / "data")
+    with server:
+        server.send("traces", otlp.traces([otlp.chat(otlp.seeded(10), model="house-model", input_tokens=1000, output_tokens=10)]).SerializeToString())
+        assert server.sql(query) == [{"cost_usd": None, "cost_source": "unpriced"}]
+    server.configure('[[prices]]\nmodel = "house-model"\ninput_usd_per_million = "2"\noutput_usd_per_million = "8.5"\n')
+    with server:
+        preview = server.cli("reprice", "--from", "2025-01-01T00:00:00Z").stdout.decode()
+        assert "house-model" in preview
+        assert server.sql(query) == [{"cost_usd": None, "cost_source": "unpriced"}], "a preview changes nothing"
+        server.cli("reprice", "--from", "2025-01-01T00:00:00Z", "--apply")
+        row = server.sql(query)[0]
+        assert Decimal(row["cost_usd"]) == Decimal("0.002085") and row["cost_source"] == "configured"
+        lines = server.sql("SELECT sum(cost_usd) AS usd FROM cost_lines WHERE counted")[0]
+        assert Decimal(lines["usd"]) == Decimal("0.002085")
+    with server:
+        assert Decimal(server.sql(query)[0]["cost_usd"]) == Decimal("0.002085")
+
+
 def two_servers_do_not_share_a_data_folder(tmp_path):
     with Server(tmp_path / "data"):
-        second = Server(tmp_path / "data")
+        second = Server(tmp_path / "second")
         second.data_dir = tmp_path / "data"
         with pytest.raises(AssertionError, match="ended with status"):
             second.start()
