@@ -87,18 +87,20 @@ def _check_round_trip(server, tmp_path):
     for folder in captures.FOLDERS:
         for scenario, files in captures.scenarios(folder).items():
             for signal in sorted({meta["signal"] for meta, _ in files}):
-                sent = sorted(
-                    record
-                    for meta, body in files
-                    if meta["signal"] == signal
-                    for record in otlp.records(signal, otlp.parse(signal, meta["content_type"], body))
-                )
+                sent = _sent(files, signal)
                 output = tmp_path / "export.pb"
                 server.cli("export", "otlp", "--signal", signal, "--project", _project(folder, scenario), "--output", output)
                 back = otlp.records(signal, otlp.REQUESTS[signal].FromString(output.read_bytes()))
                 if back != sent:
                     wrong.append(f"{folder}/{scenario} {signal}: sent {len(sent)} records, got {len(back)}; {_first_difference(sent, back)}")
     assert not wrong, f"{len(wrong)} differ:\n" + "\n".join(wrong[:20])
+
+
+def _sent(files, signal):
+    bodies = [(meta["content_type"], body) for meta, body in files if meta["signal"] == signal]
+    records = [record for content_type, body in bodies for record in otlp.records(signal, otlp.parse(signal, content_type, body))]
+    # One capture holds the same spans twice, in two compressions: what is sent twice is stored once.
+    return sorted(set(records) if signal == "traces" else records)
 
 
 def _first_difference(sent, back):
