@@ -1,1 +1,26 @@
-//! One SQL engine over hot buffer and lake.
+//! One SQL engine over hot buffer and lake, and the HTTP API that asks it.
+//!
+//! Reading order: [`engine`] (a question in, rows out), `statement` (what counts as a question), `catalog` and `table_provider` (what it
+//! can name), [`views`], `information_schema`, `functions`, [`error`] (why not).
+
+mod catalog;
+mod corrections;
+pub mod engine;
+pub mod error;
+pub mod filter;
+pub mod format;
+mod functions;
+mod information_schema;
+mod lake_store;
+pub mod metrics;
+mod pruning;
+mod statement;
+mod table_provider;
+pub mod views;
+
+pub use self::{
+    engine::{Answer, AnswerStats, Ask, OpenEngineError, Params, QueryConfig, QueryEngine},
+    error::{Position, QueryError, QueryErrorKind},
+    functions::FunctionDoc,
+    information_schema::{ColumnDoc, TableDoc},
+};

@@ -1,0 +1,536 @@
+//! The SQL engine: one question in, a bounded stream of batches out. Used by every endpoint, so that they all give the same numbers.
+//!
+//! ```text
+//! ask ─ wait for a place (Overloaded) ─ parse (only questions) ─ plan over one view ─ execute on the query threads ─ Answer
+//! ```
+//! Each query has a memory pool of its own that spills, a deadline that covers waiting, planning and streaming, and a row limit.
+//! Dropping the [`Answer`] stops the query.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arrow::{array::RecordBatch, datatypes::{DataType, SchemaRef}};
+use assay_schemas::{ids::ProjectId, prices::PriceTable};
+use assay_storage::{ReadView, Storage};
+use datafusion::{
+    common::{Column, ParamValues, ScalarValue},
+    error::DataFusionError,
+    execution::{
+        SessionState, SessionStateBuilder, SessionStateDefaults, TaskContext,
+        context::SQLOptions,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::FairSpillPool,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+    logical_expr::{LogicalPlan, LogicalPlanBuilder},
+    physical_plan::{ExecutionPlan, execute_stream},
+    prelude::{Expr, SessionConfig},
+};
+use futures::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::{
+    catalog::{self, ProjectCatalog},
+    error::{QueryError, QueryErrorKind, explain, position_of},
+    functions,
+    information_schema::{self, TableDoc},
+    lake_store::OnlyTheLake,
+    metrics::Metrics,
+    statement::{self, Question},
+};
+
+/// Batches that wait for a slow reader.
+const BATCHES_AHEAD: usize = 2;
+/// Parquet footers and page indexes kept in memory, over all queries.
+const METADATA_CACHE_BYTES: usize = 64 << 20;
+
+/// Limits of queries.
+#[derive(Clone, Debug)]
+pub struct QueryConfig {
+    /// Memory of one query; beyond it sorts, joins and aggregates spill to disk. Default 512 MiB.
+    pub memory_bytes_max: usize,
+    /// Where they spill. Default: the system's temporary folder.
+    pub spill_dir: PathBuf,
+    /// Disk used by all spilling queries together. Default 10 GiB.
+    pub spill_bytes_max: u64,
+    /// Longest time of a query, waiting and streaming included. Default 60 s.
+    pub timeout_max: Duration,
+    /// Rows of an answer unless the request says otherwise. Default 10 000.
+    pub row_limit_default: usize,
+    /// Most rows of an answer that a request may ask for. Default 10 000 000.
+    pub row_limit_max: usize,
+    /// Queries at the same time; others wait. Default 8.
+    pub concurrency: usize,
+    /// Queries that may wait; more are refused. Default 64.
+    pub waiting_max: usize,
+    /// Threads for queries, and partitions of a plan. Default: the cores of the machine.
+    pub threads: usize,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 512 << 20,
+            spill_dir: std::env::temp_dir(),
+            spill_bytes_max: 10 << 30,
+            timeout_max: Duration::from_secs(60),
+            row_limit_default: 10_000,
+            row_limit_max: 10_000_000,
+            concurrency: 8,
+            waiting_max: 64,
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
+        }
+    }
+}
+
+/// The engine could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenEngineError {
+    /// The threads for queries could not be started.
+    #[error("could not start the query threads")]
+    Threads(#[source] std::io::Error),
+    /// DataFusion could not be configured.
+    #[error("could not set up the query engine")]
+    Setup(#[source] DataFusionError),
+}
+
+/// A parameter of a query, bound as a value and never written into the text.
+#[derive(Clone, Debug)]
+pub enum Params {
+    /// `$1`, `$2`, …
+    List(Vec<ScalarValue>),
+    /// `$name`
+    Named(Vec<(String, ScalarValue)>),
+}
+
+/// What is asked.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// One statement that reads.
+    pub sql: String,
+    /// Values of its parameters.
+    pub params: Option<Params>,
+    /// Most rows wanted; the engine's default if `None`.
+    pub row_limit: Option<usize>,
+    /// Longest time; the engine's maximum if `None`.
+    pub timeout: Option<Duration>,
+}
+
+impl Ask {
+    /// The question `sql` without parameters.
+    #[must_use]
+    pub fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), ..Self::default() }
+    }
+}
+
+/// Asks questions of a storage. Cheap to clone.
+#[derive(Clone)]
+pub struct QueryEngine {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for QueryEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryEngine").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    storage: Storage,
+    config: QueryConfig,
+    base: Arc<SessionState>,
+    runtime_env: Arc<RuntimeEnv>,
+    threads: Option<tokio::runtime::Runtime>,
+    places: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Dropping a runtime waits for its threads, which async code must not do.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+impl QueryEngine {
+    /// An engine over `storage`, with `prices` for the function `llm_cost`.
+    ///
+    /// # Errors
+    /// [`OpenEngineError`] if threads cannot be started or the spill folder cannot be used.
+    pub fn new(storage: Storage, prices: Arc<PriceTable>, config: QueryConfig) -> Result<Self, OpenEngineError> {
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.threads.max(1))
+            .thread_name("assay-query")
+            .enable_all()
+            .build()
+            .map_err(OpenEngineError::Threads)?;
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![config.spill_dir.clone()]))
+            .with_max_temp_directory_size(config.spill_bytes_max);
+        let runtime_env = RuntimeEnvBuilder::new()
+            .with_object_store_registry(Arc::new(OnlyTheLake(storage.object_store())))
+            .with_disk_manager_builder(disk)
+            .with_metadata_cache_limit(METADATA_CACHE_BYTES)
+            .build_arc()
+            .map_err(OpenEngineError::Setup)?;
+        let base = base_state(&config, Arc::clone(&runtime_env), prices).map_err(OpenEngineError::Setup)?;
+        let inner = Inner {
+            places: Arc::new(Semaphore::new(config.concurrency.max(1))),
+            waiting: Arc::new(Semaphore::new(config.waiting_max.max(1))),
+            base: Arc::new(base),
+            runtime_env,
+            threads: Some(threads),
+            metrics: Metrics::default(),
+            storage,
+            config,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The storage it reads.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.inner.storage
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub fn config(&self) -> &QueryConfig {
+        &self.inner.config
+    }
+
+    /// Everything that SQL of a project can name, with documentation.
+    ///
+    /// # Errors
+    /// [`QueryError`] of kind `Internal` if a view cannot be planned: our fault.
+    pub async fn tables(&self, project: &ProjectId) -> Result<Vec<TableDoc>, QueryError> {
+        let catalog = self.catalog(project, self.inner.storage.view());
+        information_schema::describe(&catalog).await.map_err(|e| self.explained(&e, ""))
+    }
+
+    /// Every function, with documentation.
+    #[must_use]
+    pub fn functions(&self) -> Vec<functions::FunctionDoc> {
+        functions::docs(&self.inner.base)
+    }
+
+    /// Answers `ask` over the rows of `project` at this moment.
+    ///
+    /// # Errors
+    /// [`QueryError`] if the text is not a question, names something unknown, or the engine is busy. Failures while streaming come
+    /// from [`Answer::next`].
+    pub async fn ask(&self, project: &ProjectId, ask: Ask) -> Result<Answer, QueryError> {
+        let view = self.inner.storage.view();
+        self.ask_view(project, view, ask).await
+    }
+
+    /// As [`QueryEngine::ask`], over a view taken before, so that several questions see the same rows.
+    ///
+    /// # Errors
+    /// As [`QueryEngine::ask`].
+    pub async fn ask_view(&self, project: &ProjectId, view: Arc<ReadView>, ask: Ask) -> Result<Answer, QueryError> {
+        let started = Instant::now();
+        let timeout = ask.timeout.map_or(self.inner.config.timeout_max, |t| t.min(self.inner.config.timeout_max));
+        let deadline = started + timeout;
+        let result = match tokio::time::timeout_at(deadline.into(), self.start(project, view, ask, started, deadline)).await {
+            Ok(result) => result,
+            Err(_) => Err(timed_out(timeout)),
+        };
+        if let Err(error) = &result {
+            self.inner.metrics.failed(error.kind);
+        }
+        result
+    }
+
+    async fn start(
+        &self,
+        project: &ProjectId,
+        view: Arc<ReadView>,
+        ask: Ask,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<Answer, QueryError> {
+        let question = statement::parse(&ask.sql)?;
+        let permit = self.place().await?;
+        let catalog = self.catalog(project, view);
+        // Planning and first execution happen on the query threads: a deep plan must not hold up the server.
+        let (engine, limit) = (self.clone(), ask.row_limit.unwrap_or(self.inner.config.row_limit_default).min(self.inner.config.row_limit_max));
+        let (batches, received) = mpsc::channel(BATCHES_AHEAD);
+        let (planned, plan) = tokio::sync::oneshot::channel();
+        let handle = self.threads().spawn(async move {
+            let _permit = permit;
+            let state = catalog.state();
+            match engine.plan(&state, &question, &ask, limit).await {
+                Err(error) => drop(planned.send(Err(error))),
+                Ok(plan) => {
+                    if planned.send(Ok(Arc::clone(&plan))).is_ok() {
+                        engine.run(&state, plan, &ask.sql, &batches).await;
+                    }
+                }
+            }
+        });
+        let task = AbortOnDrop(handle);
+        let plan = plan.await.map_err(|_| QueryError::new(QueryErrorKind::Internal, "the query stopped unexpectedly"))??;
+        Ok(Answer {
+            schema: plan.schema(),
+            plan,
+            received,
+            limit,
+            rows: 0,
+            truncated: false,
+            started,
+            deadline,
+            metrics: self.inner.metrics.clone(),
+            _task: task,
+        })
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        let closed = |_| QueryError::new(QueryErrorKind::Internal, "the engine is shut down");
+        if let Ok(place) = Arc::clone(&self.inner.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let Ok(_waiting) = Arc::clone(&self.inner.waiting).try_acquire_owned() else {
+            return Err(QueryError::new(QueryErrorKind::Overloaded, "too many queries are waiting").hint("try again in a moment"));
+        };
+        Arc::clone(&self.inner.places).acquire_owned().await.map_err(closed)
+    }
+
+    async fn plan(&self, state: &SessionState, question: &Question, ask: &Ask, limit: usize) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+        let explained = |e: DataFusionError| self.explained(&e, &ask.sql);
+        for reference in state.resolve_table_references(&question.statement).map_err(explained)? {
+            let schema = reference.schema().unwrap_or(catalog::PUBLIC);
+            let known = reference.catalog().is_none_or(|c| c == catalog::CATALOG) && ProjectCatalog::has(schema, reference.table());
+            if !known {
+                return Err(statement::no_table(reference.table()).at(position_of(&ask.sql, reference.table())));
+            }
+        }
+        let mut plan = state.statement_to_plan(question.statement.clone()).await.map_err(explained)?;
+        let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        reads_only.verify_plan(&plan).map_err(|e| QueryError::new(QueryErrorKind::ReadOnly, e.strip_backtrace()))?;
+        if let Some(params) = &ask.params {
+            plan = plan.with_param_values(param_values(params)).map_err(explained)?;
+        }
+        if question.is_query {
+            plan = json_as_text(plan, state).map_err(explained)?;
+            // One row more than wanted, to know whether there was more.
+            plan = LogicalPlanBuilder::from(plan).limit(0, Some(limit + 1)).and_then(LogicalPlanBuilder::build).map_err(explained)?;
+        }
+        state.create_physical_plan(&plan).await.map_err(explained)
+    }
+
+    async fn run(&self, state: &SessionState, plan: Arc<dyn ExecutionPlan>, sql: &str, batches: &mpsc::Sender<Result<RecordBatch, QueryError>>) {
+        // Caches, spill folder and object store are shared; memory is each query's own.
+        let pool = FairSpillPool::new(self.inner.config.memory_bytes_max);
+        let own = RuntimeEnvBuilder::from_runtime_env(&self.inner.runtime_env).with_memory_pool(Arc::new(pool)).build_arc();
+        let stream = own.and_then(|runtime| execute_stream(plan, Arc::new(TaskContext::from(state).with_runtime(runtime))));
+        let mut stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return drop(batches.send(Err(self.explained(&error, sql))).await),
+        };
+        while let Some(batch) = stream.next().await {
+            let failed = batch.is_err();
+            let batch = batch.map_err(|e| self.explained(&e, sql));
+            if batches.send(batch).await.is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn catalog(&self, project: &ProjectId, view: Arc<ReadView>) -> ProjectCatalog {
+        ProjectCatalog {
+            project: project.clone(),
+            view,
+            store: self.inner.storage.object_store(),
+            base: Arc::clone(&self.inner.base),
+        }
+    }
+
+    fn explained(&self, error: &DataFusionError, sql: &str) -> QueryError {
+        explain(error, sql, &|| functions::names(&self.inner.base))
+    }
+
+    fn threads(&self) -> &tokio::runtime::Handle {
+        self.inner.threads.as_ref().expect("the threads are only taken when the engine is dropped").handle()
+    }
+}
+
+/// The answer to a question: a stream of batches with one schema. Dropping it stops the query.
+#[derive(Debug)]
+pub struct Answer {
+    schema: SchemaRef,
+    plan: Arc<dyn ExecutionPlan>,
+    received: mpsc::Receiver<Result<RecordBatch, QueryError>>,
+    limit: usize,
+    rows: usize,
+    truncated: bool,
+    started: Instant,
+    deadline: Instant,
+    metrics: Metrics,
+    _task: AbortOnDrop,
+}
+
+impl Answer {
+    /// Columns of the batches.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The next rows, `None` after the last ones.
+    ///
+    /// # Errors
+    /// [`QueryError`] if the deadline has passed, memory is used up, or a value cannot be computed.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
+        if self.truncated {
+            return Ok(None);
+        }
+        let received = match tokio::time::timeout_at(self.deadline.into(), self.received.recv()).await {
+            Ok(received) => received.transpose(),
+            Err(_) => Err(timed_out(self.deadline - self.started)),
+        };
+        match received {
+            Err(error) => {
+                self.metrics.failed(error.kind);
+                self.received.close();
+                Err(error)
+            }
+            Ok(None) => {
+                self.metrics.answered(self.started.elapsed(), self.rows);
+                Ok(None)
+            }
+            Ok(Some(batch)) => {
+                let left = self.limit - self.rows;
+                self.truncated = batch.num_rows() > left;
+                let batch = if self.truncated { batch.slice(0, left) } else { batch };
+                self.rows += batch.num_rows();
+                if self.truncated {
+                    self.metrics.answered(self.started.elapsed(), self.rows);
+                }
+                Ok(Some(batch))
+            }
+        }
+    }
+
+    /// All rows. For answers that are known to be small.
+    ///
+    /// # Errors
+    /// As [`Answer::next`].
+    pub async fn collect(mut self) -> Result<(Vec<RecordBatch>, AnswerStats), QueryError> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next().await? {
+            batches.push(batch);
+        }
+        Ok((batches, self.stats()))
+    }
+
+    /// What the answer has cost so far.
+    #[must_use]
+    pub fn stats(&self) -> AnswerStats {
+        AnswerStats {
+            rows: self.rows,
+            elapsed: self.started.elapsed(),
+            truncated: self.truncated,
+            bytes_scanned: metric(self.plan.as_ref(), "bytes_scanned"),
+        }
+    }
+}
+
+/// What an answer has cost.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerStats {
+    /// Rows given.
+    pub rows: usize,
+    /// Time since the question, waiting for a place included.
+    pub elapsed: Duration,
+    /// Whether there were more rows than the limit.
+    pub truncated: bool,
+    /// Bytes read from files.
+    pub bytes_scanned: usize,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn base_state(config: &QueryConfig, runtime_env: Arc<RuntimeEnv>, prices: Arc<PriceTable>) -> datafusion::common::Result<SessionState> {
+    let mut session = SessionConfig::new()
+        .with_target_partitions(config.threads.max(1))
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(catalog::CATALOG, catalog::PUBLIC)
+        .with_information_schema(false)
+        .with_parquet_bloom_filter_pruning(true)
+        .with_parquet_page_index_pruning(true);
+    let options = session.options_mut();
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.time_zone = Some("UTC".to_owned());
+    let builder = SessionStateBuilder::new().with_config(session).with_runtime_env(runtime_env);
+    // Functions and planners, but no file formats and no table factories: there is nothing to read but the tables.
+    let mut state = builder
+        .with_scalar_functions(SessionStateDefaults::default_scalar_functions())
+        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_window_functions(SessionStateDefaults::default_window_functions())
+        .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
+        .with_expr_planners(SessionStateDefaults::default_expr_planners())
+        .with_table_function_list(SessionStateDefaults::default_table_functions())
+        .build();
+    functions::register(&mut state, prices)?;
+    Ok(state)
+}
+
+fn param_values(params: &Params) -> ParamValues {
+    match params {
+        Params::List(values) => ParamValues::from(values.clone()),
+        Params::Named(values) => ParamValues::from(values.clone()),
+    }
+}
+
+/// JSON access gives a union of JSON types, which only our own engine understands: in an answer it is text.
+fn json_as_text(plan: LogicalPlan, state: &SessionState) -> datafusion::common::Result<LogicalPlan> {
+    let is_union = |data_type: &DataType| matches!(data_type, DataType::Union(..));
+    if !plan.schema().fields().iter().any(|f| is_union(f.data_type())) {
+        return Ok(plan);
+    }
+    let to_text = state.scalar_functions().get("json_union_to_text").cloned();
+    let columns: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .map(|(qualifier, field)| {
+            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+            match &to_text {
+                Some(function) if is_union(field.data_type()) => function.call(vec![column]).alias(field.name()),
+                _ => column,
+            }
+        })
+        .collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+fn metric(plan: &dyn ExecutionPlan, name: &str) -> usize {
+    let own = plan.metrics().and_then(|m| m.sum_by_name(name)).map_or(0, |v| v.as_usize());
+    own + plan.children().iter().map(|child| metric(child.as_ref(), name)).sum::<usize>()
+}
+
+fn timed_out(after: Duration) -> QueryError {
+    QueryError::new(QueryErrorKind::Timeout, format!("the query did not finish within {} ms", after.as_millis()))
+        .hint("ask for a shorter time range, or allow more with `timeout_ms`")
+}

@@ -1,0 +1,58 @@
+//! What the engine counts about itself, for `/metrics`.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+use crate::error::QueryErrorKind;
+
+/// Counters of the engine.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    duration: Histogram,
+    rows: IntCounter,
+    failures: IntCounterVec,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let duration = HistogramOpts::new("assay_query_duration_seconds", "Time from a question to its last row.")
+            .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]);
+        let failures = Opts::new("assay_query_failures_total", "Questions that were not answered, by reason.");
+        Self {
+            duration: Histogram::with_opts(duration).expect("name and buckets are constants"),
+            rows: IntCounter::new("assay_query_rows_total", "Rows given in answers.").expect("the name is a constant"),
+            failures: IntCounterVec::new(failures, &["reason"]).expect("name and label are constants"),
+        }
+    }
+}
+
+impl Metrics {
+    /// Shows the counters in `registry`.
+    ///
+    /// # Errors
+    /// If `registry` has metrics of these names already.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.duration.clone()))?;
+        registry.register(Box::new(self.rows.clone()))?;
+        registry.register(Box::new(self.failures.clone()))
+    }
+
+    pub(crate) fn answered(&self, took: Duration, rows: usize) {
+        self.duration.observe(took.as_secs_f64());
+        self.rows.inc_by(rows as u64);
+    }
+
+    pub(crate) fn failed(&self, kind: QueryErrorKind) {
+        let reason = match kind {
+            QueryErrorKind::Invalid => "invalid",
+            QueryErrorKind::ReadOnly => "read_only",
+            QueryErrorKind::NotFound => "not_found",
+            QueryErrorKind::Timeout => "timeout",
+            QueryErrorKind::TooLarge => "too_large",
+            QueryErrorKind::Overloaded => "overloaded",
+            QueryErrorKind::Internal => "internal",
+        };
+        self.failures.with_label_values(&[reason]).inc();
+    }
+}

@@ -1,0 +1,294 @@
+//! One table of one project as DataFusion sees it: hot rows and lake files of one [`ReadView`], corrections applied.
+//!
+//! The provider holds the project; no SQL can name another one, because rows of other projects are not in the view it reads.
+//! ```text
+//! CorrectionsExec (only while corrections are pending and a correctable column is read)
+//! └─ UnionExec
+//!    ├─ hot batches                       (memory)
+//!    └─ lake files                        (Parquet)
+//!       pruned by statistics of the file, then, for `trace_id = …`, by the file's trace index to the rows of the trace
+//! ```
+
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+use assay_schemas::{
+    ids::ProjectId,
+    table::Layout,
+    tables::TableId,
+};
+use assay_storage::{DataFile, PATCHABLE, ReadView, file_schema};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    common::{DFSchema, Result, ScalarValue, Statistics, stats::Precision},
+    datasource::{
+        TableType,
+        listing::PartitionedFile,
+        memory::MemorySourceConfig,
+        physical_plan::{
+            FileGroup, FileScanConfigBuilder, ParquetSource,
+            parquet::{CachedParquetFileReaderFactory, ParquetRowSelection},
+        },
+        source::DataSourceExec,
+        table_schema::TableSchema,
+    },
+    error::DataFusionError,
+    logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, expr::InList, utils::conjunction},
+    physical_expr::PhysicalExpr,
+    physical_plan::{ExecutionPlan, empty::EmptyExec, union::UnionExec},
+};
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::{ObjectMeta, ObjectStore};
+use parquet::arrow::arrow_reader::RowSelection;
+
+use crate::{corrections::CorrectionsExec, lake_store, pruning};
+
+/// Trace indexes asked at the same time.
+const INDEX_READS: usize = 8;
+/// The columns that are folders in the lake, not columns of its files.
+const PARTITION_COLUMNS: usize = 2;
+
+/// A table of a project at one moment.
+#[derive(Debug)]
+pub struct LakeTable {
+    table: TableId,
+    project: ProjectId,
+    view: Arc<ReadView>,
+    store: Arc<dyn ObjectStore>,
+}
+
+impl LakeTable {
+    /// `table` of `project` as `view` shows it, files read from `store`.
+    #[must_use]
+    pub fn new(table: TableId, project: ProjectId, view: Arc<ReadView>, store: Arc<dyn ObjectStore>) -> Self {
+        Self { table, project, view, store }
+    }
+
+    /// The files that can hold rows for `filters`, with the rows to read where a trace index knows them.
+    async fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<(Arc<DataFile>, Option<Vec<Range<u64>>>)>> {
+        let files = self.view.files(self.table, &self.project);
+        let kept = match conjunction(filters.to_vec()) {
+            None => files,
+            Some(filter) => {
+                let schema = DFSchema::try_from(self.schema())?;
+                match state.create_physical_expr(filter, &schema) {
+                    Ok(predicate) => pruning::prune(self.table, &predicate, files)?,
+                    Err(_) => files, // Not a predicate over columns alone: nothing to prune by.
+                }
+            }
+        };
+        let Some(traces) = wanted_traces(filters) else { return Ok(kept.into_iter().map(|file| (file, None)).collect()) };
+        let looked_up = futures::stream::iter(kept).map(|file| rows_of_traces(file, &traces)).buffered(INDEX_READS);
+        looked_up.try_filter(|(_, rows)| std::future::ready(rows.as_ref().is_none_or(|r| !r.is_empty()))).try_collect().await
+    }
+
+    fn hot_plan(&self, projection: &[usize], partitions: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let batches = self.view.hot(self.table, &self.project);
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let mut parts = vec![Vec::new(); partitions.clamp(1, batches.len())];
+        let n_parts = parts.len();
+        for (nth, batch) in batches.into_iter().enumerate() {
+            parts[nth % n_parts].push(batch);
+        }
+        let source = MemorySourceConfig::try_new(&parts, self.schema(), Some(projection.to_vec()))?.with_show_sizes(false);
+        Ok(Some(Arc::new(DataSourceExec::new(Arc::new(source)))))
+    }
+
+    fn lake_plan(&self, state: &dyn Session, projection: &[usize], scan: Scan) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if scan.files.is_empty() {
+            return Ok(None);
+        }
+        let full = self.schema();
+        let partition_columns = full.fields()[..PARTITION_COLUMNS].to_vec();
+        let table_schema = TableSchema::builder(file_schema(self.table)).with_table_partition_cols(partition_columns).build();
+        // Payload columns are decoded only for rows that pass the filters; for slim columns that costs more than it saves.
+        let payloads = projection.iter().any(|idx| self.table.columns()[*idx].layout == Layout::Payload);
+        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let reader = Arc::new(CachedParquetFileReaderFactory::new(Arc::clone(&self.store), cache));
+        let mut source = ParquetSource::new(table_schema)
+            .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_pushdown_filters(payloads)
+            .with_reorder_filters(payloads)
+            .with_parquet_file_reader_factory(reader);
+        if let Some(predicate) = scan.predicate {
+            source = source.with_predicate(predicate);
+        }
+        let exact = scan.files.iter().all(|(_, rows)| rows.is_none());
+        let statistics = pruning::statistics(self.table, scan.files.iter().map(|(file, _)| file));
+        let files = scan.files.iter().map(|(file, rows)| self.partitioned_file(file, rows.as_deref())).collect::<Result<Vec<_>>>()?;
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let config = FileScanConfigBuilder::new(lake_store::url(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(if exact { statistics } else { statistics.to_inexact() })
+            .with_projection_indices(Some(projection.iter().map(|idx| self.lake_index(*idx)).collect()))?
+            .with_limit(scan.limit)
+            .build();
+        Ok(Some(DataSourceExec::from_data_source(config)))
+    }
+
+    /// Where a column of the table is in the scan of files: partition columns come last there.
+    fn lake_index(&self, idx: usize) -> usize {
+        let columns = self.table.columns().len();
+        if idx < PARTITION_COLUMNS { columns - PARTITION_COLUMNS + idx } else { idx - PARTITION_COLUMNS }
+    }
+
+    fn partitioned_file(&self, file: &DataFile, rows: Option<&[Range<u64>]>) -> Result<PartitionedFile> {
+        let meta = ObjectMeta {
+            location: file.path.clone(),
+            last_modified: chrono::DateTime::UNIX_EPOCH, // Files of the lake never change: the path alone is the identity.
+            size: file.size,
+            e_tag: None,
+            version: None,
+        };
+        let date = pruning::days(file.date);
+        let values = vec![ScalarValue::Utf8(Some(file.project.to_string())), ScalarValue::Date32(Some(date))];
+        let mut partitioned = PartitionedFile::new_from_meta(meta).with_partition_values(values);
+        let statistics = pruning::file_statistics(self.table, file);
+        partitioned = partitioned.with_statistics(Arc::new(match rows {
+            None => statistics,
+            Some(_) => statistics.to_inexact(),
+        }));
+        if let Some(rows) = rows {
+            let total = usize::try_from(file.rows).map_err(|e| DataFusionError::External(e.into()))?;
+            let ranges = rows.iter().map(|r| r.start as usize..(r.end as usize).min(total));
+            partitioned = partitioned.with_extension(ParquetRowSelection::new(RowSelection::from_consecutive_ranges(ranges, total)));
+        }
+        Ok(partitioned)
+    }
+}
+
+struct Scan {
+    files: Vec<(Arc<DataFile>, Option<Vec<Range<u64>>>)>,
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+    limit: Option<usize>,
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let hot: usize = self.view.hot(self.table, &self.project).iter().map(|b| b.num_rows()).sum();
+        let mut statistics = Statistics::new_unknown(&self.schema());
+        let lake: u64 = self.view.files(self.table, &self.project).iter().map(|f| f.rows).sum();
+        statistics.num_rows = Precision::Exact(hot + usize::try_from(lake).unwrap_or(usize::MAX));
+        Some(statistics)
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Files are left out by them, rows are not: a filter above the scan does that, and reaches into the scan where it pays.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.columns().len()).collect());
+        let corrections = self.view.corrections(&self.project).filter(|_| self.reads_correctable(&wanted));
+        let mut read = wanted.clone();
+        if corrections.is_some() {
+            for (idx, column) in self.table.columns().iter().enumerate() {
+                if matches!(column.name, "trace_id" | "span_id") && !read.contains(&idx) {
+                    read.push(idx);
+                }
+            }
+        }
+        let uncorrected = |filter: &&Expr| !filter.column_refs().iter().any(|c| PATCHABLE.contains(&c.name.as_str()));
+        // A file's value of a correctable column may be out of date: only filters on other columns may leave files out.
+        let pruning_filters: Vec<Expr> = match corrections {
+            Some(_) => filters.iter().filter(uncorrected).cloned().collect(),
+            None => filters.to_vec(),
+        };
+        let files = self.files(state, &pruning_filters).await?;
+        let limit = limit.filter(|_| filters.is_empty());
+        let scan = Scan { files, predicate: None, limit };
+        let partitions = state.config().target_partitions();
+        let parts: Vec<_> = [self.hot_plan(&read, partitions)?, self.lake_plan(state, &read, scan)?].into_iter().flatten().collect();
+        let mut parts = parts.into_iter();
+        let input = match (parts.next(), parts.next()) {
+            (None, _) => return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema().project(&wanted)?)))),
+            (Some(only), None) => only,
+            (Some(hot), Some(lake)) => UnionExec::try_new(vec![hot, lake])?,
+        };
+        Ok(match corrections {
+            Some(set) => Arc::new(CorrectionsExec::try_new(self.table, set, input, wanted.len())?),
+            None => input,
+        })
+    }
+}
+
+impl LakeTable {
+    fn reads_correctable(&self, projection: &[usize]) -> bool {
+        let correctable = |idx: &usize| {
+            let name = self.table.columns()[*idx].name;
+            match self.table {
+                TableId::Spans => PATCHABLE.contains(&name),
+                TableId::CostLines => name == "counted",
+                _ => false,
+            }
+        };
+        projection.iter().any(correctable)
+    }
+}
+
+/// The rows of `traces` in `file`; `None` if the file has no trace index and all of it must be read.
+async fn rows_of_traces(file: Arc<DataFile>, traces: &BTreeSet<String>) -> Result<(Arc<DataFile>, Option<Vec<Range<u64>>>)> {
+    let Some(index) = file.traces.clone() else { return Ok((file, None)) };
+    let mut ranges = Vec::new();
+    for trace in traces {
+        ranges.extend(index.rows(trace).await.map_err(|e| DataFusionError::External(Box::new(e)))?);
+    }
+    ranges.sort_by_key(|r| r.start);
+    // Ranges of different traces do not overlap in files written by us; a rebuilt index may say so, then they are joined.
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    Ok((file, Some(joined)))
+}
+
+/// The trace ids to which `filters` limit the rows, if they do.
+fn wanted_traces(filters: &[Expr]) -> Option<BTreeSet<String>> {
+    filters.iter().filter_map(traces_of).min_by_key(BTreeSet::len)
+}
+
+fn traces_of(filter: &Expr) -> Option<BTreeSet<String>> {
+    let is_trace_id = |expr: &Expr| matches!(expr, Expr::Column(column) if column.name == "trace_id");
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_trace_id(left) => Some([text(right)?].into()),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_trace_id(right) => Some([text(left)?].into()),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let (mut left, right) = (traces_of(left)?, traces_of(right)?);
+            left.extend(right);
+            Some(left)
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            [left, right].into_iter().filter_map(|side| traces_of(side)).min_by_key(BTreeSet::len)
+        }
+        Expr::InList(InList { expr, list, negated: false }) if is_trace_id(expr) => list.iter().map(text).collect(),
+        _ => None,
+    }
+}
+
+fn text(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten().map(ToOwned::to_owned),
+        _ => None,
+    }
+}
