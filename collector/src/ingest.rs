@@ -8,15 +8,21 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arrow::array::RecordBatch;
 use assay_schemas::prices::PriceTable;
+use assay_schemas::{
+    ids::{Encoding, ProjectId, Signal},
+    tables::TableId,
+};
 use assay_storage::{Admission, AppendError, AppendErrorKind, ReplayError, Storage, WalPosition, WalRecord};
 use futures::{TryStreamExt as _, stream};
 
 use crate::{
     calls::CallIndex,
     normalise::Normaliser,
+    own_rows::{self, OwnRowsError},
     prepare::{PrepareError, prepare},
-    prepared::Prepared,
+    prepared::{Prepared, with_position},
 };
 
 /// Requests below this size are prepared where they are; above it, off the async threads.
@@ -84,6 +90,31 @@ pub enum RecoverError {
         /// Why.
         source: PrepareError,
     },
+    /// Rows of Assay's own are not what was written.
+    #[error("could not read the rows at position `{position}` of the write-ahead log")]
+    Rows {
+        /// Which.
+        position: WalPosition,
+        /// Why.
+        source: OwnRowsError,
+    },
+}
+
+/// Rows of Assay's own could not be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreRowsError {
+    /// They cannot be written down.
+    #[error("could not encode the rows")]
+    Encode(#[from] OwnRowsError),
+    /// They could not be made durable.
+    #[error("could not make the rows durable")]
+    Append(#[from] AppendError),
+}
+
+/// What a record of the write-ahead log became.
+enum Ready {
+    Request(Prepared),
+    Rows(Vec<(TableId, RecordBatch)>),
 }
 
 impl Ingest {
@@ -134,8 +165,26 @@ impl Ingest {
             AppendErrorKind::Failed => IngestError::Failed { source: source.into() },
         })?;
         let outcome = outcome(&prepared);
-        self.publish(position, prepared);
+        self.publish(position, Ready::Request(prepared));
         Ok(outcome)
+    }
+
+    /// Stores `rows` of `project` that Assay made itself: when this returns, they are durable and visible.
+    ///
+    /// # Errors
+    /// [`StoreRowsError`]: nothing was stored.
+    pub async fn store(self: &Arc<Self>, project: ProjectId, rows: Vec<(TableId, RecordBatch)>) -> Result<(), StoreRowsError> {
+        let ingest = Arc::clone(self);
+        let stored = tokio::spawn(async move {
+            let body = own_rows::encode(&rows)?.into();
+            let received_at_unix_nano = now_unix_nano();
+            // The signal of such a record means nothing.
+            let record = WalRecord { project, signal: Signal::Traces, encoding: Encoding::Rows, received_at_unix_nano, body };
+            let position = ingest.storage.append(record).await?;
+            ingest.publish(position, Ready::Rows(rows));
+            Ok(())
+        });
+        stored.await.expect("storing rows does not panic")
     }
 
     /// Publishes what a crash left in the write-ahead log. Returns the number of requests.
@@ -145,18 +194,27 @@ impl Ingest {
     pub async fn recover(self: &Arc<Self>) -> Result<u64, RecoverError> {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut requests = 0;
-        let mut prepared = stream::iter(self.storage.replay())
+        let mut ready = stream::iter(self.storage.replay())
             .map_err(RecoverError::from)
             .map_ok(|(position, record)| {
                 let ingest = Arc::clone(self);
                 async move {
-                    let prepared = ingest.prepare(&record).await.map_err(|source| RecoverError::Prepare { position, source })?;
-                    Ok((position, prepared))
+                    let ready = match record.encoding {
+                        Encoding::Rows => own_rows::decode(&record.body)
+                            .map(Ready::Rows)
+                            .map_err(|source| RecoverError::Rows { position, source })?,
+                        Encoding::Protobuf | Encoding::Json => ingest
+                            .prepare(&record)
+                            .await
+                            .map(Ready::Request)
+                            .map_err(|source| RecoverError::Prepare { position, source })?,
+                    };
+                    Ok((position, ready))
                 }
             })
             .try_buffered(threads);
-        while let Some((position, prepared)) = prepared.try_next().await? {
-            self.publish(position, prepared);
+        while let Some((position, ready)) = ready.try_next().await? {
+            self.publish(position, ready);
             requests += 1;
             if let Admission::Overloaded { .. } = self.storage.admission()
                 && let Err(error) = self.storage.flush().await
@@ -171,16 +229,35 @@ impl Ingest {
         if record.body.len() <= INLINE_BYTES_MAX {
             return prepare(&self.normaliser, self.storage.blobs(), record);
         }
-        let (ingest, record) = (Arc::clone(self), record.clone());
+        self.prepare_aside(record.clone()).await
+    }
+
+    /// Prepares off the async threads, which also makes several run at once.
+    async fn prepare_aside(self: &Arc<Self>, record: WalRecord) -> Result<Prepared, PrepareError> {
+        let ingest = Arc::clone(self);
         let prepared = tokio::task::spawn_blocking(move || prepare(&ingest.normaliser, ingest.storage.blobs(), &record));
         prepared.await.expect("preparing a request does not panic")
     }
 
-    fn publish(&self, position: WalPosition, mut prepared: Prepared) {
-        prepared.set_position(position.get());
-        let rows = self.calls.settle(prepared, &self.prices);
+    fn publish(&self, position: WalPosition, ready: Ready) {
+        let rows = match ready {
+            Ready::Request(mut prepared) => {
+                prepared.set_position(position.get());
+                self.calls.settle(prepared, &self.prices)
+            }
+            Ready::Rows(mut rows) => {
+                let number = i64::try_from(position.get()).expect("positions count requests");
+                rows.iter_mut().for_each(|(_, batch)| *batch = with_position(batch, number));
+                rows
+            }
+        };
         self.storage.publish(position, rows);
     }
+}
+
+/// The time of receipt of what is received now.
+pub(crate) fn now_unix_nano() -> i64 {
+    chrono::Utc::now().timestamp_nanos_opt().expect("the clock is before the year 2262")
 }
 
 /// The outcome of `prepared`, with the reasons of its refusals in the order they came.

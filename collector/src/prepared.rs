@@ -124,7 +124,8 @@ impl Prepared {
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
-fn with_position(batch: &RecordBatch, position: i64) -> RecordBatch {
+/// `batch` with `position` in its column `wal_position`.
+pub(crate) fn with_position(batch: &RecordBatch, position: i64) -> RecordBatch {
     let idx = batch.schema_ref().index_of("wal_position").expect("every table begins with the columns of `Origin`");
     let mut columns = batch.columns().to_vec();
     columns[idx] = std::sync::Arc::new(arrow::array::Int64Array::from_value(position, batch.num_rows()));

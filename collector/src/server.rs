@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 pub use self::{grpc::grpc_router, http::http_router, limits::Limits};
 use self::{limits::ByteBudget, metrics::ServerMetrics, status::Refusal};
-use crate::ingest::{Ingest, IngestError, Outcome};
+use crate::ingest::{Ingest, IngestError, Outcome, now_unix_nano};
 
 /// Header that names the project of a request.
 pub const PROJECT_HEADER: &str = "x-assay-project";
@@ -52,7 +52,7 @@ impl Receiver {
 
     /// Makes a request durable and visible.
     async fn accept(&self, project: ProjectId, signal: Signal, encoding: Encoding, body: Bytes) -> Result<Outcome, Refusal> {
-        let received_at_unix_nano = chrono::Utc::now().timestamp_nanos_opt().expect("the clock is before the year 2262");
+        let received_at_unix_nano = now_unix_nano();
         let bytes = body.len();
         let record = WalRecord { project, signal, encoding, received_at_unix_nano, body };
         let result = self.ingest.accept(record).await;

@@ -70,13 +70,15 @@ impl Signal {
     }
 }
 
-/// How the body of an OTLP request is encoded, after inflating.
+/// How the body of a write-ahead log record is encoded, after inflating.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// Binary protobuf.
     Protobuf,
     /// OTLP/JSON.
     Json,
+    /// Not a request: rows that Assay made itself (corrections of prices), as Arrow. The signal means nothing then.
+    Rows,
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ impl FrameHeader {
         let encoding = match bytes[41] {
             0 => Encoding::Protobuf,
             1 => Encoding::Json,
+            2 => Encoding::Rows,
             other => return Err(format!("found encoding code `{other}`")),
         };
         Ok(Self {
@@ -108,5 +109,6 @@ fn encoding_code(encoding: Encoding) -> u8 {
     match encoding {
         Encoding::Protobuf => 0,
         Encoding::Json => 1,
+        Encoding::Rows => 2,
     }
 }

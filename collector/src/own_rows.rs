@@ -1,0 +1,89 @@
+//! Rows that Assay makes itself (re-pricing, for one) take the same path as requests: through the write-ahead log, into the hot buffer.
+//! This is how they lie in the log.
+//!
+//! For each batch: length of the table name `u8`, the name, length of the stream `u64` little endian, an Arrow IPC stream.
+
+use std::io::Cursor;
+
+use arrow::{
+    array::RecordBatch,
+    error::ArrowError,
+    ipc::{reader::StreamReader, writer::StreamWriter},
+};
+use assay_schemas::tables::TableId;
+
+/// Rows cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnRowsError {
+    /// Arrow's side of it.
+    #[error("the rows are not an Arrow stream")]
+    Arrow(#[from] ArrowError),
+    /// Not what [`encode`] wrote.
+    #[error("found {found}, expected a table's name and rows")]
+    Format {
+        /// What is there.
+        found: String,
+    },
+}
+
+/// `rows` as the body of a write-ahead log record.
+pub(crate) fn encode(rows: &[(TableId, RecordBatch)]) -> Result<Vec<u8>, OwnRowsError> {
+    let mut body = Vec::new();
+    for (table, batch) in rows {
+        let mut writer = StreamWriter::try_new(Vec::new(), batch.schema_ref())?;
+        writer.write(batch)?;
+        let stream = writer.into_inner()?;
+        body.push(u8::try_from(table.name().len()).expect("table names are short"));
+        body.extend_from_slice(table.name().as_bytes());
+        body.extend_from_slice(&(stream.len() as u64).to_le_bytes());
+        body.extend_from_slice(&stream);
+    }
+    Ok(body)
+}
+
+/// The inverse of [`encode`].
+pub(crate) fn decode(mut body: &[u8]) -> Result<Vec<(TableId, RecordBatch)>, OwnRowsError> {
+    let mut rows = Vec::new();
+    while let Some((&name_len, rest)) = body.split_first() {
+        let (name, rest) = split(rest, usize::from(name_len))?;
+        let (length, rest) = split(rest, size_of::<u64>())?;
+        let length = u64::from_le_bytes(length.try_into().expect("eight bytes"));
+        let (stream, rest) = split(rest, usize::try_from(length).unwrap_or(usize::MAX))?;
+        let name = String::from_utf8_lossy(name);
+        let table =
+            TableId::from_name(&name).ok_or_else(|| OwnRowsError::Format { found: format!("the table name `{name}`") })?;
+        for batch in StreamReader::try_new(Cursor::new(stream), None)? {
+            rows.push((table, batch?));
+        }
+        body = rest;
+    }
+    Ok(rows)
+}
+
+fn split(bytes: &[u8], at: usize) -> Result<(&[u8], &[u8]), OwnRowsError> {
+    bytes
+        .split_at_checked(at)
+        .ok_or_else(|| OwnRowsError::Format { found: format!("the end of the record in the middle, `{at}` bytes short") })
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_schemas::{
+        table::Row as _,
+        tables::{CorrectionRow, CostLineRow},
+    };
+
+    use super::*;
+
+    #[test]
+    fn rows_come_out_as_they_went_in() {
+        let rows = vec![
+            (TableId::SpanCorrections, CorrectionRow::batch([CorrectionRow { patch: "{}".into(), ..Default::default() }])),
+            (TableId::CostLines, CostLineRow::batch([CostLineRow { units: -7, ..Default::default() }, CostLineRow::default()])),
+        ];
+        let body = encode(&rows).unwrap();
+        assert_eq!(decode(&body).unwrap(), rows);
+        assert!(decode(&body[..body.len() - 1]).is_err());
+        assert!(decode(b"\x03abc").is_err());
+    }
+}
