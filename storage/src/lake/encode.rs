@@ -132,6 +132,10 @@ fn writer_properties(table: TableId, traces: Option<u64>, row_bytes: u64) -> Wri
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
                 .set_column_compression(path, zstd(3)),
+            // The smallest JSON document says nothing about the others.
+            _ if column.json => properties
+                .set_column_dictionary_enabled(path.clone(), column.layout == Layout::Dictionary)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
             (_, DataType::Int64 | DataType::Timestamp(..)) => properties
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
