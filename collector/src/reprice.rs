@@ -219,7 +219,7 @@ fn reversals(lines: &[CostLineRow], origin: &Origin) -> Vec<CostLineRow> {
 }
 
 /// What makes two sets of lines the same price.
-fn amounts(lines: Vec<CostLineRow>) -> Vec<(String, i64, Option<Decimal>, Option<Decimal>, String)> {
+fn amounts(lines: Vec<CostLineRow>) -> impl PartialEq {
     let amount = |line: CostLineRow| (line.usage_kind, line.units, line.usd_per_million, line.cost_usd, line.source);
     let mut amounts: Vec<_> = lines.into_iter().map(amount).collect();
     amounts.sort();

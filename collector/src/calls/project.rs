@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use assay_schemas::{genai::GenAi, tables::ScoreRow};
+use assay_schemas::{
+    genai::GenAi,
+    tables::{ScoreRow, Sender},
+};
 use serde_json::{Map, Value};
 
 use super::{
@@ -23,6 +26,8 @@ const RESPONSE_WITHIN_NS: i64 = 10 * 60 * 1_000_000_000;
 const REPORTS_MAX: usize = 12;
 /// How long before its span's start and after its end a log record may report the same call.
 const TWIN_WITHIN_NS: i64 = 10 * 1_000_000_000;
+/// How far the times of a span and of the span around it may disagree.
+const CLOCK_NS: i64 = 5_000_000;
 /// Calls with the same usage looked through for a twin.
 const TWINS_MAX: usize = 64;
 /// Spans corrected in one request because a later row named session or user.
@@ -189,7 +194,7 @@ impl Project {
         }
         let failed = row.status_code == "ERROR" || row.genai.error_type.is_some();
         let end_ns = start_ns.saturating_add(row.duration_ns);
-        let report = report(facts, &row.genai, failed);
+        let report = report(facts, &row.genai, failed, &row.sender);
         let report = Report { span_id, has_parent: parent != 0, start_ns, end_ns, draft: Some(idx), ..report };
         self.register_call(key, Call::new(report));
         true
@@ -214,7 +219,7 @@ impl Project {
         self.touch(key, now);
         let failed = row.genai.error_type.is_some();
         let time = row.time.saturating_mul(1000);
-        let report = report(facts, &row.genai, failed);
+        let report = report(facts, &row.genai, failed, &row.sender);
         let report = Report { span_id, is_log: true, start_ns: time, end_ns: time, draft: Some(idx), ..report };
         self.register_call(key, Call::new(report));
         true
@@ -259,10 +264,11 @@ impl Project {
             }
         }
         for &key in &dirty.order {
-            if self.pair_logs(key)
-                && let Some(trace) = self.traces.get_mut(&key)
-            {
-                trace.analyse();
+            for changed in self.pair_twins(key) {
+                concerned.add(changed);
+                if let Some(trace) = self.traces.get_mut(&changed) {
+                    trace.analyse();
+                }
             }
         }
         for key in concerned.order {
@@ -323,15 +329,12 @@ impl Project {
         concerned
     }
 
-    /// Pairs log records of calls with spans of the same calls. Whichever came first counts; in one request the span does. Returns
-    /// whether there are new pairs.
-    fn pair_logs(&mut self, key: u128) -> bool {
-        let Some(trace) = self.traces.get(&key) else { return false };
-        let free = |call: &Call| {
-            call.is_call && call.draft.is_some() && !call.has_twin && !call.twin_counts && call.usage_hash.is_some()
-        };
-        let new: Vec<Member> = (0_u32..).zip(&trace.calls).filter(|(_, call)| free(call)).map(|(idx, _)| (key, idx)).collect();
-        let mut paired = false;
+    /// Pairs rows that report one call without a common identifier, see [`twins`]. Returns the traces in which that changes something.
+    fn pair_twins(&mut self, key: u128) -> Vec<u128> {
+        let Some(trace) = self.traces.get(&key) else { return Vec::new() };
+        let new = |call: &Call| call.draft.is_some() && call.usage_hash.is_some();
+        let new: Vec<Member> = (0_u32..).zip(&trace.calls).filter(|(_, call)| new(call)).map(|(idx, _)| (key, idx)).collect();
+        let mut changed = Vec::new();
         for member in new {
             let Some((call, usage)) = self.call(member).and_then(|call| Some((call, call.usage_hash?))) else { continue };
             if call.has_twin || call.twin_counts || call.verdict() != Verdict::Counts {
@@ -341,18 +344,17 @@ impl Project {
                 **other != member && self.call(**other).is_some_and(|found| twins(call, found, other.0 == member.0))
             };
             let Some(twin) = self.usages.get(&usage).and_then(|members| members.iter().find(is_twin)).copied() else { continue };
-            let twin_came_first = self.call(twin).is_some_and(|twin| twin.draft.is_none());
-            let this_is_log = call.is_log;
-            let (counts, repeats) = if twin_came_first || this_is_log { (twin, member) } else { (member, twin) };
+            let Some(other) = self.call(twin) else { continue };
+            let (counts, repeats) = if other.stands_for(call) { (twin, member) } else { (member, twin) };
             if let Some(call) = self.call_mut(counts) {
                 call.has_twin = true;
             }
             if let Some(call) = self.call_mut(repeats) {
                 call.twin_counts = true;
             }
-            paired = true;
+            changed.extend([counts.0, repeats.0]);
         }
-        paired
+        changed
     }
 
     /// Fills session and user into the rows of the request that name none, and corrects spans written before a row named them.
@@ -571,25 +573,40 @@ impl Trace {
     }
 }
 
-/// Whether a log record and a span report the same call: same usage is given.
-fn twins(one: &Call, other: &Call, same_trace: bool) -> bool {
-    let (log, span) = match (one.is_log, other.is_log) {
-        (true, false) => (one, other),
-        (false, true) => (other, one),
-        // The same record once more, resent.
-        (true, true) => {
-            return same_trace && one.start_ns == other.start_ns && one.span_id == other.span_id && !other.twin_counts;
-        }
-        (false, false) => return false,
+/// Whether two rows with the same usage report one call:
+/// * a log record of a call, and a span of the same trace or session at the same time (coding agents); the span may also be one that
+///   carries usage without being a call, of the same service (Codex);
+/// * a record and the same record resent;
+/// * the failure of a call as an instrumentation and the provider's own SDK tell it, in traces of their own and without an answer
+///   that would identify it: one span lies within the other.
+fn twins(call: &Call, other: &Call, same_trace: bool) -> bool {
+    let settled = other.draft.is_some() || other.told == Verdict::Counts;
+    if other.has_twin || other.twin_counts || !settled {
+        return false;
+    }
+    let (log, span) = match (call.is_log, other.is_log) {
+        (true, false) => (call, other),
+        (false, true) => (other, call),
+        (true, true) => return same_trace && call.start_ns == other.start_ns && call.span_id == other.span_id,
+        (false, false) => return !same_trace && same_failure(call, other),
     };
-    let same_session = one.session_hash.is_some() && one.session_hash == other.session_hash;
-    let at_the_time = log.start_ns >= span.start_ns.saturating_sub(TWIN_WITHIN_NS)
-        && log.start_ns <= span.end_ns.saturating_add(TWIN_WITHIN_NS);
-    let settled = |call: &Call| call.draft.is_some() || call.told == Verdict::Counts;
-    other.is_call && !other.has_twin && !other.twin_counts && settled(other) && (same_trace || same_session) && at_the_time
+    let same_session = log.session_hash.is_some() && log.session_hash == span.session_hash;
+    let same_service = !span.is_call && log.service_hash == span.service_hash;
+    let from = span.start_ns.saturating_sub(TWIN_WITHIN_NS);
+    let at_the_time = (from..=span.end_ns.saturating_add(TWIN_WITHIN_NS)).contains(&log.start_ns);
+    (same_trace || same_session || same_service) && at_the_time
 }
 
-fn report(facts: &CallFacts, genai: &GenAi, failed: bool) -> Report {
+fn same_failure(call: &Call, other: &Call) -> bool {
+    let (native, told) = if call.native { (call, other) } else { (other, call) };
+    let nameless = |call: &Call| call.is_call && call.failed && !call.has_usage && call.response_id.is_none();
+    let same_model = native.model_hash == told.model_hash || native.model_hash.is_none() || told.model_hash.is_none();
+    let within =
+        native.start_ns >= told.start_ns.saturating_sub(CLOCK_NS) && native.end_ns <= told.end_ns.saturating_add(CLOCK_NS);
+    native.native && !told.native && nameless(native) && nameless(told) && same_model && within
+}
+
+fn report(facts: &CallFacts, genai: &GenAi, failed: bool, sender: &Sender) -> Report {
     Report {
         is_call: facts.is_call,
         has_usage: facts.has_usage,
@@ -599,7 +616,9 @@ fn report(facts: &CallFacts, genai: &GenAi, failed: bool) -> Report {
         repeats_parent: facts.repeats_parent,
         failed,
         response_id: facts.response_id.as_deref().filter(|id| !id.is_empty()).map(Into::into),
-        usage_hash: if facts.is_call { usage_hash(genai.input_tokens, genai.output_tokens, failed) } else { None },
+        usage_hash: usage_hash(genai.input_tokens, genai.output_tokens, failed),
+        service_hash: hash(&sender.service_name),
+        model_hash: genai.request_model.as_ref().map(hash),
         session_hash: genai.session_id.as_deref().map(hash),
         ..Report::default()
     }

@@ -367,6 +367,36 @@ fn coding_agent_logs_and_spans_are_one_call() {
 }
 
 #[test]
+fn a_log_call_beats_a_span_that_only_carries_its_usage() {
+    let carrier = S { trace: 9, tokens: Some((4312, 113)), ..span(2, 0) };
+    let record = || {
+        let mut record = log_call("l", 0, 1, (4312, 113));
+        (record.row.trace_id, record.row.span_id) = (None, None);
+        record.row.genai.session_id = Some("conversation".to_owned());
+        vec![record]
+    };
+    for spans_first in [true, false] {
+        let mut world = World::default();
+        if spans_first {
+            world.send(std::slice::from_ref(&carrier)).send_logs(record());
+        } else {
+            world.send_logs(record()).send(std::slice::from_ref(&carrier));
+        }
+        assert_eq!(world.verdicts(), " | 2=duplicate");
+        assert_eq!(world.usage(), (4312, 113));
+    }
+}
+
+#[test]
+fn one_failure_in_two_traces_is_one_call() {
+    let failed = |trace, id, at| S { trace, at, failed: true, tokens: None, ..call(id, 0, (0, 0)) };
+    let native = |trace, id, at| S { native: true, ..failed(trace, id, at) };
+    check(&[failed(1, 1, 0), native(2, 2, 0)], "1 | 2=duplicate");
+    check(&[failed(1, 1, 0), native(2, 2, 60)], "1 2 |");
+    check(&[failed(1, 1, 0), failed(2, 2, 0)], "1 2 |");
+}
+
+#[test]
 fn session_and_user_are_inherited_in_any_order() {
     let named = S { session: Some("s-1"), ..span(2, 1) };
     for order in permutations(3) {

@@ -45,6 +45,8 @@ pub(super) struct Call {
     /// Hash of the token counts; the same call has the same.
     pub(super) usage_hash: Option<u64>,
     pub(super) session_hash: Option<u64>,
+    pub(super) service_hash: u64,
+    pub(super) model_hash: Option<u64>,
     pub(super) start_ns: i64,
     pub(super) end_ns: i64,
     /// Not yet told to anybody: the row is in the request being settled, at this index.
@@ -53,7 +55,7 @@ pub(super) struct Call {
     pub(super) told: Verdict,
     /// A better report of the same response exists.
     pub(super) outdone: bool,
-    /// A log record and a span report the same call, and the other one counts.
+    /// Another row without a common identifier reports the same call, and that one counts.
     pub(super) twin_counts: bool,
     /// This one counts and the other one, its twin, does not.
     pub(super) has_twin: bool,
@@ -107,6 +109,8 @@ pub(super) struct Report {
     pub(super) response_id: Option<Box<str>>,
     pub(super) usage_hash: Option<u64>,
     pub(super) session_hash: Option<u64>,
+    pub(super) service_hash: u64,
+    pub(super) model_hash: Option<u64>,
     pub(super) start_ns: i64,
     pub(super) end_ns: i64,
     pub(super) draft: Option<usize>,
@@ -116,7 +120,9 @@ impl Call {
     pub(super) fn new(report: Report) -> Self {
         let Report { span_id, is_log, is_call, has_usage, has_messages, says_session, native, repeats_parent, failed, .. } =
             report;
-        let Report { has_parent, response_id, usage_hash, session_hash, start_ns, end_ns, draft, .. } = report;
+        let Report {
+            has_parent, response_id, usage_hash, session_hash, service_hash, model_hash, start_ns, end_ns, draft, ..
+        } = report;
         Self {
             span_id,
             is_log,
@@ -131,6 +137,8 @@ impl Call {
             response_id,
             usage_hash,
             session_hash,
+            service_hash,
+            model_hash,
             start_ns,
             end_ns,
             draft,
@@ -177,6 +185,18 @@ impl Call {
             (self.has_messages, self.has_parent, self.says_session, !self.is_log),
             (std::cmp::Reverse(self.start_ns), std::cmp::Reverse(self.span_id)),
         )
+    }
+
+    /// Of two rows that report one call without a common identifier, whether this one counts. What came first does, since a log record
+    /// cannot be corrected, unless the other one is only an echo, or no call.
+    pub(super) fn stands_for(&self, other: &Self) -> bool {
+        if self.is_call != other.is_call {
+            return self.is_call;
+        }
+        if self.native != other.native {
+            return other.native;
+        }
+        self.draft.is_none() || !self.is_log && other.is_log
     }
 
     fn same_response(&self, other: &Self) -> bool {
