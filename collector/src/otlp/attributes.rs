@@ -1,0 +1,431 @@
+//! Attributes as the JSON text of a row, and back.
+//!
+//! An object in received order: text, booleans and null as they are, integers without and doubles with a point or exponent. Large and
+//! LLM payload values stand apart (`payload`), still larger ones in blob storage. What an object cannot say (NaN, bytes, repeated
+//! keys, a key without value, our own markers) is kept a second time, as OTLP/JSON (`attributes_exact`), and that is then what counts.
+
+use std::collections::{HashMap, HashSet};
+
+use assay_schemas::{genai::GenAi, tables::Attributes};
+use assay_storage::{BlobError, BlobStore};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value};
+
+use super::json::{
+    self, JsonError,
+    reader::{Reader, Result as ReadResult},
+    writer::{Writer, push_double, push_int, push_string},
+};
+
+/// Values above this are payload, whatever their key.
+pub const PAYLOAD_BYTES: usize = 4 * 1024;
+/// Payload above this goes to blob storage.
+pub const BLOB_BYTES: usize = 64 * 1024;
+/// Characters of a blob that stay in the row.
+const PREVIEW_CHARS: usize = 240;
+
+/// Where large values go.
+pub trait BlobSink {
+    /// Stores `content` and returns its name, the sha256 in hex.
+    ///
+    /// # Errors
+    /// [`BlobError`] if it could not be stored.
+    fn put(&self, content: &[u8]) -> Result<String, BlobError>;
+}
+
+/// Where large values come from.
+pub trait BlobSource {
+    /// The content called `sha256`.
+    fn get(&self, sha256: &str) -> Option<Bytes>;
+}
+
+impl BlobSink for BlobStore {
+    fn put(&self, content: &[u8]) -> Result<String, BlobError> {
+        Self::put(self, content)
+    }
+}
+
+/// Blobs fetched beforehand, by name.
+impl BlobSource for HashMap<String, Bytes> {
+    fn get(&self, sha256: &str) -> Option<Bytes> {
+        Self::get(self, sha256).cloned()
+    }
+}
+
+/// Which attributes are treated specially, by index.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Special<'a> {
+    /// LLM payload, in rising order.
+    pub payload: &'a [usize],
+    /// Text that a canonical column of `genai` has as well.
+    pub same_as_column: &'a [(usize, &'static str)],
+}
+
+/// The attribute columns of a row. `genai` holds the columns that `special` refers to.
+///
+/// # Errors
+/// [`BlobError`] if a large value could not be stored.
+pub fn to_columns(
+    attributes: &[KeyValue],
+    dropped: u32,
+    special: Special<'_>,
+    genai: &GenAi,
+    blobs: &dyn BlobSink,
+) -> Result<Attributes, BlobError> {
+    let mut natural = Writer { out: String::with_capacity(48 * attributes.len() + 2) };
+    let mut payload: Option<Writer> = None;
+    let mut exact = false;
+    let shadowed = shadowed(attributes);
+    natural.open('{');
+    for (idx, attribute) in attributes.iter().enumerate() {
+        exact |= attribute.key_strindex != 0 || attribute.value.is_none();
+        if shadowed.contains(&idx) {
+            exact = true;
+            continue;
+        }
+        natural.element();
+        push_string(&mut natural.out, &attribute.key);
+        natural.out.push(':');
+        let value = attribute.value.as_ref().and_then(|value| value.value.as_ref());
+        if let Some(column) = column_with_text(idx, value, special, genai) {
+            natural.out.push_str("{\"$column\":");
+            push_string(&mut natural.out, column);
+            natural.out.push('}');
+            continue;
+        }
+        let is_payload = special.payload.binary_search(&idx).is_ok();
+        let mut move_out = |content: &str, rendered: &str, is_text: bool| -> Result<(), BlobError> {
+            let payload = payload.get_or_insert_with(|| Writer { out: "{".to_owned() });
+            payload.element();
+            push_string(&mut payload.out, &attribute.key);
+            payload.out.push(':');
+            if content.len() > BLOB_BYTES {
+                push_blob(&mut payload.out, content, is_text, blobs)
+            } else if is_text {
+                push_string(&mut payload.out, content);
+                Ok(())
+            } else {
+                payload.out.push_str(rendered);
+                Ok(())
+            }
+        };
+        let moved = match value {
+            // Text is measured before it is written, so that a prompt is copied once.
+            Some(Value::StringValue(text)) if is_payload || text.len() > PAYLOAD_BYTES => {
+                move_out(text, "", true)?;
+                Some(text.len())
+            }
+            _ => {
+                let start = natural.out.len();
+                exact |= push_natural(&mut natural.out, value);
+                let len = natural.out.len() - start;
+                if is_payload || len > PAYLOAD_BYTES {
+                    let rendered = natural.out.split_off(start);
+                    move_out(&rendered, &rendered, false)?;
+                    Some(len)
+                } else {
+                    None
+                }
+            }
+        };
+        if let Some(len) = moved {
+            natural.out.push_str("{\"$payload\":");
+            push_int(&mut natural.out, len as i128);
+            natural.out.push('}');
+        }
+    }
+    natural.close('}');
+    Ok(Attributes {
+        attributes: natural.out,
+        payload: payload.map(|mut payload| {
+            payload.close('}');
+            payload.out
+        }),
+        attributes_exact: exact.then(|| json::encode_list(attributes)),
+        dropped_attributes_count: i64::from(dropped),
+    })
+}
+
+/// Attributes as a JSON object, and whether the object cannot say all.
+#[must_use]
+pub fn to_object(attributes: &[KeyValue]) -> (String, bool) {
+    let mut out = String::with_capacity(48 * attributes.len() + 2);
+    let exact = push_object(&mut out, attributes);
+    (out, exact)
+}
+
+/// A value as JSON, and whether JSON cannot say all.
+#[must_use]
+pub fn to_json(value: Option<&AnyValue>) -> (String, bool) {
+    let mut out = String::new();
+    let exact = push_natural(&mut out, value.and_then(|value| value.value.as_ref()));
+    (out, exact)
+}
+
+/// The columns cannot be turned back into attributes.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// A column does not hold what this module writes.
+    #[error("column `{column}` does not hold what was stored: {source}")]
+    Text {
+        /// Which column.
+        column: &'static str,
+        /// Why.
+        source: Box<JsonError>,
+    },
+    /// A value that should stand elsewhere does not.
+    #[error("the value of attribute `{key}` is missing: expected it in {expected}")]
+    Missing {
+        /// The attribute.
+        key: String,
+        /// Where it should be.
+        expected: String,
+    },
+}
+
+/// Attributes as received.
+///
+/// # Errors
+/// [`RestoreError`] if the columns were not written by [`to_columns`], or a blob is missing.
+pub fn from_columns(columns: &Attributes, genai: &GenAi, blobs: &dyn BlobSource) -> Result<Vec<KeyValue>, RestoreError> {
+    if let Some(exact) = &columns.attributes_exact {
+        return json::decode_list(exact).map_err(|source| RestoreError::Text { column: "attributes_exact", source });
+    }
+    let mut attributes = from_object("attributes", &columns.attributes)?;
+    let mut payload: HashMap<String, Option<AnyValue>> = match &columns.payload {
+        Some(text) => from_object("payload", text)?.into_iter().map(|kv| (kv.key, kv.value)).collect(),
+        None => HashMap::new(),
+    };
+    for attribute in &mut attributes {
+        let Some((marker, argument)) = marker_of(attribute.value.as_ref()) else { continue };
+        let missing = |expected: String| RestoreError::Missing { key: attribute.key.clone(), expected };
+        attribute.value = match (marker, argument) {
+            ("$column", Some(Value::StringValue(column))) => {
+                let text = payload_column(genai, column).ok_or_else(|| missing(format!("column `{column}`")))?;
+                Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) })
+            }
+            _ => {
+                let value = payload.remove(&attribute.key).ok_or_else(|| missing("column `payload`".to_owned()))?;
+                match blob_of(value.as_ref()) {
+                    None => value,
+                    Some((sha256, is_text)) => {
+                        let content = blobs.get(sha256).ok_or_else(|| missing(format!("blob `{sha256}`")))?;
+                        let text = String::from_utf8_lossy(&content);
+                        Some(if is_text {
+                            AnyValue { value: Some(Value::StringValue(text.into_owned())) }
+                        } else {
+                            from_json("blob", &text)?
+                        })
+                    }
+                }
+            }
+        };
+    }
+    Ok(attributes)
+}
+
+/// The attributes that a JSON object says.
+///
+/// # Errors
+/// [`RestoreError::Text`] if `text` is not an object; `column` names it.
+pub fn from_object(column: &'static str, text: &str) -> Result<Vec<KeyValue>, RestoreError> {
+    let mut reader = Reader::new(text.as_bytes());
+    read_object(&mut reader)
+        .and_then(|list| reader.finish().map(|()| list))
+        .map_err(|source| RestoreError::Text { column, source })
+}
+
+/// The value that a JSON text says.
+///
+/// # Errors
+/// [`RestoreError::Text`] if `text` is not JSON; `column` names it.
+pub fn from_json(column: &'static str, text: &str) -> Result<AnyValue, RestoreError> {
+    let mut reader = Reader::new(text.as_bytes());
+    read_natural(&mut reader)
+        .and_then(|value| reader.finish().map(|()| value))
+        .map_err(|source| RestoreError::Text { column, source })
+}
+
+/// Names of the blobs that the columns refer to.
+///
+/// # Errors
+/// [`RestoreError::Text`] if `payload` is not an object.
+pub fn blobs_of(columns: &Attributes) -> Result<Vec<String>, RestoreError> {
+    match &columns.payload {
+        Some(payload) if payload.contains("\"$blob\"") => Ok(from_object("payload", payload)?
+            .iter()
+            .filter_map(|kv| blob_of(kv.value.as_ref()))
+            .map(|(name, _)| name.to_owned())
+            .collect()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn column_with_text(idx: usize, value: Option<&Value>, special: Special<'_>, genai: &GenAi) -> Option<&'static str> {
+    let (_, column) = special.same_as_column.iter().find(|(at, _)| *at == idx)?;
+    let Some(Value::StringValue(text)) = value else { return None };
+    (payload_column(genai, column) == Some(text)).then_some(*column)
+}
+
+/// The text of a canonical payload column.
+fn payload_column<'a>(genai: &'a GenAi, column: &str) -> Option<&'a str> {
+    match column {
+        "input_messages" => genai.input_messages.as_deref(),
+        "output_messages" => genai.output_messages.as_deref(),
+        "system_instructions" => genai.system_instructions.as_deref(),
+        "tool_definitions" => genai.tool_definitions.as_deref(),
+        "tool_arguments" => genai.tool_arguments.as_deref(),
+        "tool_result" => genai.tool_result.as_deref(),
+        "input_value" => genai.input_value.as_deref(),
+        "output_value" => genai.output_value.as_deref(),
+        "retrieval_query" => genai.retrieval_query.as_deref(),
+        "retrieval_documents" => genai.retrieval_documents.as_deref(),
+        _ => None,
+    }
+}
+
+fn push_blob(out: &mut String, content: &str, is_text: bool, blobs: &dyn BlobSink) -> Result<(), BlobError> {
+    let name = blobs.put(content.as_bytes())?;
+    let preview = content.char_indices().nth(PREVIEW_CHARS).map_or(content, |(at, _)| &content[..at]);
+    out.push_str("{\"$blob\":");
+    push_string(out, &name);
+    out.push_str(",\"bytes\":");
+    push_int(out, content.len() as i128);
+    if !is_text {
+        out.push_str(",\"format\":\"json\"");
+    }
+    out.push_str(",\"preview\":");
+    push_string(out, preview);
+    out.push('}');
+    Ok(())
+}
+
+/// Indices of entries whose key comes again later: an object shows the last one, as SDKs that overwrite would have sent.
+fn shadowed(list: &[KeyValue]) -> HashSet<usize> {
+    // Comparing each with each is quicker than hashing for the usual dozen.
+    let repeats = if list.len() <= 16 {
+        list.iter().enumerate().any(|(idx, kv)| list[..idx].iter().any(|other| other.key == kv.key))
+    } else {
+        let mut seen = HashSet::with_capacity(list.len());
+        list.iter().any(|kv| !seen.insert(kv.key.as_str()))
+    };
+    if !repeats {
+        return HashSet::new();
+    }
+    let last: HashMap<&str, usize> = list.iter().enumerate().map(|(idx, kv)| (kv.key.as_str(), idx)).collect();
+    (0..list.len()).filter(|idx| last[list[*idx].key.as_str()] != *idx).collect()
+}
+
+fn push_object(out: &mut String, list: &[KeyValue]) -> bool {
+    let shadowed = shadowed(list);
+    let mut exact = !shadowed.is_empty();
+    out.push('{');
+    let mut first = true;
+    for (idx, kv) in list.iter().enumerate() {
+        exact |= kv.key_strindex != 0 || kv.value.is_none();
+        if shadowed.contains(&idx) {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            out.push(',');
+        }
+        push_string(out, &kv.key);
+        out.push(':');
+        exact |= push_natural(out, kv.value.as_ref().and_then(|value| value.value.as_ref()));
+    }
+    out.push('}');
+    exact
+}
+
+/// Appends the value as JSON; returns whether JSON cannot say all of it.
+fn push_natural(out: &mut String, value: Option<&Value>) -> bool {
+    match value {
+        None => out.push_str("null"),
+        Some(Value::StringValue(text)) => push_string(out, text),
+        Some(Value::BoolValue(value)) => out.push_str(if *value { "true" } else { "false" }),
+        Some(Value::IntValue(value)) => push_int(out, *value),
+        Some(Value::DoubleValue(value)) => {
+            push_double(out, *value);
+            return !value.is_finite();
+        }
+        Some(Value::ArrayValue(array)) => {
+            let mut exact = false;
+            out.push('[');
+            for (idx, value) in array.values.iter().enumerate() {
+                if idx > 0 {
+                    out.push(',');
+                }
+                exact |= push_natural(out, value.value.as_ref());
+            }
+            out.push(']');
+            return exact;
+        }
+        Some(Value::KvlistValue(list)) => {
+            let reserved = list.values.first().is_some_and(|kv| matches!(kv.key.as_str(), "$payload" | "$column" | "$blob"));
+            return push_object(out, &list.values) || reserved;
+        }
+        Some(Value::BytesValue(bytes)) => {
+            out.push('"');
+            BASE64_STANDARD.encode_string(bytes, out);
+            out.push('"');
+            return true;
+        }
+        Some(Value::StringValueStrindex(index)) => {
+            push_int(out, *index);
+            return true;
+        }
+    }
+    false
+}
+
+fn read_object(reader: &mut Reader<'_>) -> ReadResult<Vec<KeyValue>> {
+    let mut list = Vec::new();
+    reader.entries(|reader, key| {
+        list.push(KeyValue { key: key.into_owned(), value: Some(read_natural(reader)?), key_strindex: 0 });
+        Ok(())
+    })?;
+    Ok(list)
+}
+
+fn read_natural(reader: &mut Reader<'_>) -> ReadResult<AnyValue> {
+    let value = match reader.peek() {
+        Some(b'n') => {
+            reader.null()?;
+            return Ok(AnyValue { value: None });
+        }
+        Some(b'"') => Value::StringValue(reader.text("a text")?.into_owned()),
+        Some(b't' | b'f') => Value::BoolValue(reader.bool()?),
+        Some(b'{') => Value::KvlistValue(KeyValueList { values: read_object(reader)? }),
+        Some(b'[') => {
+            let mut values = Vec::new();
+            reader.array(|reader| {
+                values.push(read_natural(reader)?);
+                Ok(())
+            })?;
+            Value::ArrayValue(ArrayValue { values })
+        }
+        _ => {
+            let number = reader.number_text("a value")?;
+            match number.parse() {
+                Ok(int) => Value::IntValue(int),
+                Err(_) => Value::DoubleValue(number.parse().map_err(|_| reader.error(number, "a number"))?),
+            }
+        }
+    };
+    Ok(AnyValue { value: Some(value) })
+}
+
+fn marker_of(value: Option<&AnyValue>) -> Option<(&str, Option<&Value>)> {
+    let Some(Value::KvlistValue(list)) = &value?.value else { return None };
+    let first = list.values.first()?;
+    matches!(first.key.as_str(), "$payload" | "$column")
+        .then(|| (first.key.as_str(), first.value.as_ref().and_then(|v| v.value.as_ref())))
+}
+
+fn blob_of(value: Option<&AnyValue>) -> Option<(&str, bool)> {
+    let Some(Value::KvlistValue(list)) = &value?.value else { return None };
+    let first = list.values.first().filter(|kv| kv.key == "$blob")?;
+    let Some(Value::StringValue(name)) = &first.value.as_ref()?.value else { return None };
+    Some((name, !list.values.iter().any(|kv| kv.key == "format")))
+}
