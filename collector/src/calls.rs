@@ -208,11 +208,16 @@ fn hash(value: &(impl Hash + ?Sized)) -> u64 {
 }
 
 fn hex64(text: &str) -> u64 {
-    u64::from_str_radix(text, 16).unwrap_or(0)
+    text.bytes().fold(0, |id, byte| id << 4 | u64::from(nibble(byte)))
 }
 
 fn hex128(text: &str) -> u128 {
-    u128::from_str_radix(text, 16).unwrap_or(0)
+    text.bytes().fold(0, |id, byte| id << 4 | u128::from(nibble(byte)))
+}
+
+/// Identifiers are lower-case hex digits: `prepare` wrote them.
+fn nibble(byte: u8) -> u8 {
+    if byte.is_ascii_digit() { byte - b'0' } else { byte.wrapping_sub(b'a' - 10) & 15 }
 }
 
 /// Traces to look at, in the order they came up.
@@ -224,7 +229,8 @@ struct Dirty {
 
 impl Dirty {
     fn add(&mut self, trace: u128) {
-        if self.seen.insert(trace) {
+        // Spans of a trace come together.
+        if self.order.last() != Some(&trace) && self.seen.insert(trace) {
             self.order.push(trace);
         }
     }

@@ -35,6 +35,26 @@ const INHERIT_MAX: usize = 10_000;
 /// A trace changes its place in the queue of the forgettable at most this often.
 const TOUCH_NS: i64 = 1_000_000_000;
 
+/// Identifiers of a span, read once.
+#[derive(Clone, Copy, Debug)]
+struct SpanKey {
+    trace: u128,
+    span_id: u64,
+    parent: u64,
+    start_ns: i64,
+}
+
+impl SpanKey {
+    fn of(draft: &SpanDraft) -> Self {
+        Self {
+            trace: hex128(&draft.row.trace_id),
+            span_id: hex64(&draft.row.span_id),
+            parent: draft.row.parent_span_id.as_deref().map_or(0, hex64),
+            start_ns: draft.row.start_time.saturating_mul(1000).saturating_add(draft.row.start_time_ns_part),
+        }
+    }
+}
+
 /// A call: its trace and its index there.
 type Member = (u128, u32);
 
@@ -70,13 +90,23 @@ impl Project {
         let now = prepared.receipt.received_at_unix_nano;
         let mut touched = Dirty::default();
         let mut dirty = Dirty::default();
-        let mut settled = Settled { n_resent: self.drop_resent(prepared), ..Settled::default() };
+        let mut settled = Settled::default();
 
-        for (idx, draft) in prepared.spans.iter().enumerate() {
-            let key = hex128(&draft.row.trace_id);
-            touched.add(key);
-            if self.register_span(key, idx, draft, now) {
-                dirty.add(key);
+        let n_received = prepared.spans.len();
+        let mut keys = Vec::with_capacity(n_received);
+        prepared.spans.retain(|draft| {
+            let key = SpanKey::of(draft);
+            let new = self.register_span(&key, draft, now);
+            if new {
+                keys.push(key);
+            }
+            new
+        });
+        settled.n_resent = n_received - keys.len();
+        for (idx, (key, draft)) in keys.iter().zip(&prepared.spans).enumerate() {
+            touched.add(key.trace);
+            if self.register_span_call(key, idx, draft) {
+                dirty.add(key.trace);
             }
         }
         for (idx, draft) in prepared.logs.iter_mut().enumerate() {
@@ -89,8 +119,8 @@ impl Project {
             }
         }
         self.decide(&dirty, prepared, &mut settled.corrections);
-        self.inherit(&touched, prepared, &mut settled.corrections);
-        self.attach_messages(&touched, prepared, &mut settled.corrections);
+        self.inherit(&keys, &touched, prepared, &mut settled.corrections);
+        self.attach_messages(&keys, &touched, prepared, &mut settled.corrections);
         self.collect_scores(prepared, &mut settled.scores);
         self.recount(touched.order.iter().chain(&dirty.order));
         settled
@@ -168,35 +198,30 @@ impl Project {
         self.recount([&key].into_iter());
     }
 
-    /// Drops spans that are known, or twice in the request. Returns how many.
-    fn drop_resent(&mut self, prepared: &mut Prepared) -> usize {
-        let before = prepared.spans.len();
-        let mut here = std::collections::HashSet::with_capacity(before);
-        prepared.spans.retain(|draft| {
-            let (key, span_id, start_ns) = (hex128(&draft.row.trace_id), hex64(&draft.row.span_id), start_ns(draft));
-            let known = self.traces.get(&key).is_some_and(|trace| trace.has(span_id, start_ns));
-            here.insert((key, span_id, start_ns)) && !known
-        });
-        before - prepared.spans.len()
+    /// Returns false if this very span is known: a client sent it again.
+    fn register_span(&mut self, key: &SpanKey, draft: &SpanDraft, now: i64) -> bool {
+        let genai = &draft.row.genai;
+        let trace = self.touch(key.trace, now);
+        if trace.has(key.span_id, key.start_ns) {
+            return false;
+        }
+        trace.insert(key.span_id, key.parent, key.start_ns, genai.session_id.is_some(), genai.user_id.is_some());
+        trace.learn(key.span_id, genai);
+        true
     }
 
     /// Returns whether the tree of calls may look different now.
-    fn register_span(&mut self, key: u128, idx: usize, draft: &SpanDraft, now: i64) -> bool {
+    fn register_span_call(&mut self, key: &SpanKey, idx: usize, draft: &SpanDraft) -> bool {
         let (row, facts) = (&draft.row, &draft.facts);
-        let span_id = hex64(&row.span_id);
-        let start_ns = start_ns(draft);
-        let trace = self.touch(key, now);
-        let parent = row.parent_span_id.as_deref().map_or(0, hex64);
-        trace.insert(span_id, parent, start_ns, row.genai.session_id.is_some(), row.genai.user_id.is_some());
-        trace.learn(span_id, &row.genai);
         if !facts.is_call && !facts.has_usage {
-            return !trace.calls.is_empty();
+            return self.traces.get(&key.trace).is_some_and(|trace| !trace.calls.is_empty());
         }
         let failed = row.status_code == "ERROR" || row.genai.error_type.is_some();
+        let SpanKey { span_id, parent, start_ns, .. } = *key;
         let end_ns = start_ns.saturating_add(row.duration_ns);
         let report = report(facts, &row.genai, failed, &row.sender);
         let report = Report { span_id, has_parent: parent != 0, start_ns, end_ns, draft: Some(idx), ..report };
-        self.register_call(key, Call::new(report));
+        self.register_call(key.trace, Call::new(report));
         true
     }
 
@@ -358,11 +383,12 @@ impl Project {
     }
 
     /// Fills session and user into the rows of the request that name none, and corrects spans written before a row named them.
-    fn inherit(&mut self, touched: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
-        for draft in &mut prepared.spans {
-            let span_id = hex64(&draft.row.span_id);
-            if let Some(trace) = self.traces.get(&hex128(&draft.row.trace_id)) {
-                fill(&mut draft.row.genai, || trace.inherited(span_id));
+    fn inherit(&mut self, keys: &[SpanKey], touched: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
+        for (key, draft) in keys.iter().zip(&mut prepared.spans) {
+            if let Some(trace) = self.traces.get_mut(&key.trace) {
+                fill(&mut draft.row.genai, || trace.inherited(key.span_id));
+                // The row leaves as it is now: from here on it is what a later row corrects.
+                trace.written(key.span_id, &draft.row.genai);
             }
         }
         for draft in &mut prepared.logs {
@@ -379,23 +405,18 @@ impl Project {
                 trace.tell_late(key, corrections);
             }
         }
-        // The rows of this request are written now: from here on they are what a later row corrects.
-        for draft in &prepared.spans {
-            let (key, span_id) = (hex128(&draft.row.trace_id), hex64(&draft.row.span_id));
-            if let Some(trace) = self.traces.get_mut(&key) {
-                trace.written(span_id, &draft.row.genai);
-            }
-        }
     }
 
     /// Joins log messages with the spans they belong to: into the row where it is in this request, else by a correction.
-    fn attach_messages(&mut self, touched: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
-        for draft in &mut prepared.spans {
-            let Some(trace) = self.traces.get_mut(&hex128(&draft.row.trace_id)) else { continue };
-            let span_id = hex64(&draft.row.span_id);
+    fn attach_messages(&mut self, keys: &[SpanKey], touched: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
+        for (key, draft) in keys.iter().zip(&mut prepared.spans) {
+            let Some(trace) = self.traces.get_mut(&key.trace) else { continue };
             // Only call-like spans are described by log records; the others must not cost memory.
-            if draft.facts.is_call || draft.facts.has_usage || trace.messages.contains_key(&span_id) {
-                trace.messages.entry(span_id).or_default().fill(&mut draft.row.genai);
+            if draft.facts.is_call
+                || draft.facts.has_usage
+                || !trace.messages.is_empty() && trace.messages.contains_key(&key.span_id)
+            {
+                trace.messages.entry(key.span_id).or_default().fill(&mut draft.row.genai);
             }
         }
         for &key in &touched.order {
@@ -636,10 +657,6 @@ fn fill(genai: &mut GenAi, inherited: impl Fn() -> SessionAndUser) {
     let (session, user) = inherited();
     genai.session_id = genai.session_id.take().or_else(|| session.map(|session| session.to_string()));
     genai.user_id = genai.user_id.take().or_else(|| user.map(|user| user.to_string()));
-}
-
-fn start_ns(draft: &SpanDraft) -> i64 {
-    draft.row.start_time.saturating_mul(1000).saturating_add(draft.row.start_time_ns_part)
 }
 
 /// Records without a trace are kept together by session, or stand alone.
