@@ -365,7 +365,11 @@ pub(super) fn message(value: &Value, default_role: &str) -> Option<Value> {
 
 /// An answer that carries its content without a role (Anthropic and Gemini responses, Haystack replies).
 fn is_answer(object: &Map<String, Value>) -> bool {
-    object.contains_key("stop_reason") || object.contains_key("finish_reason") || object.contains_key("finishReason")
+    object.contains_key("function_call")
+        || object.contains_key("tool_calls")
+        || object.contains_key("stop_reason")
+        || object.contains_key("finish_reason")
+        || object.contains_key("finishReason")
 }
 
 fn role_of(object: &Map<String, Value>, constructor: Option<&str>) -> Option<String> {

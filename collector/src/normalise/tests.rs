@@ -1,1 +1,188 @@
-//! Properties of the engine that no capture shows.
+//! Properties of the engine that no single capture shows.
+
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value as Any};
+use serde_json::json;
+
+use super::*;
+
+fn attribute(key: &str, value: Value) -> KeyValue {
+    let value = match value {
+        Value::String(text) => Any::StringValue(text),
+        Value::Bool(flag) => Any::BoolValue(flag),
+        Value::Number(number) => match number.as_i64() {
+            Some(int) => Any::IntValue(int),
+            None => Any::DoubleValue(number.as_f64().expect("a number")),
+        },
+        other => Any::StringValue(other.to_string()),
+    };
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn span(attributes: Value) -> Span {
+    let attributes =
+        attributes.as_object().expect("an object").iter().map(|(key, value)| attribute(key, value.clone())).collect();
+    Span { name: "s".to_owned(), attributes, start_time_unix_nano: 1_795_230_581_000_000_000, ..Span::default() }
+}
+
+fn read(attributes: Value) -> Normalised {
+    Normaliser::embedded().span(&Resource::default(), &InstrumentationScope::default(), &span(attributes))
+}
+
+fn rules(normalised: &Normalised) -> Value {
+    serde_json::from_str(normalised.genai.rules.as_deref().expect("rules")).expect("JSON")
+}
+
+#[test]
+fn a_span_without_any_sign_is_left_alone() {
+    assert_eq!(read(json!({"http.request.method": "GET", "user_agent.original": "x", "gen": 1})), Normalised::default());
+}
+
+#[test]
+fn each_value_remembers_its_rule() {
+    let found = read(json!({
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.usage.input_tokens": 3, "gen_ai.response.id": "r",
+    }));
+    assert_eq!(rules(&found)["input_tokens"], "otel.gen_ai.usage.input_tokens");
+    assert_eq!(found.genai.dialect.as_deref(), Some("otel"));
+    assert!(found.facts.is_call);
+}
+
+#[test]
+fn two_dialects_on_one_span_are_never_added() {
+    let found = read(json!({
+        "openinference.span.kind": "LLM", "llm.token_count.prompt": 10, "llm.token_count.prompt_details.cache_read": 4,
+        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.cache_read.input_tokens": 4, "gen_ai.operation.name": "chat",
+    }));
+    assert_eq!((found.genai.input_tokens, found.genai.cache_read_tokens), (Some(10), Some(4)));
+    assert_eq!(rules(&found)["input_tokens"], "openinference.llm.token_count.prompt");
+}
+
+#[test]
+fn a_wrapper_is_not_a_call_though_it_repeats_the_usage() {
+    let found = read(json!({"ai.operationId": "ai.generateText", "ai.usage.promptTokens": 126, "ai.response.text": "A"}));
+    assert!(!found.facts.is_call && found.facts.has_usage);
+    let found = read(json!({"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 166}));
+    assert!(!found.facts.is_call && found.facts.has_usage);
+}
+
+#[test]
+fn the_wish_alone_is_not_a_call() {
+    assert!(!read(json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-mini"})).facts.is_call);
+}
+
+#[test]
+fn a_framework_that_poses_as_provider_is_looked_through() {
+    let found = read(json!({
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "strands-agents", "gen_ai.request.model": "claude-sonnet-4-5",
+        "gen_ai.usage.input_tokens": 1,
+    }));
+    assert_eq!(found.genai.provider.as_deref(), Some("anthropic"));
+    assert_eq!(rules(&found)["provider"], "general.model_family");
+    let unknown = read(
+        json!({"gen_ai.operation.name": "chat", "gen_ai.system": "autogen", "gen_ai.request.model": "acme-7b", "gen_ai.usage.input_tokens": 1}),
+    );
+    assert_eq!(unknown.genai.provider, None);
+}
+
+#[test]
+fn messages_in_their_canonical_form_are_kept_to_the_letter() {
+    let text = r#"[{"role": "user",  "parts": [{"type": "text", "content": "Q"}], "name": null}]"#;
+    let found = read(json!({"gen_ai.operation.name": "chat", "gen_ai.input.messages": text}));
+    assert_eq!(found.genai.input_messages.as_deref(), Some(text));
+    assert_eq!(found.same_as_column, [(1, "input_messages")]);
+    assert_eq!(found.payload_keys, [1]);
+    assert_eq!(found.genai.input_preview.as_deref(), Some("Q"));
+}
+
+#[test]
+fn invented_parameters_are_unknown_and_real_ones_are_not() {
+    let resource = Resource { attributes: vec![attribute("telemetry.sdk.name", json!("openlit"))], ..Resource::default() };
+    let given = span(json!({
+        "gen_ai.operation.name": "chat", "gen_ai.request.temperature": 1.0, "gen_ai.request.top_p": 0.9, "gen_ai.request.seed": 0,
+        "gen_ai.usage.cost": 0,
+    }));
+    let found = Normaliser::embedded().span(&resource, &InstrumentationScope::default(), &given);
+    assert_eq!((found.genai.temperature, found.genai.top_p, found.genai.reported_cost_usd), (None, Some(0.9), None));
+    assert_eq!(found.genai.request_parameters.as_deref(), Some(r#"{"top_p":0.9}"#));
+}
+
+#[test]
+fn a_provider_prefix_is_not_part_of_the_model() {
+    let found =
+        read(json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "openai/gpt-4o"}));
+    assert_eq!(found.genai.request_model.as_deref(), Some("gpt-4o"));
+    let found = read(
+        json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openrouter", "gen_ai.request.model": "openai/gpt-4o"}),
+    );
+    assert_eq!(found.genai.request_model.as_deref(), Some("openai/gpt-4o"));
+}
+
+#[test]
+fn odd_values_never_fail_a_span() {
+    let found = read(json!({
+        "gen_ai.operation.name": "chat", "gen_ai.input.messages": "[{", "gen_ai.usage.input_tokens": "many", "gen_ai.usage.output_tokens": -1,
+        "gen_ai.response.finish_reasons": "", "gen_ai.request.temperature": "hot", "llm.input_messages.99999999999999999999.message.role": "user",
+        "langfuse.observation.usage_details": "{'a': ", "gen_ai.tool.definitions": "null",
+    }));
+    assert_eq!((found.genai.input_tokens, found.genai.output_tokens, found.genai.temperature), (None, None, None));
+    assert_eq!(found.genai.finish_reasons, None);
+}
+
+#[test]
+fn a_tool_call_is_taken_out_of_its_wrappings() {
+    let found = read(json!({
+        "traceloop.span.kind": "tool", "traceloop.entity.name": "get_weather",
+        "traceloop.entity.input": r#"{"args": [], "kwargs": {"city": "Paris"}}"#, "traceloop.entity.output": r#""{\"t\": 21.5}""#,
+    }));
+    assert_eq!(found.genai.tool_name.as_deref(), Some("get_weather"));
+    assert_eq!(found.genai.tool_arguments.as_deref(), Some(r#"{"city":"Paris"}"#));
+    assert_eq!(found.genai.tool_result.as_deref(), Some(r#"{"t": 21.5}"#));
+}
+
+#[test]
+fn an_own_file_is_used_and_one_of_a_shipped_dialect_replaces_it() {
+    let own = r#"
+dialect = "acme"
+title = "Acme"
+precedence = 10
+[detect]
+keys = ["acme.kind"]
+[columns]
+operation = [{ value = "chat", rule = "always" }]
+input_tokens = [{ key = "acme.usage", path = "in.0" }]
+"#;
+    let replaced = "dialect = \"openinference\"\ntitle = \"off\"\nprecedence = 900\n";
+    let files = [("acme.toml".to_owned(), own.to_owned()), ("oi.toml".to_owned(), replaced.to_owned())];
+    let normaliser = Normaliser::with_files(files).expect("good files");
+    let given = span(json!({"acme.kind": "x", "acme.usage": "{'in': [7]}", "llm.token_count.prompt": 9}));
+    let found = normaliser.span(&Resource::default(), &InstrumentationScope::default(), &given);
+    assert_eq!((found.genai.input_tokens, found.genai.operation.as_deref()), (Some(7), Some("chat")));
+    assert_eq!(rules(&found)["input_tokens"], "acme.acme.usage#in.0");
+}
+
+#[test]
+fn mistakes_in_a_file_say_where_and_what_was_expected() {
+    let check = |body: &str, expected: &[&str]| {
+        let text = format!("dialect = \"acme\"\ntitle = \"Acme\"\nprecedence = 10\n{body}");
+        let error = Normaliser::with_files([("acme.toml".to_owned(), text)]).expect_err(body).to_string();
+        for part in expected {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    };
+    check("[columns]\ninput_tokns = [\"a\"]", &["acme.toml", "table `columns`", "`input_tokns`", "`input_tokens`"]);
+    check("[columns]\nprovider = [{ rule = \"x\" }]", &["key `provider`, rule 1", "no source", "exactly one of"]);
+    check("[columns]\nprovider = [{ key = \"a\", span_name = true }]", &["key `provider`, rule 1", "`a` and `span_name`"]);
+    check("[columns]\nprovider = [{ key = \"a\", alias = \"nope\" }]", &["key `alias`", "`nope`", "`providers`"]);
+    check("[columns]\ntime_to_first_token_ns = [\"a\"]", &["key `form`", "`seconds`"]);
+    check("[columns]\nprovider = [{ kee = \"a\" }]", &["line 5", "unknown field `kee`"]);
+}
+
+#[test]
+fn the_span_before_its_answer_knows_how_long_the_first_token_took() {
+    let found = read(json!({
+        "langfuse.observation.type": "generation", "langfuse.observation.completion_start_time": "\"2026-11-21T03:09:41.748743Z\"",
+        "langfuse.observation.output": "A",
+    }));
+    assert_eq!(found.genai.time_to_first_token_ns, Some(748_743_000));
+    assert_eq!(found.genai.streaming, Some(true));
+}
