@@ -6,7 +6,10 @@ import tseslint from 'typescript-eslint';
 
 /** Folders that a folder must not import: imports point from routes to features to components to lib, never upwards or sideways. */
 const forbid = (...groups) => ({
-  'no-restricted-imports': ['error', { patterns: [{ regex: groups.join('|'), message: 'imports point downwards; see README.md' }] }],
+  'no-restricted-imports': [
+    'error',
+    { patterns: [{ regex: groups.join('|'), message: 'imports point downwards; see README.md' }] },
+  ],
 });
 
 const features = ['live', 'sql', 'trace', 'traces'];

@@ -11,7 +11,9 @@ if (first.length === 0) throw new Error('dist/index.html names no script');
 
 let total = 0;
 for (const path of first) total += gzipSync(readFileSync(join(dist, path))).length;
-console.log(`first page: ${first.length} script(s), ${(total / 1024).toFixed(1)} KB compressed, budget ${BUDGET_BYTES / 1024} KB`);
+console.log(
+  `first page: ${first.length} script(s), ${(total / 1024).toFixed(1)} KB compressed, budget ${BUDGET_BYTES / 1024} KB`,
+);
 if (total > BUDGET_BYTES) {
   console.error('error: the first page is over its budget; load something later (see README.md)');
   process.exit(1);

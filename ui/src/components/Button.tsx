@@ -30,7 +30,10 @@ export function LinkButton({ icon, children, className, ...rest }: LinkButtonPro
   );
 }
 
-type IconButtonProps = Omit<ButtonHTMLAttributes<HTMLButtonElement>, 'aria-label' | 'children'> & { icon: IconName; label: string };
+type IconButtonProps = Omit<ButtonHTMLAttributes<HTMLButtonElement>, 'aria-label' | 'children'> & {
+  icon: IconName;
+  label: string;
+};
 
 export function IconButton({ icon, label, className, ...rest }: IconButtonProps) {
   return (

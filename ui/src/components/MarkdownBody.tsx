@@ -19,7 +19,12 @@ export default function MarkdownBody({ text }: { text: string }) {
         h1: ({ children }) => <h4>{children}</h4>,
         h2: ({ children }) => <h4>{children}</h4>,
         h3: ({ children }) => <h4>{children}</h4>,
-        pre: ({ children }) => <pre tabIndex={0}>{children}</pre>,
+        // A region that scrolls sideways must be reachable by keyboard.
+        pre: ({ children }) => (
+          <pre role="region" tabIndex={0} aria-label="code">
+            {children}
+          </pre>
+        ),
         // The box of a task list says nothing that its mark does not, and has no name of its own.
         input: ({ checked }) => <span aria-label={checked ? 'done' : 'open'}>{checked ? '☑' : '☐'}</span>,
       }}

@@ -49,6 +49,7 @@ export function Skeleton({ lines, label }: { lines: number; label: string }) {
 
 function explain(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  const hint = typeof error === 'object' && error !== null && 'hint' in error && typeof error.hint === 'string' ? ` ${error.hint}` : '';
+  const hint =
+    typeof error === 'object' && error !== null && 'hint' in error && typeof error.hint === 'string' ? ` ${error.hint}` : '';
   return message + hint;
 }

@@ -73,10 +73,7 @@ export function TimeStrip({ title, figure, times, bucketSeconds, series, format,
           x: { time: true, range: () => [times[0] ?? 0, last + bucketSeconds] },
           y: { range: (_, __, max) => [0, max > 0 ? max * 1.05 : 1] },
         },
-        axes: [
-          { show: false },
-          { show: false },
-        ],
+        axes: [{ show: false }, { show: false }],
         series: [
           {},
           ...series.map((each) => ({
@@ -122,6 +119,10 @@ export function TimeStrip({ title, figure, times, bucketSeconds, series, format,
 
 function clock(seconds: number, bucketSeconds: number): string {
   const at = new Date(seconds * 1000);
-  const time = at.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', ...(bucketSeconds < 60 ? { second: '2-digit' } : {}) });
+  const time = at.toLocaleTimeString('en-GB', {
+    hour: '2-digit',
+    minute: '2-digit',
+    ...(bucketSeconds < 60 ? { second: '2-digit' } : {}),
+  });
   return bucketSeconds < 3600 ? time : `${at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' })} ${time}`;
 }

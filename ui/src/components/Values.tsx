@@ -1,5 +1,14 @@
 /** Durations, money, token counts and states as every page shows them: short in place, exact on hover. */
-import { formatCount, formatCountExact, formatDuration, formatMoney, formatMoneyExact, heat, UNKNOWN, type Femto } from '../lib/format';
+import {
+  formatCount,
+  formatCountExact,
+  formatDuration,
+  formatMoney,
+  formatMoneyExact,
+  heat,
+  UNKNOWN,
+  type Femto,
+} from '../lib/format';
 import { Icon } from './Icon';
 import './values.css';
 
@@ -50,19 +59,37 @@ export function StatusMark({ status, errors = 0 }: { status: string; errors?: nu
   if (status === 'ERROR' || errors > 0) {
     const said = status === 'ERROR' ? 'error' : `${errors} error${errors === 1 ? '' : 's'} within`;
     return (
-      <span className={`status-mark ${status === 'ERROR' ? 'status-mark--error' : 'status-mark--inner'}`} title={said} role="img" aria-label={said}>
+      <span
+        className={`status-mark ${status === 'ERROR' ? 'status-mark--error' : 'status-mark--inner'}`}
+        title={said}
+        role="img"
+        aria-label={said}
+      >
         <Icon name={status === 'ERROR' ? 'error' : 'warning'} size={14} />
       </span>
     );
   }
   return (
-    <span className="status-mark" title={status === 'OK' ? 'ok' : 'no status'} role="img" aria-label={status === 'OK' ? 'ok' : 'no status'}>
+    <span
+      className="status-mark"
+      title={status === 'OK' ? 'ok' : 'no status'}
+      role="img"
+      aria-label={status === 'OK' ? 'ok' : 'no status'}
+    >
       <span className="status-mark__dot" />
     </span>
   );
 }
 
-export function Tag({ children, tone = 'plain', title }: { children: React.ReactNode; tone?: 'plain' | 'error' | 'warning'; title?: string }) {
+export function Tag({
+  children,
+  tone = 'plain',
+  title,
+}: {
+  children: React.ReactNode;
+  tone?: 'plain' | 'error' | 'warning';
+  title?: string;
+}) {
   return (
     <span className={`tag tag--${tone}`} title={title}>
       {children}

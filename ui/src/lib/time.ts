@@ -97,14 +97,25 @@ function parseMoment(text: string, nowMs: number, sameDayAs: number | null): { m
     day.setHours(Number(clock[1]), Number(clock[2]), Number(clock[3] ?? 0), 0);
     return { ms: day.getTime(), dayOnly: false };
   }
-  const date = /^(\d{4})-(\d{1,2})-(\d{1,2})(?:[ t](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?\s*(z|[+-]\d{2}:?\d{2})?)?$/i.exec(input);
+  const date = /^(\d{4})-(\d{1,2})-(\d{1,2})(?:[ t](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?\s*(z|[+-]\d{2}:?\d{2})?)?$/i.exec(
+    input,
+  );
   if (!date) return null;
   const [, year, month, day, hour, minute, second, fraction, zone] = date;
   const ms = fraction ? Number(`0.${fraction}`) * 1000 : 0;
-  const parts = [Number(year), Number(month) - 1, Number(day), Number(hour ?? 0), Number(minute ?? 0), Number(second ?? 0)] as const;
+  const parts = [
+    Number(year),
+    Number(month) - 1,
+    Number(day),
+    Number(hour ?? 0),
+    Number(minute ?? 0),
+    Number(second ?? 0),
+  ] as const;
   if (parts[1] > 11 || parts[2] < 1 || parts[2] > 31 || parts[3] > 23 || parts[4] > 59) return null;
   if (zone === undefined) return { ms: new Date(...parts, ms).getTime(), dayOnly: hour === undefined };
-  const offset = /^z$/i.test(zone) ? 0 : (zone.startsWith('-') ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(-2)));
+  const offset = /^z$/i.test(zone)
+    ? 0
+    : (zone.startsWith('-') ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(-2)));
   return { ms: Date.UTC(...parts, ms) - offset * 60_000, dayOnly: false };
 }
 

@@ -1,6 +1,7 @@
 /** The frame of every page: mark, navigation, freshness, theme. */
 import type { QueryClient } from '@tanstack/react-query';
-import { createRootRouteWithContext, Link, Outlet, retainSearchParams } from '@tanstack/react-router';
+import { createRootRouteWithContext, Link, Outlet, retainSearchParams, useRouter } from '@tanstack/react-router';
+import { useEffect } from 'react';
 
 import { projectInUrl } from '../api/client';
 import { EmptyState, ErrorNotice } from '../components/Notice';
@@ -32,6 +33,7 @@ export const rootRoute = createRootRouteWithContext<{ queryClient: QueryClient }
 
 function Frame() {
   const project = projectInUrl();
+  useLinksWithoutReload();
   return (
     <>
       <a className="frame__skip" href="#main">
@@ -78,4 +80,24 @@ function Mark() {
       />
     </svg>
   );
+}
+
+/** Ordinary links deep in a feature (a session, an id in a result) change the page without loading it anew. */
+function useLinksWithoutReload(): void {
+  const router = useRouter();
+  useEffect(() => {
+    const follow = (event: MouseEvent) => {
+      if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
+        return;
+      const link = event.target instanceof Element ? event.target.closest('a') : null;
+      if (!link || link.target !== '' || link.hasAttribute('download') || link.origin !== window.location.origin) return;
+      if (link.pathname.startsWith('/api/') || (link.hash !== '' && link.pathname === window.location.pathname)) return;
+      event.preventDefault();
+      router.history.push(link.pathname + link.search);
+    };
+    document.addEventListener('click', follow);
+    return () => {
+      document.removeEventListener('click', follow);
+    };
+  }, [router]);
 }

@@ -11,7 +11,8 @@ type TraceSearch = { span?: string };
 export const traceRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: '/traces/$traceId',
-  validateSearch: (search: Record<string, unknown>): TraceSearch => (typeof search['span'] === 'string' ? { span: search['span'] } : {}),
+  validateSearch: (search: Record<string, unknown>): TraceSearch =>
+    typeof search['span'] === 'string' ? { span: search['span'] } : {},
   // Asked for while the page is still being put together; the page itself says what went wrong.
   loader: ({ context, params }) => {
     void context.queryClient.prefetchQuery(traceQuery(params.traceId));
@@ -25,7 +26,10 @@ function Trace() {
   const navigate = useNavigate({ from: '/traces/$traceId' });
   const router = useRouter();
   const sqlHref = useCallback((sql: string) => router.buildLocation({ to: '/sql', search: { q: sql } }).href, [router]);
-  const listHref = useCallback((q: string) => router.buildLocation({ to: '/', search: q === '' ? {} : { q, from: 'now-30d', to: 'now' } }).href, [router]);
+  const listHref = useCallback(
+    (q: string) => router.buildLocation({ to: '/', search: q === '' ? {} : { q, from: 'now-30d', to: 'now' } }).href,
+    [router],
+  );
   return (
     <TracePage
       key={traceId}

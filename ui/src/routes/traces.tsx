@@ -21,7 +21,10 @@ function Traces() {
   const navigate = useNavigate({ from: '/' });
   const router = useRouter();
   const status = useStatus();
-  const open = useCallback((traceId: string) => void navigate({ to: '/traces/$traceId', params: { traceId }, search: {} }), [navigate]);
+  const open = useCallback(
+    (traceId: string) => void navigate({ to: '/traces/$traceId', params: { traceId }, search: {} }),
+    [navigate],
+  );
   const sqlHref = useCallback((sql: string) => router.buildLocation({ to: '/sql', search: { q: sql } }).href, [router]);
   return (
     <TraceListPage
@@ -38,9 +41,10 @@ function Traces() {
         </Link>
       )}
       sqlHref={sqlHref}
-      peek={(traceId) => (
+      peek={(traceId, step) => (
         <TracePeek
           key={traceId}
+          step={step}
           sqlHref={sqlHref}
           traceId={traceId}
           openHref={router.buildLocation({ to: '/traces/$traceId', params: { traceId }, search: {} }).href}

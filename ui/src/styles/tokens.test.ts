@@ -40,7 +40,20 @@ test.each([
   ['dark', dark],
 ] as const)('text of the %s theme is readable on every ground it stands on (AA)', (_, theme) => {
   const value = (name: string) => theme.get(`--${name}`) ?? light.get(`--${name}`) ?? '';
-  const texts = ['text', 'text-soft', 'text-faint', 'accent', 'money', 'error', 'warning', 'good', 'heat-1', 'heat-2', 'heat-3', 'heat-4'];
+  const texts = [
+    'text',
+    'text-soft',
+    'text-faint',
+    'accent',
+    'money',
+    'error',
+    'warning',
+    'good',
+    'heat-1',
+    'heat-2',
+    'heat-3',
+    'heat-4',
+  ];
   const failures = texts.flatMap((text) =>
     ['page', 'surface', 'sunken', 'hover', 'selected']
       .map((ground) => ({ text, ground, ratio: contrast(value(text), value(ground)) }))

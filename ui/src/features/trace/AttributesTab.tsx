@@ -39,7 +39,9 @@ function Group({ title, attributes, filter }: { title: string; attributes: unkno
         <span className="faint num">
           {wanted === '' ? formatCountExact(all.length) : `${formatCountExact(shown.length)} of ${formatCountExact(all.length)}`}
         </span>
-        {all.length > 0 && <CopyButton text={() => JSON.stringify(attributes, null, 2)} label={`Copy the ${title.toLowerCase()} attributes`} />}
+        {all.length > 0 && (
+          <CopyButton text={() => JSON.stringify(attributes, null, 2)} label={`Copy the ${title.toLowerCase()} attributes`} />
+        )}
       </h3>
       {all.length === 0 ? (
         <p className="panel-none">none</p>

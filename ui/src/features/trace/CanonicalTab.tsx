@@ -34,7 +34,11 @@ export function CanonicalTab({ span }: { span: SpanDetail }) {
             <tr key={name}>
               <td className="code">{name}</td>
               <td className="code">
-                {typeof value === 'object' && value !== null ? <JsonView value={value} openDepth={0} /> : <LongText text={asText(value)} />}
+                {typeof value === 'object' && value !== null ? (
+                  <JsonView value={value} openDepth={0} />
+                ) : (
+                  <LongText text={asText(value)} />
+                )}
               </td>
               <td className="code faint">{asText(rules.get(name) ?? '')}</td>
             </tr>

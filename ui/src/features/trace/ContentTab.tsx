@@ -8,11 +8,25 @@ import { JsonView } from '../../components/JsonView';
 import { Markdown } from '../../components/Markdown';
 import { formatCountExact } from '../../lib/format';
 import './content-tab.css';
-import { decode, isRecord, pairToolCalls, parseInstructions, parseMessages, parseToolDefinitions, type Message, type Part } from './messages';
+import {
+  decode,
+  isRecord,
+  pairToolCalls,
+  parseInstructions,
+  parseMessages,
+  parseToolDefinitions,
+  type Message,
+  type Part,
+} from './messages';
 
 export function ContentTab({ span }: { span: SpanDetail }) {
   const conversation = useMemo(
-    () => pairToolCalls([...parseInstructions(span.system_instructions), ...parseMessages(span.input_messages), ...parseMessages(span.output_messages).map(asAnswer)]),
+    () =>
+      pairToolCalls([
+        ...parseInstructions(span.system_instructions),
+        ...parseMessages(span.input_messages),
+        ...parseMessages(span.output_messages).map(asAnswer),
+      ]),
     [span],
   );
   const tools = useMemo(() => parseToolDefinitions(span.tool_definitions), [span.tool_definitions]);
@@ -44,7 +58,8 @@ export function ContentTab({ span }: { span: SpanDetail }) {
     );
   }
   const value = (title: string, content: unknown) => {
-    if (content !== null && content !== undefined && content !== '') blocks.push(<ValueBlock key={title} title={title} value={content} />);
+    if (content !== null && content !== undefined && content !== '')
+      blocks.push(<ValueBlock key={title} title={title} value={content} />);
   };
   value('Tool arguments', span.tool_arguments);
   value('Tool result', span.tool_result);
@@ -148,8 +163,17 @@ function AnyValue({ value }: { value: unknown }) {
   const decoded = decode(value);
   if (decoded === null || decoded === undefined || decoded === '') return <span className="faint">empty</span>;
   if (typeof decoded === 'string') return <Markdown text={decoded} />;
-  if (Array.isArray(decoded) && decoded.every((each) => isRecord(each) && each['type'] === 'text' && typeof each['text'] === 'string')) {
-    return <Markdown text={decoded.map((each: unknown) => (isRecord(each) && typeof each['text'] === 'string' ? each['text'] : '')).join('\n\n')} />;
+  if (
+    Array.isArray(decoded) &&
+    decoded.every((each) => isRecord(each) && each['type'] === 'text' && typeof each['text'] === 'string')
+  ) {
+    return (
+      <Markdown
+        text={decoded
+          .map((each: unknown) => (isRecord(each) && typeof each['text'] === 'string' ? each['text'] : ''))
+          .join('\n\n')}
+      />
+    );
   }
   return <JsonView value={decoded} openDepth={3} />;
 }
@@ -173,7 +197,8 @@ function Media({ part }: { part: Extract<Part, { kind: 'media' }> }) {
       </p>
     );
   }
-  if (/^data:image\/(png|jpeg|gif|webp|avif|bmp)[;,]/.test(part.source)) return <img className="part-media__image" src={part.source} alt="sent with the message" />;
+  if (/^data:image\/(png|jpeg|gif|webp|avif|bmp)[;,]/.test(part.source))
+    return <img className="part-media__image" src={part.source} alt="sent with the message" />;
   if (part.source.startsWith('data:audio/')) {
     // eslint-disable-next-line jsx-a11y/media-has-caption -- what a model heard comes without captions
     return <audio controls src={part.source} aria-label="audio of the message" />;
@@ -226,7 +251,10 @@ function ValueBlock({ title, value }: { title: string; value: unknown }) {
     <section className="panel-block" aria-label={title}>
       <h3 className="panel-block__title">
         {title}
-        <CopyButton text={() => (typeof value === 'string' ? value : JSON.stringify(value, null, 2))} label={`Copy the ${title.toLowerCase()}`} />
+        <CopyButton
+          text={() => (typeof value === 'string' ? value : JSON.stringify(value, null, 2))}
+          label={`Copy the ${title.toLowerCase()}`}
+        />
       </h3>
       <div className="panel-box">
         <AnyValue value={value} />

@@ -97,7 +97,8 @@ export function CostTab({ span, tree, index }: { span: SpanDetail; tree: TraceTr
         )}
         {span.reported_cost_usd !== null && span.reported_cost_usd !== undefined && (
           <p className="cost-note">
-            The sender reported <span className="num money">{formatMoneyExact(span.reported_cost_usd)}</span>, by its own price list.
+            The sender reported <span className="num money">{formatMoneyExact(span.reported_cost_usd)}</span>, by its own price
+            list.
           </p>
         )}
       </Block>
@@ -146,7 +147,8 @@ function plain(price: string | null | undefined): string {
 function whyNoCost(span: SpanDetail): string {
   const model = span.response_model ?? span.request_model;
   if (model === null || model === undefined) return 'This span is not a model call, so it has no price of its own.';
-  if (span.input_tokens === null && span.output_tokens === null) return `The usage of ${model} was not sent, so its cost is unknown.`;
+  if (span.input_tokens === null && span.output_tokens === null)
+    return `The usage of ${model} was not sent, so its cost is unknown.`;
   if (!span.counted) return 'Another span reports this call; the cost lines stand there.';
   return `No price is known for ${model}: unpriced, not free. Own prices can be configured.`;
 }

@@ -75,7 +75,9 @@ export function LogsTab({ span }: { span: SpanDetail }) {
         return (
           <section key={index} className="panel-block" aria-label={`Log record ${index + 1}`}>
             <h3 className="panel-block__title">
-              {severity && <Tag tone={/err|fatal/i.test(severity) ? 'error' : /warn/i.test(severity) ? 'warning' : 'plain'}>{severity}</Tag>}
+              {severity && (
+                <Tag tone={/err|fatal/i.test(severity) ? 'error' : /warn/i.test(severity) ? 'warning' : 'plain'}>{severity}</Tag>
+              )}
               {name}
               {time && <span className="faint num">{formatFullTime(time)}</span>}
             </h3>
@@ -117,8 +119,7 @@ function flatAttributes(record: unknown): unknown {
     if (!isRecord(pair) || typeof pair['key'] !== 'string' || pair['key'] in flat) return record;
     flat[pair['key']] = anyValue(pair['value']);
   }
-  const { attributes: _, ...rest } = record;
-  return { ...rest, attributes: flat };
+  return { ...record, attributes: flat };
 }
 
 function anyValue(value: unknown): unknown {

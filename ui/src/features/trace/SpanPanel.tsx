@@ -10,7 +10,7 @@ import { Icon } from '../../components/Icon';
 import { JsonView } from '../../components/JsonView';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
 import '../../components/tabs.css';
-import { Count, Duration, Money, Tag, TokenPair } from '../../components/Values';
+import { Duration, Money, Tag, TokenPair } from '../../components/Values';
 import { formatDuration, formatFullTime } from '../../lib/format';
 import { AttributesTab } from './AttributesTab';
 import { CanonicalTab } from './CanonicalTab';
@@ -43,8 +43,18 @@ export function SpanPanel({ traceId, summary, tree, index, onSelect, sqlHref }: 
     { id: 'cost', title: 'Tokens & cost', body: (each) => <CostTab span={each} tree={tree} index={index} /> },
     { id: 'attributes', title: 'Attributes', body: (each) => <AttributesTab span={each} /> },
     { id: 'canonical', title: 'Canonical', body: (each) => <CanonicalTab span={each} /> },
-    { id: 'events', title: 'Events', count: span?.events.length ?? summary.event_count, body: (each) => <EventsTab span={each} /> },
-    { id: 'links', title: 'Links', count: span?.links.length ?? 0, body: (each) => <LinksTab span={each} traceId={traceId} onSelect={onSelect} /> },
+    {
+      id: 'events',
+      title: 'Events',
+      count: span?.events.length ?? summary.event_count,
+      body: (each) => <EventsTab span={each} />,
+    },
+    {
+      id: 'links',
+      title: 'Links',
+      count: span?.links.length ?? 0,
+      body: (each) => <LinksTab span={each} traceId={traceId} onSelect={onSelect} />,
+    },
     { id: 'logs', title: 'Logs', count: span?.logs.length ?? 0, body: (each) => <LogsTab span={each} /> },
     { id: 'raw', title: 'Raw', body: (each) => <RawTab span={each} /> },
   ];
@@ -135,11 +145,6 @@ function Facts({ span }: { span: SpanSummary }) {
           {formatFullTime(span.start_time)}
         </time>
       </Fact>
-      {span.event_count > 0 && (
-        <Fact name="Events">
-          <Count value={span.event_count} />
-        </Fact>
-      )}
     </dl>
   );
 }

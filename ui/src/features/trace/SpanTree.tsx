@@ -5,6 +5,7 @@
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useCallback, useEffect, useId, useMemo, useRef, useState, type KeyboardEvent } from 'react';
 
+import type { SpanSummary } from '../../api/types';
 import { Icon, type IconName } from '../../components/Icon';
 import { Duration, Money, StatusMark } from '../../components/Values';
 import { formatDuration, formatMoneyExact, heat } from '../../lib/format';
@@ -48,7 +49,12 @@ export function SpanTree({ tree, collapsed, selected, hits, view, onSelect, onCo
   const treeId = useId();
   const narrow = useMediaQuery('(max-width: 700px)');
   const shownView = narrow && view === 'both' ? 'tree' : view;
-  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => ROW_PX, overscan: 16 });
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW_PX,
+    overscan: 16,
+  });
   const selectedRow = rowOf(rows, selected);
 
   useEffect(() => {
@@ -96,7 +102,16 @@ export function SpanTree({ tree, collapsed, selected, hits, view, onSelect, onCo
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const at = Math.max(0, selectedRow);
     const page = Math.max(1, Math.floor((scroller.current?.clientHeight ?? 0) / ROW_PX) - 3);
-    const moves: Record<string, number> = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: rows.length - 1 };
+    const moves: Record<string, number> = {
+      ArrowDown: at + 1,
+      j: at + 1,
+      ArrowUp: at - 1,
+      k: at - 1,
+      PageDown: at + page,
+      PageUp: at - page,
+      Home: 0,
+      End: rows.length - 1,
+    };
     const move = moves[event.key];
     const hasChildren = (tree.size[selected] ?? 1) > 1;
     if (move !== undefined) {
@@ -146,7 +161,11 @@ export function SpanTree({ tree, collapsed, selected, hits, view, onSelect, onCo
             {grid.map((tick) => {
               const at = (tick - window_.startNs) / (window_.endNs - window_.startNs);
               return (
-                <span key={tick} className={`span-tree__tick num ${at > 0.88 ? 'span-tree__tick--end' : ''}`} style={{ left: `${at * 100}%` }}>
+                <span
+                  key={tick}
+                  className={`span-tree__tick num ${at > 0.88 ? 'span-tree__tick--end' : ''}`}
+                  style={{ left: `${at * 100}%` }}
+                >
                   {tick === 0 ? '0' : formatDuration(tick)}
                 </span>
               );
@@ -209,6 +228,7 @@ function Row({ id, tree, index, top, window, grid, view, open, selected, hit, on
   const size = tree.size[index] ?? 1;
   const below = (tree.errors[index] ?? 0) - (span.status_code === 'ERROR' ? 1 : 0);
   const kind = stepKind(span);
+  const model = modelToShow(span);
   const bar = place(window, span.start_ns, span.duration_ns);
   const cost = tree.cost[index] ?? null;
   const costHeat = heat(cost === null ? null : Number(cost), Number(tree.cost[0] ?? tree.maxCost));
@@ -247,14 +267,23 @@ function Row({ id, tree, index, top, window, grid, view, open, selected, hit, on
           <Icon name={STEP_ICONS[kind]} size={14} />
         </span>
         <span className="truncate">{span.name}</span>
-        {(span.response_model ?? span.request_model) && <span className="span-tree__model truncate">{span.response_model ?? span.request_model}</span>}
+        {model !== null && <span className="span-tree__model truncate">{model}</span>}
         {!open && size > 1 && <span className="span-tree__hidden num">{size - 1}</span>}
         {(span.status_code === 'ERROR' || below > 0) && <StatusMark status={span.status_code} errors={below} />}
       </span>
       {view !== 'timeline' && (
         <>
-          <span className={`span-tree__number ${cost === null ? '' : `span-tree__cost--${costHeat}`}`} title={cost === null ? undefined : `${size > 1 ? 'Σ subtree ' : ''}${formatMoneyExact(cost)}`}>
-            {cost === null ? '' : <>{size > 1 && <span className="faint">Σ</span>} <Money usd={cost} /></>}
+          <span
+            className={`span-tree__number ${cost === null ? '' : `span-tree__cost--${costHeat}`}`}
+            title={cost === null ? undefined : `${size > 1 ? 'Σ subtree ' : ''}${formatMoneyExact(cost)}`}
+          >
+            {cost === null ? (
+              ''
+            ) : (
+              <>
+                {size > 1 && <span className="faint">Σ</span>} <Money usd={cost} />
+              </>
+            )}
           </span>
           <span className="span-tree__number">
             <Duration ns={span.duration_ns} max={tree.maxDurationNs} />
@@ -279,7 +308,11 @@ function Row({ id, tree, index, top, window, grid, view, open, selected, hit, on
               {view === 'timeline' && (
                 <span
                   className="span-tree__bar-label num"
-                  style={bar.left + bar.width > 0.8 ? { right: `calc(${(1 - bar.left) * 100}% + 6px)` } : { left: `calc(${(bar.left + bar.width) * 100}% + 6px)` }}
+                  style={
+                    bar.left + bar.width > 0.8
+                      ? { right: `calc(${(1 - bar.left) * 100}% + 6px)` }
+                      : { left: `calc(${(bar.left + bar.width) * 100}% + 6px)` }
+                  }
                 >
                   {formatDuration(span.duration_ns)}
                 </span>
@@ -290,4 +323,11 @@ function Row({ id, tree, index, top, window, grid, view, open, selected, hit, on
       )}
     </div>
   );
+}
+
+/** The model, unless the name already says it: `chat gpt-4o`. */
+function modelToShow(span: SpanSummary): string | null {
+  const model = span.response_model ?? span.request_model ?? null;
+  const named = [span.response_model, span.request_model].some((each) => each && span.name.includes(each));
+  return named ? null : model;
 }

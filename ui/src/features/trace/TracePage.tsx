@@ -40,7 +40,12 @@ export function TracePage({ traceId, spanId, onSelect, sqlHref, listHref }: Prop
   }
   return (
     <div className="trace-page">
-      <TraceHeader trace={trace.data} sqlHref={sqlHref} listHref={listHref} permalink={window.location.pathname + window.location.search} />
+      <TraceHeader
+        trace={trace.data}
+        sqlHref={sqlHref}
+        listHref={listHref}
+        permalink={window.location.pathname + window.location.search}
+      />
       <TraceView trace={trace.data} spanId={spanId} stacked={false} onSelect={onSelect} sqlHref={sqlHref} />
     </div>
   );

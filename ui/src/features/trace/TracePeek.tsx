@@ -10,9 +10,12 @@ import { traceQuery } from './queries';
 import './trace-page.css';
 import { TraceView } from './TraceView';
 
-type Props = { traceId: string; openHref: string; sqlHref: (sql: string) => string; onClose: () => void };
+type Props = { traceId: string; openHref: string; sqlHref: (sql: string) => string; step: Step; onClose: () => void };
 
-export function TracePeek({ traceId, openHref, sqlHref, onClose }: Props) {
+/** To the neighbours in the list; `null` at its ends. */
+type Step = { previous: (() => void) | null; next: (() => void) | null };
+
+export function TracePeek({ traceId, openHref, sqlHref, step, onClose }: Props) {
   const trace = useQuery(traceQuery(traceId));
   const [spanId, setSpanId] = useState<string | null>(null);
   const summary = trace.data?.trace;
@@ -28,6 +31,13 @@ export function TracePeek({ traceId, openHref, sqlHref, onClose }: Props) {
             <span className="faint">{plural(summary.span_count, 'span')}</span>
           </div>
         )}
+        <IconButton
+          icon="chevron-up"
+          label="Previous trace"
+          disabled={step.previous === null}
+          onClick={() => step.previous?.()}
+        />
+        <IconButton icon="chevron-down" label="Next trace" disabled={step.next === null} onClick={() => step.next?.()} />
         <LinkButton icon="expand" href={openHref}>
           Open
         </LinkButton>

@@ -57,7 +57,17 @@ export function TraceView({ trace, spanId, stacked, onSelect, sqlHref }: Props) 
     if (next) onSelect(next.span_id);
   };
   const upright = stacked || narrow;
-  const panel: ReactNode = span ? <SpanPanel key={span.span_id} traceId={traceId} summary={span} tree={tree} index={selected} onSelect={onSelect} sqlHref={sqlHref} /> : null;
+  const panel: ReactNode = span ? (
+    <SpanPanel
+      key={span.span_id}
+      traceId={traceId}
+      summary={span}
+      tree={tree}
+      index={selected}
+      onSelect={onSelect}
+      sqlHref={sqlHref}
+    />
+  ) : null;
   return (
     <SplitPane
       direction={upright ? 'column' : 'row'}
@@ -69,14 +79,7 @@ export function TraceView({ trace, spanId, stacked, onSelect, sqlHref }: Props) 
       first={
         <section className="trace-view__tree" aria-label="Spans of the trace">
           <div className="trace-view__bar">
-            <Search
-              tree={tree}
-              hits={hits}
-              text={search}
-              selected={selected}
-              onSearch={setSearch}
-              onSelect={select}
-            />
+            <Search tree={tree} hits={hits} text={search} selected={selected} onSearch={setSearch} onSelect={select} />
             <IconButton
               icon={collapsed.size > 0 ? 'plus' : 'expand'}
               label={collapsed.size > 0 ? 'Unfold all' : 'Fold all but the top'}
@@ -115,13 +118,14 @@ export function TraceView({ trace, spanId, stacked, onSelect, sqlHref }: Props) 
           </div>
           {trace.truncated && (
             <WarningNotice>
-              The server sent the first {plural(tree.spans.length, 'span')} of {formatCountExact(trace.trace.span_count)}; the sums in the header are
-              those of the whole trace.
+              The server sent the first {plural(tree.spans.length, 'span')} of {formatCountExact(trace.trace.span_count)}; the
+              sums in the header are those of the whole trace.
             </WarningNotice>
           )}
           {tree.orphans > 0 && (
             <WarningNotice>
-              {plural(tree.orphans, 'span')} {tree.orphans === 1 ? 'names a parent' : 'name parents'} that did not arrive; shown at the top level.
+              {plural(tree.orphans, 'span')} {tree.orphans === 1 ? 'names a parent' : 'name parents'} that did not arrive; shown
+              at the top level.
             </WarningNotice>
           )}
           <SpanTree
@@ -237,6 +241,7 @@ function topOf(tree: TraceTree, index: number): number {
 /** The outermost folded ancestor that hides a span; -1 if it is visible. */
 function hiddenBy(tree: TraceTree, collapsed: ReadonlySet<number>, index: number): number {
   let hidden = -1;
-  for (let above = tree.parent[index] ?? -1; above >= 0; above = tree.parent[above] ?? -1) if (collapsed.has(above)) hidden = above;
+  for (let above = tree.parent[index] ?? -1; above >= 0; above = tree.parent[above] ?? -1)
+    if (collapsed.has(above)) hidden = above;
   return hidden;
 }

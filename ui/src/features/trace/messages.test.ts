@@ -21,7 +21,9 @@ test('a tool result stands beside its call and its own message is gone', () => {
 });
 
 test('a result without its call stays where it was', () => {
-  const [message] = pairToolCalls(parseMessages([{ role: 'tool', parts: [{ type: 'tool_call_response', id: 'x', result: 'lost' }] }]));
+  const [message] = pairToolCalls(
+    parseMessages([{ role: 'tool', parts: [{ type: 'tool_call_response', id: 'x', result: 'lost' }] }]),
+  );
   expect(message?.parts[0]).toEqual({ kind: 'tool-result', id: 'x', name: null, value: 'lost' });
 });
 

@@ -24,7 +24,10 @@ export type ToolDefinition = { readonly name: string; readonly description: stri
 /** Messages of one side (system instructions, input or output). */
 export function parseMessages(value: unknown): Message[] {
   const list = asList(decode(value));
-  if (list.length > 0 && list.every((each) => isRecord(each) && typeof each['role'] !== 'string' && typeof each['type'] === 'string')) {
+  if (
+    list.length > 0 &&
+    list.every((each) => isRecord(each) && typeof each['role'] !== 'string' && typeof each['type'] === 'string')
+  ) {
     return [{ role: 'system', name: null, finishReason: null, parts: list.map(parsePart) }];
   }
   return list.map(parseMessage);
@@ -38,7 +41,12 @@ export function parseInstructions(value: unknown): Message[] {
 function parseMessage(value: unknown): Message {
   if (!isRecord(value)) return { role: 'unknown', name: null, finishReason: null, parts: asParts(value) };
   const { role, name, finish_reason: finish } = value;
-  const parts = 'parts' in value ? asParts(value['parts']) : 'content' in value ? asParts(value['content']) : [{ kind: 'other', value } as const];
+  const parts =
+    'parts' in value
+      ? asParts(value['parts'])
+      : 'content' in value
+        ? asParts(value['content'])
+        : [{ kind: 'other', value } as const];
   return {
     role: typeof role === 'string' ? role : 'unknown',
     name: typeof name === 'string' ? name : null,
@@ -64,9 +72,20 @@ function parsePart(value: unknown): Part {
     case 'thinking':
       return { kind: 'reasoning', text: text ?? firstText(value['thinking']) ?? '' };
     case 'tool_call':
-      return { kind: 'tool-call', id: asText(value['id']), name: asText(value['name']) ?? 'tool', args: decode(value['arguments']), result: null };
+      return {
+        kind: 'tool-call',
+        id: asText(value['id']),
+        name: asText(value['name']) ?? 'tool',
+        args: decode(value['arguments']),
+        result: null,
+      };
     case 'tool_call_response':
-      return { kind: 'tool-result', id: asText(value['id']), name: asText(value['name']), value: decode(value['response'] ?? value['result']) };
+      return {
+        kind: 'tool-result',
+        id: asText(value['id']),
+        name: asText(value['name']),
+        value: decode(value['response'] ?? value['result']),
+      };
     case 'blob':
     case 'uri':
     case 'file':
@@ -85,7 +104,13 @@ function parseMedia(value: Record<string, unknown>): Part {
   const content = value['content'] ?? value['data'];
   if (isRecord(content) && typeof content['$blob'] === 'string') {
     const bytes = typeof content['bytes'] === 'number' ? `, ${content['bytes']} bytes` : '';
-    return { kind: 'media', modality, mime, source: null, note: `kept in blob storage as ${content['$blob'].slice(0, 12)}…${bytes}` };
+    return {
+      kind: 'media',
+      modality,
+      mime,
+      source: null,
+      note: `kept in blob storage as ${content['$blob'].slice(0, 12)}…${bytes}`,
+    };
   }
   if (typeof content === 'string' && content !== '') {
     if (content.startsWith('data:')) return { kind: 'media', modality, mime, source: content, note: null };

@@ -15,7 +15,10 @@ export const spanQuery = (traceId: string, spanId: string) =>
     queryKey: ['span', projectInUrl(), traceId, spanId],
     queryFn: ({ signal }) =>
       unwrap(
-        api.GET('/api/v1/traces/{trace_id}/spans/{span_id}', { params: { path: { trace_id: traceId, span_id: spanId } }, signal }),
+        api.GET('/api/v1/traces/{trace_id}/spans/{span_id}', {
+          params: { path: { trace_id: traceId, span_id: spanId } },
+          signal,
+        }),
       ),
     staleTime: 60_000,
   });

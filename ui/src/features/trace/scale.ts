@@ -17,7 +17,7 @@ export function place(window: Window, startNs: number, durationNs: number): { le
 }
 
 /** Grid lines at 1, 2 or 5 times a power of ten, at most one for every `minGapPx`. Offsets from the start of the trace. */
-export function ticks(window: Window, widthPx: number, minGapPx = 90): number[] {
+export function ticks(window: Window, widthPx: number, minGapPx = 64): number[] {
   const span = window.endNs - window.startNs;
   if (span <= 0 || widthPx <= 0) return [];
   const raw = (span * minGapPx) / widthPx;

@@ -65,7 +65,10 @@ test('collapsing hides the subtree and revealing opens only the way to a span', 
 });
 
 test('search looks at names, models and previews and ignores case', () => {
-  const tree = buildTree([span('a', null, 0, { input_preview: 'Refund POLICY' }), span('b', 'a', 1, { response_model: 'gpt-4o' })]);
+  const tree = buildTree([
+    span('a', null, 0, { input_preview: 'Refund POLICY' }),
+    span('b', 'a', 1, { response_model: 'gpt-4o' }),
+  ]);
   expect(searchSpans(tree, 'policy')).toEqual([0]);
   expect(searchSpans(tree, 'GPT-4')).toEqual([1]);
   expect(searchSpans(tree, ' ')).toEqual([]);
@@ -83,4 +86,4 @@ test('100 000 spans in one chain are built without recursion', () => {
   const rows = visibleRows(tree, new Set([50_000]));
   expect(rows.length).toBe(50_001);
   expect(formatMoneyExact(tree.cost[0] ?? null)).toBe('$0.1');
-});
+}, 60_000);

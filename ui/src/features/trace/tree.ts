@@ -82,7 +82,22 @@ export function buildTree(received: readonly SpanSummary[]): TraceTree {
     outputTokens[above] = (outputTokens[above] ?? 0) + (outputTokens[at] ?? 0);
   }
   if (n === 0) [startNs, endNs] = [0, 0];
-  return { spans, depth, parent, size, errors, cost, inputTokens, outputTokens, indexOf, startNs, endNs, maxDurationNs, maxCost, orphans };
+  return {
+    spans,
+    depth,
+    parent,
+    size,
+    errors,
+    cost,
+    inputTokens,
+    outputTokens,
+    indexOf,
+    startNs,
+    endNs,
+    maxDurationNs,
+    maxCost,
+    orphans,
+  };
 }
 
 /** Tree order, depths and parents, by index into `received`. */
@@ -142,7 +157,7 @@ export function visibleRows(tree: TraceTree, collapsed: ReadonlySet<number>): In
   const n = tree.spans.length;
   const rows = new Int32Array(n);
   let count = 0;
-  for (let at = 0; at < n; ) {
+  for (let at = 0; at < n;) {
     rows[count] = at;
     count += 1;
     at += collapsed.has(at) ? (tree.size[at] ?? 1) : 1;
@@ -178,7 +193,8 @@ export function revealed(tree: TraceTree, collapsed: ReadonlySet<number>, index:
 /** Every span that has children and is at least so deep. */
 export function collapsible(tree: TraceTree, minDepth = 0): Set<number> {
   const set = new Set<number>();
-  for (let at = 0; at < tree.spans.length; at += 1) if ((tree.size[at] ?? 1) > 1 && (tree.depth[at] ?? 0) >= minDepth) set.add(at);
+  for (let at = 0; at < tree.spans.length; at += 1)
+    if ((tree.size[at] ?? 1) > 1 && (tree.depth[at] ?? 0) >= minDepth) set.add(at);
   return set;
 }
 

@@ -30,7 +30,9 @@ function Facet({ facet: { key, field, title }, scope, onApply }: FacetProps) {
   const chosen = termValues(scope.q, key);
   // Counts are those without this facet's own choice, so that other values stay in reach.
   const { data, isPending } = useQuery(facetQuery(field, { ...scope, q: withTermValues(scope.q, key, []) }));
-  const values = (data?.values ?? []).flatMap(({ value, count }) => (value === null || value === undefined || value === '' ? [] : [{ value, count }]));
+  const values = (data?.values ?? []).flatMap(({ value, count }) =>
+    value === null || value === undefined || value === '' ? [] : [{ value, count }],
+  );
   const missing = chosen.filter((value) => !values.some((each) => same(each.value, value)));
   const max = Math.max(1, ...values.map((each) => each.count));
   return (

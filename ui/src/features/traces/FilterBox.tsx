@@ -89,7 +89,11 @@ export function FilterBox({ scope, onApply }: Props) {
       event.preventDefault();
       setOpen(true);
       const step = event.key === 'ArrowDown' ? 1 : -1;
-      setActive((current) => (suggestions.length === 0 ? -1 : (current + step + suggestions.length + (current < 0 && step < 0 ? 1 : 0)) % suggestions.length));
+      setActive((current) =>
+        suggestions.length === 0
+          ? -1
+          : (current + step + suggestions.length + (current < 0 && step < 0 ? 1 : 0)) % suggestions.length,
+      );
     } else if ((event.key === 'Enter' || event.key === 'Tab') && shown && suggestions[active]) {
       event.preventDefault();
       accept(suggestions[active]);
@@ -193,7 +197,8 @@ export function FilterBox({ scope, onApply }: Props) {
           <>
             <Icon name="error" size={14} />
             <span>
-              {problem} <span className="filter__kept">The table still shows {applied === '' ? 'everything' : `“${applied}”`}.</span>
+              {problem}{' '}
+              <span className="filter__kept">The table still shows {applied === '' ? 'everything' : `“${applied}”`}.</span>
             </span>
           </>
         )}

@@ -68,7 +68,7 @@ export function Onboarding({ demo }: { demo: { running: boolean; sent: number } 
           <Tabs.Content key={guide.id} value={guide.id}>
             <p className="onboarding__note">{guide.lead}</p>
             <div className="onboarding__code">
-              <pre tabIndex={0} aria-label={`${guide.title} set-up`}>
+              <pre role="region" tabIndex={0} aria-label={`${guide.title} set-up`}>
                 {guide.text}
               </pre>
               <CopyButton text={guide.text} label={`Copy the ${guide.title} set-up`} />

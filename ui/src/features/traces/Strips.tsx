@@ -3,7 +3,15 @@ import { useMemo } from 'react';
 
 import type { Strip } from '../../api/types';
 import { TimeStrip, type StripSeries } from '../../components/TimeStrip';
-import { addMoney, formatCountExact, formatDuration, formatMoney, formatMoneyExact, parseMoney, type Femto } from '../../lib/format';
+import {
+  addMoney,
+  formatCountExact,
+  formatDuration,
+  formatMoney,
+  formatMoneyExact,
+  parseMoney,
+  type Femto,
+} from '../../lib/format';
 import { useMediaQuery } from '../../lib/hooks';
 import { useTheme } from '../../lib/theme';
 
@@ -27,7 +35,7 @@ export function Strips({ strip, onNarrow }: { strip: Strip | undefined; onNarrow
           figure={
             <>
               {formatDuration(data.typicalNs)}
-              <span className="strip__second">median bucket</span>
+              <span className="strip__second">p50, typical</span>
             </>
           }
           series={data.latency}
@@ -49,8 +57,15 @@ function summarise(strip: Strip) {
   const { buckets } = strip;
   const active = buckets.filter((bucket) => bucket.traces > 0);
   const cost = buckets.reduce<Femto | null>((sum, bucket) => addMoney(sum, parseMoney(bucket.cost_usd)), null);
-  const medians = active.flatMap((bucket) => (bucket.p50_ns === null || bucket.p50_ns === undefined ? [] : [bucket.p50_ns])).sort((a, b) => a - b);
-  const series = (label: string, colour: string, kind: 'bars' | 'line', values: (number | null)[]): StripSeries => ({ label, colour, kind, values });
+  const medians = active
+    .flatMap((bucket) => (bucket.p50_ns === null || bucket.p50_ns === undefined ? [] : [bucket.p50_ns]))
+    .sort((a, b) => a - b);
+  const series = (label: string, colour: string, kind: 'bars' | 'line', values: (number | null)[]): StripSeries => ({
+    label,
+    colour,
+    kind,
+    values,
+  });
   return {
     times: buckets.map((bucket) => Date.parse(bucket.start) / 1000),
     bucketSeconds: strip.bucket_ns / 1e9,

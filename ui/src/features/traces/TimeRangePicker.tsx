@@ -56,7 +56,8 @@ export function TimeRangePicker({ range, onChange }: { range: TimeRange; onChang
               </Button>
             </div>
             <p id="time-range-help" className={refused ? 'time-range__help time-range__help--refused' : 'time-range__help'}>
-              {refused ? `“${text}” is not a range. ` : ''}A duration back from now, a day, or two moments: 2026-11-20 10:00 to 12:00
+              {refused ? `“${text}” is not a range. ` : ''}A duration back from now, a day, or two moments: 2026-11-20 10:00 to
+              12:00
             </p>
           </form>
           <div className="time-range__presets">

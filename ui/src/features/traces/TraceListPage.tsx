@@ -28,7 +28,7 @@ type Props = {
   traceLink: (traceId: string, name: string) => ReactNode;
   sqlHref: (sql: string) => string;
   /** Draws one trace beside the list. */
-  peek: (traceId: string) => ReactNode;
+  peek: (traceId: string, step: { previous: (() => void) | null; next: (() => void) | null }) => ReactNode;
 };
 
 export function TraceListPage({ state, status, onChange, onOpen, traceLink, sqlHref, peek }: Props) {
@@ -41,7 +41,9 @@ export function TraceListPage({ state, status, onChange, onOpen, traceLink, sqlH
   const [peekWidth, setPeekWidth] = useStored('assay.peek-width', 620, isNumber);
   const traces = useMemo(() => {
     const seen = new Set<string>();
-    return (list.data?.pages ?? []).flatMap((page) => page.traces).filter((trace) => !seen.has(trace.trace_id) && seen.add(trace.trace_id));
+    return (list.data?.pages ?? [])
+      .flatMap((page) => page.traces)
+      .filter((trace) => !seen.has(trace.trace_id) && seen.add(trace.trace_id));
   }, [list.data]);
   const fresh = useMemo(() => countNew(traces, newest.data?.traces ?? []), [traces, newest.data]);
   const { fetchNextPage } = list;
@@ -67,6 +69,16 @@ export function TraceListPage({ state, status, onChange, onOpen, traceLink, sqlH
   }
 
   const sql = list.data?.pages[0]?.sql;
+  const peeked = traces.findIndex((trace) => trace.trace_id === state.peek);
+  const to = (index: number) => {
+    const trace = peeked < 0 ? undefined : traces[index];
+    return trace
+      ? () => {
+          onChange({ peek: trace.trace_id });
+        }
+      : null;
+  };
+  const step = { previous: to(peeked - 1), next: to(peeked + 1) };
   const table = (
     <TraceTable
       traces={traces}
@@ -86,7 +98,9 @@ export function TraceListPage({ state, status, onChange, onOpen, traceLink, sqlH
       }}
       onOpen={onOpen}
       link={traceLink}
-      footer={<Totals list={traces.length} more={list.hasNextPage} strip={strip.data} elapsedMs={list.data?.pages[0]?.elapsed_ms} />}
+      footer={
+        <Totals list={traces.length} more={list.hasNextPage} strip={strip.data} elapsedMs={list.data?.pages[0]?.elapsed_ms} />
+      }
     />
   );
   const body = list.isPending ? (
@@ -166,7 +180,7 @@ export function TraceListPage({ state, status, onChange, onOpen, traceLink, sqlH
               label="Width of the peek panel"
               onResize={setPeekWidth}
               first={body}
-              second={peek(state.peek)}
+              second={peek(state.peek, step)}
             />
           ) : (
             body
@@ -178,7 +192,10 @@ export function TraceListPage({ state, status, onChange, onOpen, traceLink, sqlH
 }
 
 /** Rows of the newest page that the table does not show: what is not loaded and began after the newest loaded row. */
-function countNew(shown: readonly { trace_id: string; start_time: string }[], newest: readonly { trace_id: string; start_time: string }[]): number {
+function countNew(
+  shown: readonly { trace_id: string; start_time: string }[],
+  newest: readonly { trace_id: string; start_time: string }[],
+): number {
   const known = new Set(shown.map((trace) => trace.trace_id));
   const latest = shown.reduce((max, trace) => (trace.start_time > max ? trace.start_time : max), '');
   return newest.filter((trace) => !known.has(trace.trace_id) && trace.start_time > latest).length;

@@ -10,7 +10,13 @@ import { useMediaQuery, useNow } from '../../lib/hooks';
 import type { Order, Sort } from './state';
 import './trace-table.css';
 
-type Column = { id: string; title: string; sort?: Sort; number?: boolean; cell: (trace: TraceSummary, context: CellContext) => ReactNode };
+type Column = {
+  id: string;
+  title: string;
+  sort?: Sort;
+  number?: boolean;
+  cell: (trace: TraceSummary, context: CellContext) => ReactNode;
+};
 type CellContext = { now: number; maxNs: number; link: (traceId: string, name: string) => ReactNode };
 
 const COLUMNS: readonly Column[] = [
@@ -51,14 +57,25 @@ const COLUMNS: readonly Column[] = [
       </span>
     ),
   },
-  { id: 'duration', title: 'Duration', sort: 'duration_ns', number: true, cell: (trace, { maxNs }) => <Duration ns={trace.duration_ns} max={maxNs} /> },
+  {
+    id: 'duration',
+    title: 'Duration',
+    sort: 'duration_ns',
+    number: true,
+    cell: (trace, { maxNs }) => <Duration ns={trace.duration_ns} max={maxNs} />,
+  },
   { id: 'spans', title: 'Spans', sort: 'span_count', number: true, cell: (trace) => <Count value={trace.span_count} /> },
   {
     id: 'errors',
     title: 'Errors',
     sort: 'error_count',
     number: true,
-    cell: (trace) => (trace.error_count === 0 ? <span className="faint">0</span> : <span className="trace-table__errors num">{trace.error_count}</span>),
+    cell: (trace) =>
+      trace.error_count === 0 ? (
+        <span className="faint">0</span>
+      ) : (
+        <span className="trace-table__errors num">{trace.error_count}</span>
+      ),
   },
   {
     id: 'tokens',
@@ -67,7 +84,13 @@ const COLUMNS: readonly Column[] = [
     number: true,
     cell: (trace) => <TokenPair input={trace.input_tokens ?? null} output={trace.output_tokens ?? null} />,
   },
-  { id: 'cost', title: 'Cost', sort: 'cost_usd', number: true, cell: (trace) => <Money usd={trace.cost_usd ?? null} unpriced={trace.unpriced_calls} /> },
+  {
+    id: 'cost',
+    title: 'Cost',
+    sort: 'cost_usd',
+    number: true,
+    cell: (trace) => <Money usd={trace.cost_usd ?? null} unpriced={trace.unpriced_calls} />,
+  },
   {
     id: 'who',
     title: 'Session, user',
@@ -99,7 +122,12 @@ export function TraceTable(props: Props) {
   const gridId = useId();
   const [cursor, setCursor] = useState(0);
   const rowHeight = phone ? 66 : 34;
-  const rows = useVirtualizer({ count: traces.length, getScrollElement: () => scroller.current, estimateSize: () => rowHeight, overscan: 12 });
+  const rows = useVirtualizer({
+    count: traces.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => rowHeight,
+    overscan: 12,
+  });
   const maxNs = useMemo(() => traces.reduce((max, trace) => Math.max(max, trace.duration_ns), 0), [traces]);
   const items = rows.getVirtualItems();
   const last = items[items.length - 1]?.index ?? 0;
@@ -121,7 +149,16 @@ export function TraceTable(props: Props) {
   };
   const key = (event: KeyboardEvent) => {
     const page = Math.max(1, Math.floor((scroller.current?.clientHeight ?? 0) / rowHeight) - 2);
-    const moves: Record<string, number> = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: traces.length - 1 };
+    const moves: Record<string, number> = {
+      ArrowDown: at + 1,
+      j: at + 1,
+      ArrowUp: at - 1,
+      k: at - 1,
+      PageDown: at + page,
+      PageUp: at - page,
+      Home: 0,
+      End: traces.length - 1,
+    };
     const move = moves[event.key];
     const trace = traces[at];
     if (event.ctrlKey || event.metaKey || event.altKey || event.target !== event.currentTarget) return;

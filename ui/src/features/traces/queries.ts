@@ -53,7 +53,8 @@ export const newestQuery = (scope: Scope, enabled: boolean) =>
 export const stripQuery = (scope: Scope, live: boolean) =>
   queryOptions({
     queryKey: ['strip', projectInUrl(), scope.from, scope.to, scope.q],
-    queryFn: ({ signal }) => unwrap(api.GET('/api/v1/traces/strip', { params: { query: { ...scopeParams(scope), buckets: 60 } }, signal })),
+    queryFn: ({ signal }) =>
+      unwrap(api.GET('/api/v1/traces/strip', { params: { query: { ...scopeParams(scope), buckets: 60 } }, signal })),
     placeholderData: keepPreviousData,
     refetchInterval: live ? 10_000 : false,
   });

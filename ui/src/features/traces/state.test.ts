@@ -9,6 +9,11 @@ test('the address round-trips a state and leaves defaults out', () => {
 });
 
 test('what an address says wrongly falls back to the default', () => {
-  expect(listState({ from: 'soon', sort: 'colour', order: 'up' })).toMatchObject({ from: 'now-24h', to: 'now', sort: 'start_time', order: 'desc' });
+  expect(listState({ from: 'soon', sort: 'colour', order: 'up' })).toMatchObject({
+    from: 'now-24h',
+    to: 'now',
+    sort: 'start_time',
+    order: 'desc',
+  });
   expect(readListSearch({ q: 3, from: '' })).toEqual({});
 });

@@ -1,7 +1,15 @@
 /** What the list shows, as it stands in the address. */
 import { DEFAULT_RANGE, isRange, type TimeRange } from '../../lib/time';
 
-export const SORTS = ['start_time', 'duration_ns', 'cost_usd', 'input_tokens', 'output_tokens', 'span_count', 'error_count'] as const;
+export const SORTS = [
+  'start_time',
+  'duration_ns',
+  'cost_usd',
+  'input_tokens',
+  'output_tokens',
+  'span_count',
+  'error_count',
+] as const;
 export type Sort = (typeof SORTS)[number];
 export type Order = 'asc' | 'desc';
 

@@ -1,0 +1,126 @@
+/** Every page in both themes: no accessibility violation that axe can find, nothing on the console, nothing wider than the screen. */
+import AxeBuilder from '@axe-core/playwright';
+import { expect, test, type Page } from '@playwright/test';
+
+import { ALL_TIME, one, rows, text, tree } from './support';
+
+const CALL = `SELECT trace_id, span_id FROM spans WHERE operation = 'chat' AND input_messages IS NOT NULL ORDER BY start_time DESC LIMIT 1`;
+
+const PAGES: { name: string; open: (page: Page, trace: string, span: string) => Promise<void> }[] = [
+  {
+    name: 'list',
+    open: async (page) => {
+      await page.goto(`/?${ALL_TIME}`);
+      await expect(rows(page).first()).toBeVisible();
+    },
+  },
+  {
+    name: 'list with a peek',
+    open: async (page, trace) => {
+      await page.goto(`/?${ALL_TIME}&peek=${trace}`);
+      await expect(tree(page)).toBeVisible();
+      await expect(page.getByRole('tabpanel')).toBeVisible();
+    },
+  },
+  {
+    name: 'list without rows',
+    open: async (page) => {
+      await page.goto(`/?${ALL_TIME}&q=name:nothing-is-called-so`);
+      await expect(page.getByRole('heading', { name: 'No trace matches' })).toBeVisible();
+    },
+  },
+  ...['Content', 'Tokens & cost', 'Attributes', 'Canonical', 'Raw'].map((tab) => ({
+    name: `trace, ${tab}`,
+    open: async (page: Page, trace: string, span: string) => {
+      await page.goto(`/traces/${trace}?span=${span}`);
+      await page.getByRole('tab', { name: tab }).click();
+      await expect(page.getByRole('tabpanel')).not.toBeEmpty();
+    },
+  })),
+  {
+    name: 'sql with a result',
+    open: async (page) => {
+      await page.goto(`/sql?q=${encodeURIComponent('SELECT trace_id, name, duration_ns FROM spans LIMIT 20')}`);
+      await expect(page.getByRole('grid', { name: 'Result' })).toBeVisible();
+      await expect(page.getByRole('textbox', { name: 'SQL query' })).toBeVisible();
+    },
+  },
+  {
+    name: 'sql with an error',
+    open: async (page) => {
+      await page.goto(`/sql?q=${encodeURIComponent('SELECT nope FROM nowhere')}`);
+      await expect(page.getByRole('alert')).toBeVisible();
+    },
+  },
+];
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  test.describe(colorScheme, () => {
+    test.use({ colorScheme, contextOptions: { reducedMotion: 'reduce' } });
+    for (const { name, open } of PAGES) {
+      test(`${name} has no accessibility violation`, async ({ page, request }) => {
+        const call = await one(request, CALL);
+        await open(page, text(call['trace_id']), text(call['span_id']));
+        const { violations } = await new AxeBuilder({ page }).analyze();
+        expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 160)).join(' | ')}`)).toEqual(
+          [],
+        );
+      });
+    }
+  });
+}
+
+for (const width of [390, 1024, 3840]) {
+  test(`pages fit ${width} px`, async ({ page, request }) => {
+    const call = await one(request, CALL);
+    await page.setViewportSize({ width, height: 900 });
+    for (const path of [`/?${ALL_TIME}`, `/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`, '/sql']) {
+      await page.goto(path);
+      await expect(page.getByRole('main')).not.toBeEmpty();
+      await page.waitForLoadState('networkidle', { timeout: 3_000 }).catch(() => undefined);
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      expect(overflow, path).toBeLessThanOrEqual(0);
+    }
+  });
+}
+
+test('the theme can be switched and stays switched', async ({ page }) => {
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.goto('/sql');
+  await page.getByRole('button', { name: 'Theme' }).click();
+  await page.getByRole('menuitemradio', { name: 'Dark' }).click();
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+  await page.reload();
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+});
+
+test('an unknown project is empty and shows how to send a first span', async ({ page }) => {
+  await page.goto('/?project=nothing-here');
+  await expect(page.getByRole('heading', { name: 'Send the first span' })).toBeVisible();
+  await expect(page.getByText('OTEL_EXPORTER_OTLP_ENDPOINT').first()).toBeVisible();
+  await page.getByRole('tab', { name: 'TypeScript' }).click();
+  await expect(page.getByText('auto-instrumentations-node').first()).toBeVisible();
+  await expect(page.getByRole('button', { name: 'Send demo traffic' })).toBeVisible();
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  expect(violations.map(({ id }) => id)).toEqual([]);
+});
+
+test('pages write nothing to the console and ask no other host', async ({ page, request, baseURL }) => {
+  const call = await one(request, CALL);
+  const noise: string[] = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') noise.push(message.text());
+  });
+  page.on('pageerror', (error) => noise.push(error.message));
+  page.on('request', (sent) => {
+    if (!sent.url().startsWith(baseURL ?? '') && !sent.url().startsWith('data:') && !sent.url().startsWith('blob:'))
+      noise.push(sent.url());
+  });
+  await page.goto(`/?${ALL_TIME}`);
+  await expect(rows(page).first()).toBeVisible();
+  await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`);
+  await expect(page.getByRole('list', { name: 'Messages' })).toBeVisible();
+  await page.goto('/sql?q=SELECT%201');
+  await expect(page.getByRole('grid', { name: 'Result' })).toBeVisible();
+  expect(noise).toEqual([]);
+});

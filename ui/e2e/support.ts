@@ -1,0 +1,41 @@
+/** What the journeys share: asking the server for facts, so that the page is compared with them and not with remembered numbers. */
+import { expect, type APIRequestContext, type Page } from '@playwright/test';
+
+export type Row = Record<string, unknown>;
+
+/** Rows of a query, as objects. */
+export async function sql(request: APIRequestContext, query: string): Promise<Row[]> {
+  const response = await request.post('/api/v1/sql', { data: { query }, headers: { accept: 'application/json' } });
+  expect(response.status(), await response.text()).toBe(200);
+  const { columns, rows } = (await response.json()) as { columns: { name: string }[]; rows: unknown[][] };
+  return rows.map((row) => Object.fromEntries(columns.map((column, at) => [column.name, row[at]])));
+}
+
+/** The first row, which must exist: the server was filled beforehand. */
+export async function one(request: APIRequestContext, query: string): Promise<Row> {
+  const [row] = await sql(request, query);
+  if (!row) throw new Error(`no row: ${query}`);
+  return row;
+}
+
+export function text(value: unknown): string {
+  if (typeof value !== 'string') throw new Error(`expected text, found ${JSON.stringify(value)}`);
+  return value;
+}
+
+/** Everything that was ever received: captures were recorded at some time in the past. */
+export const ALL_TIME = 'from=1971-01-01T00:00:00Z&to=now';
+
+/** Opens the list and waits for rows. */
+export async function openList(page: Page, search = ''): Promise<void> {
+  await page.goto(`/?${ALL_TIME}${search === '' ? '' : `&${search}`}`);
+  await expect(rows(page).first()).toBeVisible();
+}
+
+export const grid = (page: Page) => page.getByRole('grid', { name: 'Traces' });
+export const rows = (page: Page) =>
+  grid(page)
+    .getByRole('row', { selected: false })
+    .or(grid(page).getByRole('row', { selected: true }));
+export const filter = (page: Page) => page.getByRole('combobox', { name: 'Filter traces' });
+export const tree = (page: Page) => page.getByRole('tree', { name: 'Spans' });

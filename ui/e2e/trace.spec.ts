@@ -1,0 +1,152 @@
+import { expect, test } from '@playwright/test';
+
+import { one, openList, sql, text, tree } from './support';
+
+/** A call with messages, tokens and a price. */
+const CALL = `SELECT trace_id, span_id, input_tokens, output_tokens, cost_usd, request_model FROM spans
+  WHERE operation = 'chat' AND counted AND cost_usd IS NOT NULL AND input_messages IS NOT NULL AND output_messages IS NOT NULL
+  ORDER BY start_time DESC LIMIT 1`;
+
+test('a failing run is found from the list and its cause is on screen', async ({ page, request }) => {
+  await openList(page, 'q=status:error');
+  await page.getByRole('grid', { name: 'Traces' }).getByRole('link').first().click();
+  await expect(tree(page)).toBeVisible();
+  await page.getByRole('button', { name: 'Next error' }).click();
+  await expect(page).toHaveURL(/span=[0-9a-f]{16}/);
+  const spanId = new URL(page.url()).searchParams.get('span') ?? '';
+  const failed = await one(request, `SELECT status_code, error_message, status_message FROM spans WHERE span_id = '${spanId}'`);
+  expect(failed['status_code']).toBe('ERROR');
+  const said = failed['error_message'] ?? failed['status_message'];
+  if (typeof said === 'string' && said !== '')
+    await expect(page.locator('.span-panel__error')).toContainText(said.trim().slice(0, 40));
+});
+
+test('the cost of a call is explained to the last digit, line by line', async ({ page, request }) => {
+  const call = await one(request, CALL);
+  const lines = await sql(
+    request,
+    `SELECT usage_kind, units, cost_usd, price FROM cost_lines WHERE span_id = '${text(call['span_id'])}' AND trace_id = '${text(call['trace_id'])}'`,
+  );
+  expect(lines.length).toBeGreaterThan(0);
+  await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`);
+  await page.getByRole('tab', { name: 'Tokens & cost' }).click();
+  const cost = page.getByRole('region', { name: 'Cost', exact: true });
+  for (const line of lines) {
+    const row = cost
+      .getByRole('row')
+      .filter({ hasText: text(line['price']) })
+      .filter({ hasText: Number(line['units']).toLocaleString('en-US') });
+    await expect(row.filter({ hasText: `$${text(line['cost_usd']).replace(/\.?0+$/, '')}` }).first()).toBeVisible();
+  }
+  await expect(cost.getByRole('row', { name: /This span/ })).toContainText(`$${text(call['cost_usd']).replace(/\.?0+$/, '')}`);
+  await expect(page.getByRole('region', { name: 'Tokens', exact: true })).toContainText(
+    Number(call['input_tokens']).toLocaleString('en-US'),
+  );
+});
+
+test('messages are rendered by role, attributes as received, canonical values with their rules', async ({ page, request }) => {
+  const call = await one(request, CALL);
+  await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`);
+  const messages = page.getByRole('list', { name: 'Messages' });
+  await expect(messages.getByText('user', { exact: true }).first()).toBeVisible();
+  await expect(messages.getByText('assistant', { exact: true }).first()).toBeVisible();
+  await page.getByRole('tab', { name: 'Attributes' }).click();
+  await expect(page.getByRole('region', { name: 'Resource attributes' })).toContainText('service.name');
+  await page.getByRole('tab', { name: 'Canonical' }).click();
+  const row = page.getByRole('row').filter({ has: page.getByRole('cell', { name: 'input_tokens', exact: true }) });
+  await expect(row.getByRole('cell').nth(1)).toHaveText(String(Number(call['input_tokens'])));
+  await expect(row.getByRole('cell').nth(2)).not.toBeEmpty();
+});
+
+test('a tool call stands beside the result with its id', async ({ page, request }) => {
+  const call = await one(
+    request,
+    `SELECT trace_id, span_id FROM spans WHERE input_messages LIKE '%"tool_call"%' AND input_messages LIKE '%"tool_call_response"%' ORDER BY start_time DESC LIMIT 1`,
+  );
+  await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`);
+  const pair = page.locator('.part-call').first();
+  await expect(pair).toBeVisible();
+  await expect(pair.getByText('result', { exact: true })).toBeVisible();
+});
+
+test('the keyboard walks and folds the tree, and search goes from match to match', async ({ page, request }) => {
+  const big = await one(
+    request,
+    `SELECT trace_id, count(*) AS n FROM spans GROUP BY trace_id HAVING count(*) BETWEEN 5 AND 400 AND count(*) = count(DISTINCT span_id) ORDER BY n DESC LIMIT 1`,
+  );
+  await page.goto(`/traces/${text(big['trace_id'])}`);
+  const items = tree(page).getByRole('treeitem');
+  await expect(items.first()).toBeVisible();
+  await tree(page).focus();
+  await page.keyboard.press('j');
+  await expect(items.nth(1)).toHaveAttribute('aria-selected', 'true');
+  await page.keyboard.press('ArrowUp');
+  await expect(items.first()).toHaveAttribute('aria-selected', 'true');
+  const before = await items.count();
+  await page.keyboard.press('ArrowLeft');
+  await expect(items.first()).toHaveAttribute('aria-expanded', 'false');
+  expect(await items.count()).toBeLessThan(before);
+  await page.keyboard.press('ArrowRight');
+  await expect(items).toHaveCount(before);
+
+  const name = text(
+    (await one(request, `SELECT name FROM spans WHERE trace_id = '${text(big['trace_id'])}' ORDER BY start_time DESC LIMIT 1`))[
+      'name'
+    ],
+  );
+  await page.keyboard.press('/');
+  await page.keyboard.type(name);
+  await page.keyboard.press('Enter');
+  await expect(page.getByText(/^\d+ of \d+$/)).toBeVisible();
+  await expect(tree(page).getByRole('treeitem', { selected: true })).toContainText(name.slice(0, 12));
+});
+
+test('a permalink opens the same span, and the OTLP download is OTLP', async ({ page, request }) => {
+  const call = await one(request, CALL);
+  await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`);
+  await expect(tree(page).getByRole('treeitem', { selected: true })).toBeVisible();
+  const href = await page.getByRole('link', { name: 'OTLP' }).getAttribute('href');
+  const otlp = (await (await request.get(text(href))).json()) as { resourceSpans?: unknown[] };
+  expect(otlp.resourceSpans?.length).toBeGreaterThan(0);
+  await page.getByRole('link', { name: 'Open as SQL' }).click();
+  await expect(page.getByRole('grid', { name: 'Result' })).toBeVisible();
+});
+
+test('a trace that is not there says so', async ({ page }) => {
+  await page.goto(`/traces/${'0'.repeat(31)}1`);
+  await expect(page.getByRole('heading', { name: 'This trace is not here' })).toBeVisible();
+});
+
+test('a trace of 20 000 spans opens and scrolls with few rows in the page', async ({ page, request }) => {
+  const traceId = Array.from({ length: 32 }, () => Math.floor(Math.random() * 16).toString(16)).join('');
+  const id = (at: number) => (at + 1).toString(16).padStart(16, '0');
+  const start = BigInt(Date.now() - 60_000) * 1_000_000n;
+  const spans = Array.from({ length: 20_000 }, (_, at) => ({
+    traceId,
+    spanId: id(at),
+    ...(at === 0 ? {} : { parentSpanId: id(Math.floor((at - 1) / 8)) }),
+    name: `step ${at}`,
+    kind: 1,
+    startTimeUnixNano: `${start + BigInt(at) * 1_000n}`,
+    endTimeUnixNano: `${start + BigInt(at) * 1_000n + 900n}`,
+    status: {},
+  }));
+  for (let at = 0; at < spans.length; at += 5_000) {
+    const sent = await request.post('/v1/traces', {
+      data: {
+        resourceSpans: [
+          { resource: { attributes: [] }, scopeSpans: [{ scope: { name: 'journey' }, spans: spans.slice(at, at + 5_000) }] },
+        ],
+      },
+    });
+    expect(sent.ok()).toBe(true);
+  }
+  await page.goto(`/traces/${traceId}`);
+  const items = tree(page).getByRole('treeitem');
+  await expect(items.first()).toBeVisible();
+  expect(await items.count()).toBeLessThan(120);
+  await tree(page).focus();
+  await page.keyboard.press('End');
+  await expect(tree(page).getByRole('treeitem', { selected: true })).toBeVisible();
+  expect(await items.count()).toBeLessThan(120);
+});

@@ -1,0 +1,166 @@
+import { expect, test } from '@playwright/test';
+
+import { ALL_TIME, filter, grid, one, openList, rows, sql, text } from './support';
+
+test('the list shows the newest traces and loads more at its end', async ({ page, request }) => {
+  await openList(page);
+  const total = Number((await one(request, 'SELECT count(DISTINCT trace_id) AS n FROM spans'))['n']);
+  await expect(page.getByText('all loaded').or(page.getByText(/\d loaded/))).toBeVisible();
+  await grid(page).focus();
+  await expect(async () => {
+    await page.keyboard.press('End');
+    await expect(page.getByText('all loaded')).toBeVisible({ timeout: 500 });
+  }).toPass();
+  await expect(grid(page)).toHaveAttribute('aria-rowcount', String(total + 1));
+});
+
+test('slash focuses the filter, keys and values are suggested, Enter applies', async ({ page }) => {
+  await openList(page);
+  await page.keyboard.press('/');
+  await expect(filter(page)).toBeFocused();
+  await page.keyboard.type('stat');
+  await expect(page.getByRole('option', { name: /^status:/ })).toBeVisible();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await expect(filter(page)).toHaveValue('status:');
+  await page.getByRole('option', { name: /^ERROR/ }).click();
+  await expect(filter(page)).toHaveValue('status:ERROR ');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/q=status%3AERROR/);
+  await expect(rows(page).first().getByRole('img', { name: /error/ })).toBeVisible();
+});
+
+test('a wrong filter says why in the box and keeps the table', async ({ page }) => {
+  await openList(page);
+  const before = await rows(page).count();
+  await filter(page).fill('cost:>plenty');
+  await filter(page).press('Enter');
+  await expect(page.getByText(/The table still shows everything/)).toBeVisible();
+  await expect(filter(page)).toHaveAttribute('aria-invalid', 'true');
+  await expect(filter(page)).toHaveValue('cost:>plenty');
+  expect(await rows(page).count()).toBe(before);
+  await filter(page).fill('modle:x');
+  await filter(page).press('Enter');
+  await expect(page.getByText(/`modle` is not a key/)).toBeVisible();
+});
+
+test('a facet narrows the list by one click and leaves it by another', async ({ page, request }) => {
+  await openList(page);
+  const { service_name } = await one(
+    request,
+    'SELECT service_name FROM spans WHERE service_name IS NOT NULL GROUP BY service_name ORDER BY count(*) DESC LIMIT 1',
+  );
+  const name = text(service_name);
+  const value = page.getByRole('complementary', { name: 'Quick filters' }).getByRole('button', { name, exact: false }).first();
+  await value.click();
+  await expect(filter(page)).toHaveValue(`service:${name}`);
+  await expect(value).toHaveAttribute('aria-pressed', 'true');
+  const [count] = await sql(request, `SELECT count(DISTINCT trace_id) AS n FROM spans WHERE service_name = '${name}'`);
+  await expect(page.getByText(new RegExp(`^${Number(count?.['n']).toLocaleString('en-US')} traces?$`)).first()).toBeVisible();
+  await value.click();
+  await expect(filter(page)).toHaveValue('');
+});
+
+test('headers sort, and the order stands in the address', async ({ page, request }) => {
+  await openList(page);
+  await page.getByRole('columnheader', { name: 'Duration' }).getByRole('button').click();
+  await expect(page).toHaveURL(/sort=duration_ns/);
+  await expect(page.getByRole('columnheader', { name: 'Duration' })).toHaveAttribute('aria-sort', 'descending');
+  const slowest = await (await request.get(`/api/v1/traces?${ALL_TIME}&sort=duration_ns&order=desc&limit=1`)).json();
+  await expect(rows(page).first().getByRole('link')).toHaveAttribute('href', new RegExp(slowest.traces[0].trace_id));
+});
+
+test('free-form time is understood and nonsense is refused in place', async ({ page }) => {
+  await openList(page);
+  await page.getByRole('button', { name: /^Time range/ }).click();
+  await page.getByLabel('Any range').fill('soonish');
+  await page.getByRole('button', { name: 'Apply' }).click();
+  await expect(page.getByText('is not a range')).toBeVisible();
+  await page.getByLabel('Any range').fill('3d');
+  await page.getByRole('button', { name: 'Apply' }).click();
+  await expect(page).toHaveURL(/from=now-3d/);
+  await expect(page.getByRole('button', { name: 'Time range: Last 3d' })).toBeVisible();
+});
+
+test('dragging over a strip narrows the time', async ({ page }) => {
+  await openList(page, 'sort=start_time');
+  const chart = page.locator('.strip .u-over').first();
+  const box = await chart.boundingBox();
+  if (!box) throw new Error('the strip is not drawn');
+  await page.mouse.move(box.x + box.width * 0.6, box.y + box.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.98, box.y + box.height / 2, { steps: 5 });
+  await page.mouse.up();
+  await expect(page).not.toHaveURL(/from=1971/);
+  await expect(page).toHaveURL(/from=\d{4}-/);
+});
+
+test('arrow keys move, space peeks, Escape closes, Enter opens', async ({ page }) => {
+  await openList(page);
+  await grid(page).focus();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press(' ');
+  const peek = page.getByRole('region', { name: 'Peek at a trace' });
+  await expect(peek.getByRole('tree', { name: 'Spans' })).toBeVisible();
+  await expect(page).toHaveURL(/peek=[0-9a-f]{32}/);
+  const first = page.url();
+  await page.keyboard.press('j');
+  await expect(page).not.toHaveURL(first);
+  await peek.getByRole('button', { name: 'Previous trace' }).click();
+  await expect(page).toHaveURL(first);
+  await grid(page).focus();
+  await page.keyboard.press('Escape');
+  await expect(peek).toBeHidden();
+  await grid(page).focus();
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/\/traces\/[0-9a-f]{32}/);
+});
+
+test('the SQL of the list runs in the SQL page and gives the same traces', async ({ page }) => {
+  await openList(page);
+  const href = await rows(page).first().getByRole('link').getAttribute('href');
+  await page.getByRole('link', { name: 'Show SQL' }).click();
+  await expect(page).toHaveURL(/\/sql\?q=/);
+  const result = page.getByRole('grid', { name: 'Result' });
+  await expect(result.getByRole('link').first()).toHaveAttribute('href', text(href));
+});
+
+test('live mode announces a trace that arrives and shows it on request', async ({ page, request }) => {
+  await openList(page, 'live=1');
+  const name = `live ${Date.now()}`;
+  const traceId = Array.from({ length: 32 }, () => Math.floor(Math.random() * 16).toString(16)).join('');
+  // A minute ahead: other journeys of the same run must not send anything newer.
+  const start = BigInt(Date.now() + 60_000) * 1_000_000n;
+  const span = {
+    traceId,
+    spanId: traceId.slice(0, 16),
+    name,
+    kind: 1,
+    startTimeUnixNano: `${start}`,
+    endTimeUnixNano: `${start + 1_000_000n}`,
+    status: {},
+  };
+  const sent = await request.post('/v1/traces', {
+    data: { resourceSpans: [{ resource: { attributes: [] }, scopeSpans: [{ scope: { name: 'journey' }, spans: [span] }] }] },
+  });
+  expect(sent.ok()).toBe(true);
+  await page.goto(`/?from=now-1h&to=${new Date(Date.now() + 3_600_000).toISOString()}&live=1`);
+  await expect(rows(page).first()).toBeVisible();
+  const second = {
+    ...span,
+    traceId: traceId.split('').reverse().join(''),
+    name: `${name} second`,
+    startTimeUnixNano: `${start + 5_000_000n}`,
+    endTimeUnixNano: `${start + 6_000_000n}`,
+  };
+  await request.post('/v1/traces', {
+    data: { resourceSpans: [{ resource: { attributes: [] }, scopeSpans: [{ scope: { name: 'journey' }, spans: [second] }] }] },
+  });
+  const announced = page.getByRole('button', { name: /new trace/ });
+  await expect(announced).toBeVisible();
+  await expect(page.getByRole('link', { name: `${name} second` })).toBeHidden();
+  await announced.click();
+  await expect(page.getByRole('link', { name: `${name} second` })).toBeVisible();
+  await expect(page.getByText(/last span/)).toBeVisible();
+});
