@@ -310,3 +310,46 @@ async fn grpc_permanent_failures_are_final() {
     let status = call("/opentelemetry.proto.collector.trace.v1.TraceService/Import").await;
     assert_eq!(status.code(), Code::Unimplemented, "{status}");
 }
+
+/// OTLP/HTTP, non-default paths: those that Langfuse's and LangSmith's exporters are configured with.
+#[tokio::test]
+async fn paths_of_other_products_are_understood() {
+    let server = serve(limits()).await;
+    let paths =
+        ["/api/public/otel/v1/traces", "/otel/v1/traces", "/otel", "/v1/traces", "/otel/v1/logs", "/api/public/otel/v1/metrics"];
+    for path in paths {
+        let url = format!("http://{}{path}", server.http);
+        let answer = reqwest::Client::new().post(url).header("content-type", JSON).body("{}").send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
+}
+
+/// OTLP/JSON through the whole server: ids in either case, integers as text and number; a record with a bad id costs itself.
+#[tokio::test]
+async fn json_is_taken_as_specified() {
+    let server = serve(limits()).await;
+    let span = |id: &str| {
+        format!(
+            r#"{{"traceId":"0AF7651916cd43dd8448eb211c80319C","spanId":"{id}","startTimeUnixNano":1,"endTimeUnixNano":"2","new":[]}}"#
+        )
+    };
+    let spans = [span("00f067AA0ba902b7"), span("zz"), span("00f067aa0ba902b8")].join(",");
+    let body = format!(r#"{{"resourceSpans":[{{"resource":null,"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+    let answer: serde_json::Value = server.post("traces", JSON, body).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["partialSuccess"]["rejectedSpans"], "1");
+    let message = answer["partialSuccess"]["errorMessage"].as_str().unwrap();
+    assert!(message.contains("$.resourceSpans[0].scopeSpans[0].spans[1].spanId"), "{message}");
+}
+
+/// OTLP/HTTP Connection: keep-alive; a refused request does not cost the connection's other requests.
+#[tokio::test]
+async fn a_connection_outlives_a_refusal() {
+    let server = serve(limits()).await;
+    let client = reqwest::Client::builder().pool_max_idle_per_host(1).build().unwrap();
+    for (body, expected) in [("{", 400), ("{}", 200), ("[]", 400), ("{}", 200)] {
+        let url = format!("http://{}/v1/logs", server.http);
+        let answer = client.post(url).header("content-type", JSON).body(body).send().await.unwrap();
+        assert_eq!(answer.status(), expected);
+        drop(answer.bytes().await.unwrap());
+    }
+}
