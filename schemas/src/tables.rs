@@ -254,7 +254,7 @@ crate::table! {
         origin: Origin,
         /// Trace of the call.
         trace_id: Opt<Text>,
-        /// Span of the call.
+        /// Span of the call; NULL where a log record reported it.
         span_id: Opt<Text>,
         /// Log record of the call, where a log reported it.
         log_id: Opt<Text>,
@@ -266,7 +266,7 @@ crate::table! {
         model: Opt<Label>,
         /// `input`, `cache_read`, `cache_write`, `cache_write_1h`, `output`, `reasoning`, `audio_input`, `audio_output`.
         usage_kind: Label,
-        /// Tokens.
+        /// Tokens. Negative in a reversing entry, which takes an earlier line back when a past range is priced anew: sums stay right.
         units: Int,
         /// US dollars per million tokens; NULL if unpriced.
         usd_per_million: Opt<Money>,
