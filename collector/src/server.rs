@@ -50,19 +50,14 @@ impl Receiver {
         }
     }
 
-    /// Makes a request durable and visible.
+    /// Makes a request durable and visible. What is refused is counted where it is answered.
     async fn accept(&self, project: ProjectId, signal: Signal, encoding: Encoding, body: Bytes) -> Result<Outcome, Refusal> {
         let received_at_unix_nano = now_unix_nano();
         let bytes = body.len();
         let record = WalRecord { project, signal, encoding, received_at_unix_nano, body };
-        let result = self.ingest.accept(record).await;
-        let outcome = match &result {
-            Ok(outcome) if outcome.rejected == 0 => "accepted",
-            Ok(_) => "partial",
-            Err(_) => "refused",
-        };
-        self.metrics.count(signal, outcome, bytes);
-        result.map_err(Refusal::from)
+        let outcome = self.ingest.accept(record).await?;
+        self.metrics.count(signal, if outcome.rejected == 0 { "accepted" } else { "partial" }, bytes);
+        Ok(outcome)
     }
 }
 

@@ -1,40 +1,34 @@
-//! OTLP/gRPC: `Export` of the three collector services. tonic does the framing; the message stays bytes, because the write-ahead log
-//! wants it as received and decoding belongs to [`crate::Ingest`].
-
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+//! OTLP/gRPC: `Export` of the three collector services, on any HTTP/2 server.
+//!
+//! A unary call is one frame in and one out, read here and not by tonic, for three reasons: what a frame inflates to is charged to
+//! the budget while it inflates; a frame over the limit is `RESOURCE_EXHAUSTED` (tonic says `OUT_OF_RANGE`, which OTLP clients send
+//! again for ever); and the message stays the bytes that the write-ahead log wants, without a copy.
 
 use assay_schemas::ids::{Encoding, Signal};
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderValue, Response, header},
-    middleware::{self, Next},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
     routing::post,
 };
-use bytes::{Buf as _, Bytes};
-use http_body::Frame;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
-use parking_lot::Mutex;
 use prost::Message as _;
-use tonic::{
-    Code, Status,
-    codec::{BufferSettings, Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    server::{Grpc, UnaryService},
-};
+use tonic::Status;
 
 use super::{
     PROJECT_HEADER, Receiver,
-    limits::{BudgetExhausted, Charge},
+    body::{self, ContentEncoding, ReceivedBody},
     project_of,
     status::Refusal,
 };
 use crate::ingest::Outcome;
+
+/// Compressed or not (1 byte), length of the message (4 bytes, big-endian).
+const PREFIX_BYTES: usize = 5;
+const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip,zstd,deflate,identity");
 
 /// The three services, as routes of a tonic or hyper HTTP/2 server.
 pub fn grpc_router(receiver: Receiver) -> Router {
@@ -49,69 +43,79 @@ pub fn grpc_router(receiver: Receiver) -> Router {
         let export = move |State(receiver): State<Receiver>, request: Request| export(receiver, signal, request);
         router = router.route(&path, post(export));
     }
-    router.fallback(unimplemented).layer(middleware::from_fn(oversize_is_final)).with_state(receiver)
+    router.fallback(unimplemented).with_state(receiver)
 }
 
-async fn export(receiver: Receiver, signal: Signal, request: Request) -> Response<tonic::body::Body> {
-    if let Err(refusal) = receiver.admit() {
-        receiver.metrics.refused(signal);
-        return refusal.into_grpc().into_http();
+async fn export(receiver: Receiver, signal: Signal, request: Request) -> Response<Body> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if !content_type.starts_with(b"application/grpc") {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return response;
     }
-    let limits = receiver.limits;
-    let charge = Arc::new(Mutex::new(receiver.budget.charge()));
-    let request = request.map(|body| ChargedBody { body, charge: Arc::clone(&charge) });
-    let mut grpc = Grpc::new(BytesCodec)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd)
-        .apply_max_message_size_config(Some(limits.request_bytes_max), None);
-    let unary = grpc.unary(ExportService { receiver, signal, charge }, request);
-    match tokio::time::timeout(limits.request_timeout, unary).await {
-        Ok(response) => response,
-        Err(_) => Refusal::timed_out(limits.request_timeout).into_grpc().into_http(),
+    let limit = receiver.limits.request_timeout;
+    let call = async {
+        receiver.admit().map_err(Refusal::into_grpc)?;
+        let project = project_of(request.headers().get(PROJECT_HEADER).map(HeaderValue::as_bytes)).map_err(Refusal::into_grpc)?;
+        let message = read_message(&receiver, request).await?;
+        let accepted = receiver.accept(project, signal, Encoding::Protobuf, message.bytes.clone()).await;
+        accepted.map_err(Refusal::into_grpc)
+    };
+    let result = tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Refusal::timed_out(limit).into_grpc()));
+    match result {
+        Ok(outcome) => success(&response(outcome)),
+        Err(status) => {
+            receiver.metrics.refused(signal);
+            let mut response = status.into_http();
+            response.headers_mut().insert("grpc-accept-encoding", ENCODINGS);
+            response
+        }
     }
 }
 
-async fn unimplemented(request: Request) -> Response<tonic::body::Body> {
+/// The message of a unary call, inflated. Keeps its charge to the budget.
+async fn read_message(receiver: &Receiver, request: Request) -> Result<ReceivedBody, Status> {
+    let limit = receiver.limits.request_bytes_max;
+    let encoding = request.headers().get("grpc-encoding").map_or(&b""[..], HeaderValue::as_bytes).to_owned();
+    let read = body::read(request.into_body(), ContentEncoding::Identity, limit.saturating_add(PREFIX_BYTES), &receiver.budget);
+    let mut frame = read.await.map_err(Refusal::into_grpc)?;
+    let Some((prefix, message)) = frame.bytes.split_first_chunk::<PREFIX_BYTES>() else {
+        let detail = format!("found `{}` bytes, expected a gRPC frame", frame.bytes.len());
+        return Err(Refusal::bad_data(detail).into_grpc());
+    };
+    let [compressed, length @ ..] = *prefix;
+    let length = u32::from_be_bytes(length);
+    if usize::try_from(length).ok() != Some(message.len()) {
+        let detail = format!("found `{}` bytes after a prefix that says `{length}`, expected one message", message.len());
+        return Err(Refusal::bad_data(detail).into_grpc());
+    }
+    let message = frame.bytes.slice(PREFIX_BYTES..);
+    if compressed == 0 {
+        frame.bytes = message;
+        return Ok(frame);
+    }
+    let encoding = ContentEncoding::from_header(&encoding).ok_or_else(|| {
+        let found = String::from_utf8_lossy(&encoding);
+        Status::unimplemented(format!("found `grpc-encoding: {found}`, expected `gzip`, `zstd`, `deflate` or none"))
+    })?;
+    body::read(Full::new(message), encoding, limit, &receiver.budget).await.map_err(Refusal::into_grpc)
+}
+
+async fn unimplemented(request: Request) -> Response<Body> {
     Status::unimplemented(format!("found `{}`, expected `Export` of an OTLP collector service", request.uri().path())).into_http()
 }
 
-/// tonic answers `OUT_OF_RANGE` where a message is over the limit on the wire. OTLP clients send that again, for ever; OTLP 1.11
-/// wants `RESOURCE_EXHAUSTED` without `RetryInfo`, which they do not. Nothing else here answers `OUT_OF_RANGE`.
-async fn oversize_is_final(request: Request, next: Next) -> axum::response::Response {
-    const OUT_OF_RANGE: &[u8] = b"11";
-    const RESOURCE_EXHAUSTED: HeaderValue = HeaderValue::from_static("8");
-    let mut response = next.run(request).await;
-    if let Some(code) = response.headers_mut().get_mut("grpc-status")
-        && code.as_bytes() == OUT_OF_RANGE
-    {
-        *code = RESOURCE_EXHAUSTED;
-    }
-    debug_assert!(response.headers().contains_key(header::CONTENT_TYPE));
+fn success(message: &ExportTraceServiceResponse) -> Response<Body> {
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.encoded_len());
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.encoded_len()).expect("a count and a short text"));
+    message.encode(&mut frame).expect("the buffer grows");
+    let trailers = HeaderMap::from_iter([(header::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let body = Full::new(Bytes::from(frame)).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert("grpc-accept-encoding", ENCODINGS);
     response
-}
-
-struct ExportService {
-    receiver: Receiver,
-    signal: Signal,
-    charge: Arc<Mutex<Charge>>,
-}
-
-impl UnaryService<Bytes> for ExportService {
-    type Response = ExportTraceServiceResponse;
-    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Self::Response>, Status>> + Send>>;
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (receiver, signal, charge) = (self.receiver.clone(), self.signal, Arc::clone(&self.charge));
-        Box::pin(async move {
-            charge.lock().add(request.get_ref().len()).map_err(|BudgetExhausted| no_budget())?;
-            let project = project_of(request.metadata().get(PROJECT_HEADER).map(|value| value.as_bytes()));
-            let result = match project {
-                Ok(project) => receiver.accept(project, signal, Encoding::Protobuf, request.into_inner()).await,
-                Err(refusal) => Err(refusal),
-            };
-            result.map(|outcome| tonic::Response::new(response(outcome))).map_err(Refusal::into_grpc)
-        })
-    }
 }
 
 /// The response of `outcome`. `Export{Trace,Logs,Metrics}ServiceResponse` are one message on the wire: field 1 is the partial
@@ -123,72 +127,5 @@ pub(super) fn response(outcome: Outcome) -> ExportTraceServiceResponse {
             rejected_spans: i64::try_from(outcome.rejected).unwrap_or(i64::MAX),
             error_message: outcome.message.unwrap_or_default(),
         }),
-    }
-}
-
-/// Requests stay bytes, responses are messages.
-#[derive(Clone, Copy, Debug, Default)]
-struct BytesCodec;
-
-impl Codec for BytesCodec {
-    type Encode = ExportTraceServiceResponse;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for BytesCodec {
-    type Item = ExportTraceServiceResponse;
-    type Error = Status;
-
-    fn encode(&mut self, item: Self::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(buffer).map_err(|error| Status::internal(error.to_string()))
-    }
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
-
-impl Decoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let length = buffer.remaining();
-        Ok(Some(buffer.copy_to_bytes(length)))
-    }
-}
-
-/// A request body that charges what passes to the budget of all requests; the charge lasts as long as the request.
-struct ChargedBody {
-    body: Body,
-    charge: Arc<Mutex<Charge>>,
-}
-
-fn no_budget() -> Status {
-    Refusal::overloaded(std::time::Duration::from_secs(1)).into_grpc()
-}
-
-impl http_body::Body for ChargedBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => Some(match self.charge.lock().add(frame.data_ref().map_or(0, Bytes::len)) {
-                Ok(()) => Ok(frame),
-                Err(BudgetExhausted) => Err(no_budget()),
-            }),
-            Some(Err(error)) => Some(Err(Status::new(Code::Cancelled, format!("the request broke off: {error}")))),
-            None => None,
-        })
     }
 }

@@ -353,3 +353,28 @@ async fn a_connection_outlives_a_refusal() {
         drop(answer.bytes().await.unwrap());
     }
 }
+
+/// A frame that is small on the wire is charged while it inflates, so that many at once cannot use more memory than all may.
+#[tokio::test]
+async fn a_small_frame_cannot_inflate_past_the_budget() {
+    let in_flight_bytes_max = NonZeroUsize::new(1 << 20).unwrap();
+    let server = serve(Limits { in_flight_bytes_max, ..limits() }).await;
+    let client = TraceServiceClient::new(server.channel().await);
+    for encoding in [tonic::codec::CompressionEncoding::Gzip, tonic::codec::CompressionEncoding::Zstd] {
+        let status = client.clone().send_compressed(encoding).export(large(4 << 20)).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+    }
+    client.clone().export(request(vec![span(1)])).await.unwrap();
+}
+
+/// OTLP/gRPC: a sender that never finishes its frame is cut off too.
+#[tokio::test]
+async fn a_slow_grpc_sender_is_cut_off() {
+    let server = serve(Limits { request_timeout: Duration::from_millis(50), ..limits() }).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+    let url = format!("http://{}/opentelemetry.proto.collector.logs.v1.LogsService/Export", server.grpc);
+    let body = reqwest::Body::wrap_stream(never);
+    let response = client.post(url).header("content-type", "application/grpc").body(body).send().await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "4");
+}
