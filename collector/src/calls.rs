@@ -65,8 +65,18 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 pub struct CallIndex {
     limits: Limits,
-    projects: Mutex<HashMap<ProjectId, Project>>,
+    projects: Mutex<Projects>,
 }
+
+#[derive(Debug, Default)]
+struct Projects {
+    by_id: HashMap<ProjectId, Project>,
+    /// When all of them were last looked through, in time of receipt.
+    swept_at: i64,
+}
+
+/// Projects that nobody writes to are looked through this often.
+const SWEEP_NS: i64 = 60 * 1_000_000_000;
 
 impl CallIndex {
     /// An empty index.
@@ -80,12 +90,14 @@ impl CallIndex {
     #[must_use]
     pub fn settle(&self, mut prepared: Prepared, prices: &PriceTable) -> Vec<(TableId, RecordBatch)> {
         let settled = {
+            let now = prepared.receipt.received_at_unix_nano;
             let mut projects = self.projects.lock();
+            projects.sweep(now, &self.limits);
             // Each project has its share: one that is flooded forgets its own traces, not those of others.
-            let share = projects.len().max(1);
-            let project = projects.entry(prepared.receipt.project.clone()).or_default();
+            let share = projects.by_id.len().max(1);
+            let project = projects.by_id.entry(prepared.receipt.project.clone()).or_default();
             let settled = project.settle(&mut prepared);
-            project.forget(prepared.receipt.received_at_unix_nano, &self.limits, share);
+            project.forget(now, &self.limits, share);
             settled
         };
         // The rest needs no index.
@@ -117,7 +129,7 @@ impl CallIndex {
     pub fn seed(&self, rows: impl IntoIterator<Item = SeedRow>) {
         let mut projects = self.projects.lock();
         for row in rows {
-            let project = projects.entry(row.project.clone()).or_default();
+            let project = projects.by_id.entry(row.project.clone()).or_default();
             let received_at = row.received_at_unix_nano;
             project.seed(row);
             project.forget(received_at, &self.limits, 1);
@@ -127,7 +139,19 @@ impl CallIndex {
     /// Spans remembered, for `/metrics`.
     #[must_use]
     pub fn spans(&self) -> usize {
-        self.projects.lock().values().map(Project::spans).sum()
+        self.projects.lock().by_id.values().map(Project::spans).sum()
+    }
+}
+
+impl Projects {
+    fn sweep(&mut self, now: i64, limits: &Limits) {
+        if now - self.swept_at < SWEEP_NS {
+            return;
+        }
+        self.swept_at = now;
+        let share = self.by_id.len().max(1);
+        self.by_id.values_mut().for_each(|project| project.forget(now, limits, share));
+        self.by_id.retain(|_, project| !project.is_empty());
     }
 }
 

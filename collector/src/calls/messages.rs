@@ -94,9 +94,14 @@ impl SpanMessages {
         fill(&mut genai.output_preview, columns.output_preview);
     }
 
+    /// Whether records came since the row was told.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     /// What the stored row lacks, as a correction; `None` if the span has not come, or nothing is new.
     pub(super) fn patch(&mut self) -> Option<serde_json::Map<String, Value>> {
-        self.own.filter(|_| self.fresh)?;
+        self.own?;
         let Columns {
             input_messages,
             output_messages,

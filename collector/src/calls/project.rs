@@ -76,6 +76,10 @@ impl Project {
         self.spans
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.traces.is_empty()
+    }
+
     /// Whether nothing refers to a forgotten trace, and the totals are right.
     #[cfg(test)]
     pub(super) fn is_tidy(&self) -> bool {
@@ -421,7 +425,7 @@ impl Project {
         }
         for &key in &touched.order {
             let Some(trace) = self.traces.get_mut(&key) else { continue };
-            let mut spans: Vec<_> = trace.messages.iter_mut().collect();
+            let mut spans: Vec<_> = trace.messages.iter_mut().filter(|(_, messages)| messages.is_fresh()).collect();
             spans.sort_by_key(|(span_id, _)| **span_id);
             for (span_id, messages) in spans {
                 if let Some(patch) = messages.patch() {

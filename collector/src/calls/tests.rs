@@ -488,7 +488,7 @@ fn an_evaluation_result_told_twice_is_one_score() {
 fn a_seeded_index_decides_as_if_it_had_never_stopped() {
     let seed = |row: &SpanRow| SeedRow {
         project: ProjectId::default_project(),
-        received_at_unix_nano: row.origin.received_at * 1000,
+        received_at_unix_nano: NOON,
         is_log: false,
         trace_id: Some(row.trace_id.clone()),
         span_id: Some(row.span_id.clone()),
@@ -530,7 +530,24 @@ fn memory_is_bounded_by_age_spans_and_bytes() {
     world.requests += 3600;
     world.send(&[S { trace: 9999, ..span(9999, 0) }]);
     assert_eq!(world.index.spans(), 1);
-    assert!(world.index.projects.lock().values().all(Project::is_tidy));
+    assert!(world.index.projects.lock().by_id.values().all(Project::is_tidy));
+}
+
+#[test]
+fn a_project_that_fell_silent_is_forgotten() {
+    let mut world = World::default();
+    world.send(&[call(1, 0, (1, 1))]);
+    let other = Receipt {
+        project: ProjectId::new("other").expect("a name"),
+        signal: Signal::Traces,
+        received_at_unix_nano: NOON + 3600 * SECOND,
+        request_bytes: 1,
+        wal_position: 9,
+    };
+    let prepared = Prepared { spans: vec![span(2, 0).draft()], ..Prepared::new(other) };
+    let _ = world.index.settle(prepared, prices());
+    assert_eq!(world.index.projects.lock().by_id.len(), 1);
+    assert_eq!(world.index.spans(), 1);
 }
 
 #[test]
