@@ -314,7 +314,8 @@ impl QueryEngine {
         for reference in state.resolve_table_references(&question.statement).map_err(explained)? {
             let schema = reference.schema().unwrap_or(catalog::PUBLIC);
             let known = reference.catalog().is_none_or(|c| c == catalog::CATALOG) && ProjectCatalog::has(schema, reference.table());
-            if !known {
+            let function = reference.schema().is_none() && state.table_functions().contains_key(reference.table());
+            if !known && !function {
                 return Err(statement::no_table(reference.table()).at(position_of(&ask.sql, reference.table())));
             }
         }

@@ -3,6 +3,7 @@
 //! Reading order: [`engine`] (a question in, rows out), `statement` (what counts as a question), `catalog` and `table_provider` (what it
 //! can name), [`views`], `information_schema`, `functions`, [`error`] (why not).
 
+pub mod api;
 mod catalog;
 mod corrections;
 pub mod engine;
@@ -16,6 +17,8 @@ pub mod metrics;
 mod pruning;
 mod statement;
 mod table_provider;
+mod time_range;
+pub mod traces;
 pub mod views;
 
 pub use self::{

@@ -11,7 +11,10 @@
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
-use arrow::datatypes::SchemaRef;
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Field, Schema, SchemaRef},
+};
 use assay_schemas::{
     ids::ProjectId,
     table::Layout,
@@ -51,18 +54,19 @@ const PARTITION_COLUMNS: usize = 2;
 
 /// A table of a project at one moment.
 #[derive(Debug)]
-pub struct LakeTable {
+pub(crate) struct LakeTable {
     table: TableId,
     project: ProjectId,
     view: Arc<ReadView>,
     store: Arc<dyn ObjectStore>,
+    schema: SchemaRef,
 }
 
 impl LakeTable {
     /// `table` of `project` as `view` shows it, files read from `store`.
     #[must_use]
-    pub fn new(table: TableId, project: ProjectId, view: Arc<ReadView>, store: Arc<dyn ObjectStore>) -> Self {
-        Self { table, project, view, store }
+    pub(crate) fn new(table: TableId, project: ProjectId, view: Arc<ReadView>, store: Arc<dyn ObjectStore>) -> Self {
+        Self { table, project, view, store, schema: without_comments(&table.schema()) }
     }
 
     /// The files that can hold rows for `filters`, with the rows to read where a trace index knows them.
@@ -88,12 +92,13 @@ impl LakeTable {
         if batches.is_empty() {
             return Ok(None);
         }
+        let schema = self.schema();
         let mut parts = vec![Vec::new(); partitions.clamp(1, batches.len())];
         let n_parts = parts.len();
         for (nth, batch) in batches.into_iter().enumerate() {
-            parts[nth % n_parts].push(batch);
+            parts[nth % n_parts].push(RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec())?);
         }
-        let source = MemorySourceConfig::try_new(&parts, self.schema(), Some(projection.to_vec()))?.with_show_sizes(false);
+        let source = MemorySourceConfig::try_new(&parts, schema, Some(projection.to_vec()))?.with_show_sizes(false);
         Ok(Some(Arc::new(DataSourceExec::new(Arc::new(source)))))
     }
 
@@ -103,7 +108,7 @@ impl LakeTable {
         }
         let full = self.schema();
         let partition_columns = full.fields()[..PARTITION_COLUMNS].to_vec();
-        let table_schema = TableSchema::builder(file_schema(self.table)).with_table_partition_cols(partition_columns).build();
+        let table_schema = TableSchema::builder(without_comments(&file_schema(self.table))).with_table_partition_cols(partition_columns).build();
         // Payload columns are decoded only for rows that pass the filters; for slim columns that costs more than it saves.
         let payloads = projection.iter().any(|idx| self.table.columns()[*idx].layout == Layout::Payload);
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
@@ -169,7 +174,7 @@ struct Scan {
 #[async_trait]
 impl TableProvider for LakeTable {
     fn schema(&self) -> SchemaRef {
-        self.table.schema()
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -242,6 +247,12 @@ impl LakeTable {
         };
         projection.iter().any(correctable)
     }
+}
+
+/// Comments travel in field metadata, which a union of two tables would have to agree on.
+fn without_comments(schema: &Schema) -> SchemaRef {
+    let plain = |field: &Arc<Field>| Field::new(field.name(), field.data_type().clone(), field.is_nullable());
+    Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
 }
 
 /// The rows of `traces` in `file`; `None` if the file has no trace index and all of it must be read.

@@ -157,7 +157,7 @@ pub(crate) fn traces_sql(condition: Option<&str>) -> String {
         .collect();
     let condition = condition.map(|c| format!(" WHERE {c}")).unwrap_or_default();
     format!(
-        "SELECT {}\nFROM (SELECT * FROM ({STEPS}){condition})\nWHERE trace_id IS NOT NULL\nGROUP BY trace_id",
+        "SELECT {}\nFROM (SELECT * FROM ({STEPS}) AS steps{condition}) AS steps\nWHERE trace_id IS NOT NULL\nGROUP BY trace_id",
         select.join(", ")
     )
 }
@@ -184,7 +184,7 @@ fn grouped(key: &'static str, key_doc: &'static str, other: (&'static str, &'sta
     let all = || own.iter().chain(CALL_SUMS.iter());
     let select: Vec<_> =
         all().map(|(sql, name, _)| if sql == name { (*sql).to_owned() } else { format!("{sql} AS {name}") }).collect();
-    let sql = format!("SELECT {}\nFROM ({STEPS})\nWHERE {key} IS NOT NULL\nGROUP BY {key}", select.join(", "));
+    let sql = format!("SELECT {}\nFROM ({STEPS}) AS steps\nWHERE {key} IS NOT NULL\nGROUP BY {key}", select.join(", "));
     (sql, all().map(|(_, name, doc)| (*name, *doc)).collect())
 }
 

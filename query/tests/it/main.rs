@@ -1,0 +1,10 @@
+//! The query engine and its HTTP API over a real storage in a temporary folder.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod api;
+mod lake;
+mod read_only;
+mod sql;
+mod support;
+mod traces;

@@ -1,0 +1,168 @@
+//! The read models of the UI.
+
+use std::collections::BTreeSet;
+
+use assay_query::traces::{SpanSummary, TraceSummary};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{Fixture, correction, cost_line, span, trace};
+
+const RANGE: &str = "from=2026-11-20T00:00:00Z&to=2026-11-22T00:00:00Z";
+
+fn ids(list: &Value) -> Vec<u64> {
+    let id = |t: &Value| u64::from_str_radix(t["trace_id"].as_str().unwrap().trim_start_matches('0'), 16).unwrap();
+    list["traces"].as_array().unwrap().iter().map(id).collect()
+}
+
+async fn list(f: &Fixture, query: &str) -> Value {
+    let (status, list) = f.get(&format!("/api/v1/traces?{RANGE}&{query}")).await;
+    assert_eq!(status, StatusCode::OK, "{query}: {list}");
+    list
+}
+
+/// Nine traces, half of them in files; trace 9 began first and is still going on.
+async fn nine() -> Fixture {
+    let f = Fixture::new().await;
+    f.publish("default", vec![span("default", 9, 90, -1000)]).await;
+    for number in 1..=8 {
+        f.publish("default", trace("default", number, number as i64 * 60_000)).await;
+        if number == 4 {
+            f.storage.flush().await.unwrap();
+        }
+    }
+    let mut late = span("default", 9, 91, 500_000);
+    late.parent_span_id = Some(format!("{:016x}", 90));
+    f.publish("default", vec![late]).await;
+    f
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_join_without_gap_or_repetition() {
+    let f = nine().await;
+    for (order, sort) in [("desc", "start_time"), ("asc", "start_time"), ("desc", "cost_usd"), ("asc", "span_count"), ("desc", "duration_ns")] {
+        let all = ids(&list(&f, &format!("limit=100&order={order}&sort={sort}")).await);
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 9, "{sort} {order}");
+        let (mut paged, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = list(&f, &format!("limit=2&order={order}&sort={sort}{cursor}")).await;
+            paged.extend(ids(&page));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(paged, all, "{sort} {order}");
+    }
+    assert_eq!(ids(&list(&f, "limit=100").await), [8, 7, 6, 5, 4, 3, 2, 1, 9], "a trace belongs where it began");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrow_look_widens_until_the_page_is_right() {
+    let f = Fixture::new().await;
+    // Enough spans that the first look covers only some of them, and a long trace whose last span is the newest of all.
+    let mut rows: Vec<_> = (1..=60_000_u64).map(|n| span("default", n, n, n as i64 * 10)).collect();
+    let mut last = span("default", 1, 70_000, 700_000);
+    last.parent_span_id = Some(format!("{:016x}", 1));
+    rows.push(last);
+    f.publish("default", rows).await;
+    f.storage.flush().await.unwrap();
+    assert_eq!(ids(&list(&f, "limit=3").await), [60_000, 59_999, 59_998]);
+    assert_eq!(ids(&list(&f, "limit=3&q=span:0000000000000002").await), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_is_its_sql() {
+    let f = nine().await;
+    for query in ["limit=3", "limit=3&sort=cost_usd", "limit=2&order=asc&q=tool:search%20has:error"] {
+        let list = list(&f, query).await;
+        let (status, rows) = f.post_sql("application/x-ndjson", &json!({"query": list["sql"]})).await;
+        let rows = String::from_utf8(rows).unwrap();
+        assert_eq!(status, StatusCode::OK, "{rows}");
+        let rows: Vec<Value> = rows.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let traces = list["traces"].as_array().unwrap();
+        assert_eq!(rows.len(), traces.len());
+        for (row, trace) in rows.iter().zip(traces) {
+            for field in ["trace_id", "name", "start_time", "cost_usd", "span_count", "duration_ns", "models"] {
+                if !trace[field].as_array().is_some_and(Vec::is_empty) {
+                    assert_eq!(row[field], trace[field], "{query} {field}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_has_the_fields_promised() {
+    let f = nine().await;
+    let list = list(&f, "limit=1&q=service:api%20name:agent%20tag:blue").await;
+    let summary: TraceSummary = serde_json::from_value(list["traces"][0].clone()).unwrap();
+    assert_eq!(summary.start_time, "2026-11-20T10:08:00.000000007Z");
+    assert_eq!(summary.end_time, "2026-11-20T10:08:05.000000007Z");
+    assert_eq!((summary.span_count, summary.llm_call_count, summary.tool_call_count, summary.error_count), (4, 2, 1, 1));
+    assert_eq!((summary.input_tokens, summary.cost_usd.as_deref()), (Some(200), Some("0.0009")));
+    assert_eq!(summary.models, ["gpt-4o-2024-08-06"]);
+    assert_eq!(summary.tags, [json!("blue"), json!("green")]);
+    assert_eq!(summary.input_preview.as_deref(), Some("hi"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_finds_traces_by_any_of_their_spans() {
+    let f = nine().await;
+    assert_eq!(list(&f, "limit=100&q=has:error").await["traces"].as_array().unwrap().len(), 8);
+    assert_eq!(ids(&list(&f, "limit=100&q=-name:agent%20-tool:search%20-model:gpt*").await), [9]);
+    assert_eq!(list(&f, "limit=100&q=cost:%3E0.01").await["traces"], json!([]));
+    let (status, problem) = f.get("/api/v1/traces?q=modle:x").await;
+    assert_eq!((status, &problem["hint"], &problem["position"]["column"]), (StatusCode::BAD_REQUEST, &json!("did you mean `model`?"), &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_page_gives_every_span_in_order() {
+    let f = nine().await;
+    let (status, page) = f.get(&format!("/api/v1/traces/{:032x}", 3)).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    let spans: Vec<SpanSummary> = serde_json::from_value(page["spans"].clone()).unwrap();
+    assert_eq!(spans.iter().map(|s| s.start_ns).collect::<Vec<_>>(), [0, 100_000_000, 2_000_000_000, 2_100_000_000]);
+    assert_eq!(spans[1].cost_usd.as_deref(), Some("0.00045"));
+    assert_eq!(page["trace"]["name"], "agent");
+    assert_eq!((&page["truncated"], &page["logs_count"]), (&json!(false), &json!(0)));
+    let (status, _) = f.get(&format!("/api/v1/traces/{:032x}", 77)).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_shows_what_was_received() {
+    let f = Fixture::new().await;
+    let mut rows = trace("default", 1, 0);
+    rows[1].attributes.attributes = r#"{"z":1,"a":1.0,"prompt":{"$payload":5},"messages":{"$column":"input_messages"}}"#.into();
+    rows[1].attributes.payload = Some(r#"{"prompt":"hello"}"#.into());
+    rows[1].genai.rules = Some(r#"{"input_tokens":"otel.usage"}"#.into());
+    rows[1].events = Some(r#"[{"name":"e"}]"#.into());
+    f.publish("default", rows).await;
+    f.publish("default", vec![cost_line("default", 1, 11, "input", "0.00025"), cost_line("default", 1, 11, "output", "0.0002")]).await;
+    f.storage.flush().await.unwrap();
+    f.publish("default", vec![correction("default", 1, 11, r#"{"session_id":"late"}"#)]).await;
+    let (status, detail) = f.get(&format!("/api/v1/traces/{:032x}/spans/{:016x}", 1, 11)).await;
+    assert_eq!(status, StatusCode::OK, "{detail}");
+    let messages = r#"[{"role":"user","parts":[{"type":"text","content":"hi"}]}]"#;
+    assert_eq!(detail["attributes"].to_string(), json!({"z": 1, "a": 1.0, "prompt": "hello", "messages": messages}).to_string());
+    assert_eq!(detail["input_messages"][0]["role"], "user");
+    assert_eq!(detail["rules"]["input_tokens"], "otel.usage");
+    assert_eq!(detail["events"][0]["name"], "e");
+    assert_eq!(detail["session_id"], "late");
+    assert_eq!(detail["start_ns"], 100_000_000);
+    assert_eq!(detail["cost_lines"][1]["cost_usd"], "0.0002");
+    assert!(detail.get("payload").is_none() && detail.get("wal_position").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_strip_adds_up_to_the_list() {
+    let f = nine().await;
+    let (status, strip) = f.get(&format!("/api/v1/traces/strip?{RANGE}&buckets=48")).await;
+    assert_eq!(status, StatusCode::OK, "{strip}");
+    let buckets = strip["buckets"].as_array().unwrap();
+    assert_eq!((buckets.len(), strip["bucket_ns"].as_i64().unwrap()), (48, 3_600_000_000_000));
+    assert_eq!(buckets.iter().map(|b| b["traces"].as_i64().unwrap()).sum::<i64>(), 9);
+    assert_eq!(buckets[10]["start"], "2026-11-20T10:00:00.000000000Z");
+    assert_eq!((&buckets[10]["cost_usd"], &buckets[10]["p50_ns"]), (&json!("0.0072"), &json!(5_000_000_000.0)));
+}
