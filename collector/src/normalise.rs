@@ -16,6 +16,7 @@ mod compile;
 mod documents;
 mod messages;
 mod record;
+mod search;
 mod usage;
 mod values;
 
@@ -155,6 +156,7 @@ struct Reading<'a> {
     around: bool,
     /// The operation came from the name of a log event: the record reports the operation itself.
     by_event: bool,
+    parameters: Map<String, Value>,
     messages: [Vec<Value>; 2],
     system: Vec<Value>,
     tools: Vec<Value>,
@@ -181,6 +183,7 @@ impl<'a> Reading<'a> {
             usage_dialect: None,
             around: false,
             by_event: false,
+            parameters: Map::new(),
             messages: [Vec::new(), Vec::new()],
             system: Vec::new(),
             tools: Vec::new(),
@@ -237,26 +240,30 @@ impl<'a> Reading<'a> {
 
     /// What `rule` finds in the record, if it applies.
     fn apply(&self, rule: &'a Ready, dialect: &'a ReadyDialect) -> Option<Refined<'a>> {
+        if !self.record.has(&rule.source) {
+            return None;
+        }
         if let Some(condition) = &rule.when
             && !self.record.holds(condition, self.out.genai.operation.as_deref(), self.out.genai.provider.as_deref())
         {
             return None;
         }
-        let found = self.record.find(&rule.source, dialect)?;
         let mut refined = if rule.path.is_empty() {
-            match found {
+            match self.record.find(&rule.source, dialect)? {
                 Found::Text(text) => Refined::Text(Cow::Borrowed(text)),
                 Found::Value(value) => Refined::Value(value),
                 Found::SinceStart(nanos) => Refined::Nanoseconds(nanos),
             }
         } else {
-            let root = match (&rule.source, found) {
-                (Source::Key(key), _) => self.record.structure(*key)?,
-                (_, Found::Text(text)) => Rc::new(values::parse_structure(text)?),
-                (_, Found::Value(value)) => value,
-                (_, Found::SinceStart(_)) => return None,
+            let found = match &rule.source {
+                Source::Key(key) => self.record.at_path(*key, &rule.path),
+                source => match self.record.find(source, dialect)? {
+                    Found::Text(text) => values::at_path(&values::parse_structure(text)?, &rule.path),
+                    Found::Value(value) => values::at_path(&value, &rule.path),
+                    Found::SinceStart(_) => None,
+                },
             };
-            match values::at_path(&root, &rule.path)? {
+            match found? {
                 Value::String(text) => Refined::Text(Cow::Owned(text)),
                 value => Refined::Value(Rc::new(value)),
             }
@@ -383,11 +390,12 @@ impl<'a> Reading<'a> {
             }
             Kind::Parameters => {
                 let Value::Object(object) = structured(&refined.into_value()) else { return false };
-                let mut parameters = self.parameters();
+                let mut parameters = std::mem::take(&mut self.parameters);
                 for (name, value) in object {
                     self.put_parameter(&mut parameters, &name, value, rule);
                 }
-                self.put_parameters(parameters)
+                self.parameters = parameters;
+                !self.parameters.is_empty()
             }
         }
     }
@@ -577,11 +585,6 @@ impl<'a> Reading<'a> {
         usage::make_inclusive(&mut self.out.genai, &facts);
     }
 
-    fn parameters(&self) -> Map<String, Value> {
-        let known = self.out.genai.request_parameters.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        known.unwrap_or_default()
-    }
-
     /// Adds a parameter under its canonical name, unless it says nothing or was invented by the SDK.
     fn put_parameter(&self, parameters: &mut Map<String, Value>, name: &str, value: Value, rule: &Ready) {
         let name = match lookup(&self.mapping.parameter_names, name) {
@@ -611,14 +614,6 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn put_parameters(&mut self, parameters: Map<String, Value>) -> bool {
-        if parameters.is_empty() {
-            return false;
-        }
-        self.out.genai.request_parameters = Some(Value::Object(parameters).to_string());
-        true
-    }
-
     /// Single parameters, which are sharper than an object of all, then the columns taken from them.
     fn fill_parameters(&mut self) {
         let mut all = Map::new();
@@ -640,14 +635,15 @@ impl<'a> Reading<'a> {
                 }
             }
         }
-        for (name, value) in self.parameters() {
+        for (name, value) in std::mem::take(&mut self.parameters) {
             all.entry(name).or_insert(value);
         }
         let genai = &mut self.out.genai;
         genai.temperature = all.get("temperature").and_then(values::float_of);
         genai.top_p = all.get("top_p").and_then(values::float_of);
         genai.max_tokens = all.get("max_tokens").and_then(values::int_of);
-        if self.put_parameters(all) {
+        if !all.is_empty() {
+            self.out.genai.request_parameters = Some(Value::Object(all).to_string());
             self.rules.extend(filled);
         }
     }
@@ -660,9 +656,7 @@ impl<'a> Reading<'a> {
         self.identical_columns();
         self.facts();
         if !self.rules.is_empty() {
-            let rules: Map<String, Value> =
-                self.rules.iter().map(|(column, rule)| ((*column).to_owned(), Value::String(rule.to_string()))).collect();
-            self.out.genai.rules = Some(Value::Object(rules).to_string());
+            self.out.genai.rules = Some(rules_json(&self.rules));
         }
         self.out
     }
@@ -793,6 +787,32 @@ impl<'a> Reading<'a> {
             ..LogMessage::default()
         })
     }
+}
+
+/// Column → rule as a JSON object; of a column filled twice the last rule stands.
+fn rules_json(rules: &[(&'static str, Arc<str>)]) -> String {
+    let mut out = String::with_capacity(64 * rules.len());
+    out.push('{');
+    for (index, (column, rule)) in rules.iter().enumerate() {
+        if rules[index + 1..].iter().any(|(later, _)| later == column) {
+            continue;
+        }
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push('"');
+        out.push_str(column);
+        out.push_str("\":");
+        if rule.bytes().any(|b| b == b'"' || b == b'\\' || b < b' ') {
+            out.push_str(&Value::String(rule.to_string()).to_string());
+        } else {
+            out.push('"');
+            out.push_str(rule);
+            out.push('"');
+        }
+    }
+    out.push('}');
+    out
 }
 
 /// Whether a model does this.

@@ -143,6 +143,37 @@ pub(super) struct ReadyDialect {
     pub(super) repeated_events: Vec<String>,
 }
 
+/// Hashes attribute keys: FNV-1a, eight bytes at a time. The keys in the table come from mapping files, so nobody can crowd it.
+pub(super) type KeyHasher = std::hash::BuildHasherDefault<Fnv>;
+
+/// See [`KeyHasher`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl std::hash::Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+        let mut chunks = bytes.chunks_exact(8);
+        for chunk in &mut chunks {
+            self.0 = mix(self.0, u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
+        }
+        for byte in chunks.remainder() {
+            self.0 = mix(self.0, u64::from(*byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes the upper and the lower bits.
+        self.0 ^ (self.0 >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
 /// What is known about an attribute key or prefix.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeyInfo {
@@ -163,10 +194,10 @@ pub(super) struct Prefix {
 pub(super) struct Mapping {
     /// In order of precedence.
     pub(super) dialects: Vec<ReadyDialect>,
-    pub(super) keys: HashMap<String, KeyInfo>,
+    pub(super) keys: HashMap<String, KeyInfo, KeyHasher>,
     pub(super) prefixes: Vec<Prefix>,
-    /// Whether some prefix begins with this byte.
-    pub(super) prefix_bytes: [bool; 256],
+    /// By first byte: the prefixes that begin with it.
+    pub(super) prefixes_by_byte: Vec<Vec<u16>>,
     pub(super) scopes: Vec<(Glob, DialectSet)>,
     pub(super) span_events: HashMap<String, DialectSet>,
     pub(super) log_events: Vec<(Glob, DialectSet)>,
@@ -200,9 +231,9 @@ pub(super) fn compile(mut dialects: Vec<(String, Dialect)>) -> Result<Mapping, D
     let mut names = Names::default();
     let mut mapping = Mapping {
         dialects: Vec::new(),
-        keys: HashMap::new(),
+        keys: HashMap::default(),
         prefixes: Vec::new(),
-        prefix_bytes: [false; 256],
+        prefixes_by_byte: vec![Vec::new(); 256],
         scopes: Vec::new(),
         span_events: HashMap::new(),
         log_events: Vec::new(),
@@ -248,9 +279,9 @@ pub(super) fn compile(mut dialects: Vec<(String, Dialect)>) -> Result<Mapping, D
     (mapping.keys, mapping.prefixes) = (names.keys, names.prefixes);
     // The longest prefix that fits is the one meant.
     mapping.prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.text.len()));
-    for prefix in &mapping.prefixes {
+    for (index, prefix) in (0_u16..).zip(&mapping.prefixes) {
         if let Some(byte) = prefix.text.bytes().next() {
-            mapping.prefix_bytes[usize::from(byte)] = true;
+            mapping.prefixes_by_byte[usize::from(byte)].push(index);
         }
     }
     Ok(mapping)
@@ -266,7 +297,7 @@ fn alias_tables(dialect: &Dialect) -> impl Iterator<Item = (String, Arc<HashMap<
 /// Numbers keys and prefixes as rules mention them. Keys and prefixes are numbered apart.
 #[derive(Default)]
 struct Names {
-    keys: HashMap<String, KeyInfo>,
+    keys: HashMap<String, KeyInfo, KeyHasher>,
     prefixes: Vec<Prefix>,
 }
 

@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use super::{
     compile::{Condition, DialectSet, EventMessages, Glob, Mapping, ReadyDialect, Source},
     messages,
-    values::{json_of, parse_structure, unflatten, unquoted},
+    search::search,
+    values::{self, json_of, parse_structure, unflatten, unquoted},
 };
 
 /// What a rule found.
@@ -132,10 +133,8 @@ impl<'a> Record<'a> {
             }
         }
         let Some(first) = key.bytes().next() else { return };
-        if !self.mapping.prefix_bytes[usize::from(first)] {
-            return;
-        }
-        for prefix in &self.mapping.prefixes {
+        for prefix in &self.mapping.prefixes_by_byte[usize::from(first)] {
+            let prefix = &self.mapping.prefixes[usize::from(*prefix)];
             if key.starts_with(&prefix.text) {
                 self.prefixed.push((prefix.info.id, index));
                 self.dialects |= prefix.info.detects;
@@ -175,6 +174,18 @@ impl<'a> Record<'a> {
         let attribute = &self.attributes[usize::from(index)];
         attribute.value.as_ref()?.value.as_ref()?;
         Some((index, attribute))
+    }
+
+    /// Whether `source` may hold something: the cheap part of [`Record::find`].
+    pub(super) fn has(&self, source: &Source) -> bool {
+        match source {
+            Source::Key(key) => self.slots.get(usize::from(*key)).is_some_and(|slot| *slot != 0),
+            Source::Prefix(prefix) | Source::FlatPrefix(prefix) => self.prefixed.iter().any(|(found, _)| found == prefix),
+            Source::Event { .. } | Source::MessageEvents(_) => self.span.is_some_and(|span| !span.events.is_empty()),
+            Source::Body => self.log.is_some(),
+            Source::SpanName | Source::StatusMessage => self.span.is_some(),
+            Source::Resource(_) | Source::ScopeName | Source::Value(_) => true,
+        }
     }
 
     /// What `source` holds in this record; `dialect` says which events are its messages.
@@ -279,8 +290,34 @@ impl<'a> Record<'a> {
         (!entries.is_empty()).then_some(entries)
     }
 
+    /// What stands at `path` in the structure that the text of attribute `key` holds.
+    ///
+    /// Long texts (whole requests and answers) are searched without building what is not asked for; short ones are parsed once
+    /// and kept, since many rules look into them.
+    pub(super) fn at_path(&self, key: u16, path: &[String]) -> Option<Value> {
+        const LONG: usize = 1024;
+        let (index, attribute) = self.attribute(key)?;
+        let is_parsed = || self.parsed.borrow().iter().any(|(known, _)| *known == index);
+        if let Some(text) = text(attribute).filter(|_| !is_parsed()) {
+            // A key that is not in the text cannot lead anywhere.
+            let steps = || {
+                path.iter()
+                    .filter(|step| step.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && step.parse::<u64>().is_err())
+            };
+            if steps().any(|step| memchr::memmem::find(text.as_bytes(), step.as_bytes()).is_none()) {
+                return None;
+            }
+            if text.len() >= LONG
+                && let Ok(found) = search(text, path)
+            {
+                return found;
+            }
+        }
+        values::at_path(&*self.structure(key)?, path)
+    }
+
     /// The structure that the text of attribute `key` holds, parsed once.
-    pub(super) fn structure(&self, key: u16) -> Option<Rc<Value>> {
+    fn structure(&self, key: u16) -> Option<Rc<Value>> {
         let (index, attribute) = self.attribute(key)?;
         match text(attribute) {
             None => self.json_at(index),
