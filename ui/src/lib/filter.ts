@@ -9,11 +9,22 @@ export type Token =
   | { readonly kind: 'term'; readonly start: number; readonly end: number; readonly negated: boolean; readonly key: string; readonly keyEnd: number; readonly valueStart: number; readonly value: string; readonly problem: string | null }
   | { readonly kind: 'text'; readonly start: number; readonly end: number; readonly negated: boolean; readonly value: string; readonly problem: string | null }; // prettier-ignore
 
+export type FacetName =
+  | 'service_name'
+  | 'request_model'
+  | 'status_code'
+  | 'operation'
+  | 'provider'
+  | 'tool_name'
+  | 'error_type'
+  | 'session_id'
+  | 'user_id';
+
 export type FilterKey = {
   readonly key: string;
   readonly doc: string;
   /** Field of `/api/v1/facets` that knows its values. */
-  readonly facet?: string;
+  readonly facet?: FacetName;
   readonly example: string;
 };
 

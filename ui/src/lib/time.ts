@@ -1,7 +1,7 @@
 /**
  * Time ranges: what a person types ("25m", "last 3 days", "2026-11-20 10:00 to 12:00"), what stands in the URL, and what the API takes.
  *
- * A bound is either relative (`now`, `now-25m`) or RFC 3339. Relative bounds stay relative in the URL, so that a link to "the last hour"
+ * A bound is either relative (`now`, `now-25m`), `all` (a start only: the earliest span) or RFC 3339. Relative bounds stay relative in the URL, so that a link to "the last hour"
  * means the last hour of whoever opens it.
  */
 
@@ -9,8 +9,8 @@ export type TimeRange = { readonly from: string; readonly to: string };
 
 export const DEFAULT_RANGE: TimeRange = { from: 'now-24h', to: 'now' };
 
-/** Before any span that can have been sent. */
-export const ALL_TIME: TimeRange = { from: '1971-01-01T00:00:00Z', to: 'now' };
+/** From the earliest span on, whenever that was. */
+export const ALL_TIME: TimeRange = { from: 'all', to: 'now' };
 
 export const PRESETS: readonly { readonly label: string; readonly range: TimeRange }[] = [
   { label: 'Last 15 minutes', range: { from: 'now-15m', to: 'now' } },
@@ -34,6 +34,7 @@ const UNIT_WORDS: Record<string, string> = {
 /** The moment a bound names, in milliseconds since 1970; `null` if it is not a bound. */
 export function resolveBound(bound: string, nowMs: number): number | null {
   if (bound === 'now') return nowMs;
+  if (bound === 'all') return 0;
   const relative = /^(?:now)?-(\d+(?:\.\d+)?)([smhdw])$/.exec(bound);
   if (relative) return nowMs - Number(relative[1]) * (UNIT_MS[relative[2] ?? ''] ?? 0);
   if (!/^\d{4}-\d{2}-\d{2}T/.test(bound)) return null;

@@ -4,192 +4,15 @@
  */
 
 export interface paths {
-    "/api/v1/traces": {
+    "/api/openapi.json": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: {
-                    from?: string;
-                    to?: string;
-                    q?: string;
-                    sort?: string;
-                    order?: string;
-                    limit?: number;
-                    cursor?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["TraceList"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/traces/strip": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: {
-            parameters: {
-                query?: {
-                    from?: string;
-                    to?: string;
-                    q?: string;
-                    buckets?: number;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Strip"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/traces/{trace_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    trace_id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Trace"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/traces/{trace_id}/spans/{span_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    trace_id: string;
-                    span_id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["SpanDetail"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** This document. */
+        get: operations["openapi_json"];
         put?: never;
         post?: never;
         delete?: never;
@@ -205,42 +28,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query: {
-                    field: string;
-                    from?: string;
-                    to?: string;
-                    q?: string;
-                    prefix?: string;
-                    limit?: number;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Facets"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** The most frequent values of a column, for filters. */
+        get: operations["facets"];
         put?: never;
         post?: never;
         delete?: never;
@@ -256,79 +45,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Schema"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/status": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Status"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Tables, views, their columns, and functions, with documentation. */
+        get: operations["schema"];
         put?: never;
         post?: never;
         delete?: never;
@@ -346,39 +64,161 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["SqlRequest"];
-                };
-            };
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["SqlResult"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
+        /** Answers a SQL question over the rows of the project. The format follows `Accept`. */
+        post: operations["sql"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
+        /** State of the server and its store. */
+        get: operations["status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Traces of a time range, page by page. */
+        get: operations["traces"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/strip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Traces, errors, cost and durations over time. */
+        get: operations["strip"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/{trace_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A trace with its spans. */
+        get: operations["trace"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/{trace_id}/spans/{span_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everything about a span. */
+        get: operations["span"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/unpriced": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Models that were called and have no price, with their volume. */
+        get: operations["unpriced"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/healthz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The process is alive. */
+        get: operations["healthz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Counters and gauges in the Prometheus text format. */
+        get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The server should get traffic. */
+        get: operations["readyz"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -389,258 +229,344 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        TraceSummary: {
-            trace_id: string;
+        /** @description A column, described. */
+        ColumnDoc: {
+            /** @description What it means, units included. */
+            doc: string;
+            /** @description Name in SQL. */
             name: string;
-            service_name: string | null;
-            start_time: string;
-            end_time: string;
-            duration_ns: number;
-            status_code: string;
-            span_count: number;
-            llm_call_count: number;
-            tool_call_count: number;
-            error_count: number;
-            input_tokens: number | null;
-            output_tokens: number | null;
-            cache_read_tokens: number | null;
-            cost_usd: string | null;
-            unpriced_calls: number;
-            models: string[];
-            session_id: string | null;
-            user_id: string | null;
-            tags: string[];
-            input_preview: string | null;
-            output_preview: string | null;
-            has_root: boolean;
-        };
-        SpanSummary: {
-            span_id: string;
-            parent_span_id: string | null;
-            name: string;
-            span_kind: string;
-            operation: string | null;
-            service_name: string | null;
-            scope_name: string | null;
-            start_time: string;
-            start_ns: number;
-            duration_ns: number;
-            status_code: string;
-            error_type: string | null;
-            provider: string | null;
-            request_model: string | null;
-            response_model: string | null;
-            input_tokens: number | null;
-            output_tokens: number | null;
-            cache_read_tokens: number | null;
-            cache_write_tokens: number | null;
-            reasoning_tokens: number | null;
-            cost_usd: string | null;
-            reported_cost_usd: string | null;
-            counted: boolean;
-            uncounted_reason: string | null;
-            tool_name: string | null;
-            agent_name: string | null;
-            session_id: string | null;
-            user_id: string | null;
-            input_preview: string | null;
-            output_preview: string | null;
-            streaming: boolean | null;
-            time_to_first_token_ns: number | null;
-            event_count: number;
-        };
-        CostLine: {
-            usage_kind: string;
-            units: number;
-            usd_per_million: string | null;
-            cost_usd: string | null;
-            source: string;
-            price: string | null;
-            rate_mode: string | null;
-        };
-        SpanDetail: {
-            span_id: string;
-            parent_span_id: string | null;
-            name: string;
-            span_kind: string;
-            operation: string | null;
-            service_name: string | null;
-            scope_name: string | null;
-            start_time: string;
-            start_ns: number;
-            duration_ns: number;
-            status_code: string;
-            error_type: string | null;
-            provider: string | null;
-            request_model: string | null;
-            response_model: string | null;
-            input_tokens: number | null;
-            output_tokens: number | null;
-            cache_read_tokens: number | null;
-            cache_write_tokens: number | null;
-            reasoning_tokens: number | null;
-            cost_usd: string | null;
-            reported_cost_usd: string | null;
-            counted: boolean;
-            uncounted_reason: string | null;
-            tool_name: string | null;
-            agent_name: string | null;
-            session_id: string | null;
-            user_id: string | null;
-            input_preview: string | null;
-            output_preview: string | null;
-            streaming: boolean | null;
-            time_to_first_token_ns: number | null;
-            event_count: number;
-            attributes: {
-                [key: string]: unknown;
-            };
-            resource_attributes: {
-                [key: string]: unknown;
-            };
-            scope_attributes: {
-                [key: string]: unknown;
-            };
-            events: {
-                [key: string]: unknown;
-            }[];
-            links: {
-                [key: string]: unknown;
-            }[];
-            input_messages: unknown;
-            output_messages: unknown;
-            system_instructions: unknown;
-            tool_definitions: unknown;
-            tool_arguments: unknown;
-            tool_result: unknown;
-            input_value: unknown;
-            output_value: unknown;
-            retrieval_query: unknown;
-            retrieval_documents: unknown;
-            finish_reasons: unknown;
-            request_parameters: unknown;
-            metadata: unknown;
-            tags: unknown;
-            rules: {
-                [key: string]: string;
-            } | null;
-            dialect: string | null;
-            cost_lines: components["schemas"]["CostLine"][];
-            scores: {
-                [key: string]: unknown;
-            }[];
-            logs: {
-                [key: string]: unknown;
-            }[];
-            status_message: string | null;
-            error_message: string | null;
-            trace_state: string | null;
-            flags: number;
-            sql: string;
-        };
-        TraceList: {
-            traces: components["schemas"]["TraceSummary"][];
-            next_cursor: string | null;
-            sql: string;
-            elapsed_ms: number;
-        };
-        StripBucket: {
-            start: string;
-            traces: number;
-            errors: number;
-            cost_usd: string | null;
-            p50_ns: number | null;
-            p95_ns: number | null;
-        };
-        Strip: {
-            buckets: components["schemas"]["StripBucket"][];
-            bucket_ns: number;
-            sql: string;
-        };
-        Trace: {
-            trace: components["schemas"]["TraceSummary"];
-            spans: components["schemas"]["SpanSummary"][];
-            logs_count: number;
-            truncated: boolean;
-            sql: string;
-        };
-        FacetValue: {
-            value: string | null;
-            count: number;
-        };
-        Facets: {
-            values: components["schemas"]["FacetValue"][];
-        };
-        SchemaColumn: {
-            name: string;
-            type: string;
+            /** @description Whether the value can be NULL. */
             nullable: boolean;
-            doc: string;
+            /** @description SQL type. */
+            type: string;
         };
-        SchemaTable: {
-            name: string;
-            kind: string;
-            doc: string;
-            columns: components["schemas"]["SchemaColumn"][];
-        };
-        SchemaFunction: {
-            name: string;
-            signature: string;
-            doc: string;
-        };
-        Schema: {
-            tables: components["schemas"]["SchemaTable"][];
-            functions: components["schemas"]["SchemaFunction"][];
-        };
-        Status: {
-            version: string;
-            project: string;
-            started_at: string;
-            last_received_at: string | null;
-            storage: {
-                [key: string]: unknown;
-            };
-            spans: number;
-            demo: components["schemas"]["Demo"];
-        };
-        Demo: {
+        /** @description Progress of the demo traffic. */
+        DemoStatus: {
+            /** @description Whether it is being sent now. */
             running: boolean;
+            /**
+             * Format: int64
+             * @description Spans sent so far.
+             */
             sent: number;
         };
-        SqlRequest: {
-            query: string;
-            params?: unknown[];
-            row_limit?: number;
-            timeout_ms?: number;
+        /** @description A value of a column. */
+        Facet: {
+            /**
+             * Format: int64
+             * @description Spans that have it.
+             */
+            count: number;
+            /** @description The value. */
+            value: string;
         };
-        SqlColumn: {
+        /** @description Values of a column. */
+        Facets: {
+            /** @description The most frequent first. */
+            values: components["schemas"]["Facet"][];
+        };
+        /** @description A function, described. */
+        FunctionDoc: {
+            /** @description What it returns. */
+            doc: string;
+            /** @description Name in SQL. */
             name: string;
+            /** @description How it is called. */
+            signature: string;
+        };
+        /** @description Where in the query text, both counted from 1. */
+        Position: {
+            /**
+             * Format: int64
+             * @description Column, in characters.
+             */
+            column: number;
+            /**
+             * Format: int64
+             * @description Line.
+             */
+            line: number;
+        };
+        /** @description What went wrong, as the client sees it. */
+        Problem: {
+            /** @description What happened here. */
+            detail: string;
+            /** @description What was expected. */
+            expected?: string | null;
+            /** @description What was found. */
+            found?: string | null;
+            /** @description What was probably meant, or how to go on. */
+            hint?: string | null;
+            position?: components["schemas"]["Position"] | null;
+            /**
+             * Format: int32
+             * @description HTTP status.
+             */
+            status: number;
+            /** @description The kind in words. */
+            title: string;
+            /** @description What kind of problem, stable: `https://assay.dev/problems/<kind>`. */
             type: string;
         };
-        SqlStats: {
-            rows: number;
-            elapsed_ms: number;
-            truncated: boolean;
-            bytes_scanned?: number;
+        /** @description Everything that SQL can name. */
+        Schema: {
+            functions: components["schemas"]["FunctionDoc"][];
+            tables: components["schemas"]["TableDoc"][];
         };
-        SqlResult: {
+        /** @description Everything about a span: the fields of [`SpanSummary`] and those below. */
+        SpanDetail: components["schemas"]["SpanSummary"];
+        /** @description A span in a trace. */
+        SpanSummary: {
+            agent_name?: string | null;
+            /** Format: int64 */
+            cache_read_tokens?: number | null;
+            /** Format: int64 */
+            cache_write_tokens?: number | null;
+            cost_usd?: string | null;
+            counted: boolean;
+            /** Format: int64 */
+            duration_ns: number;
+            error_type?: string | null;
+            /** Format: int64 */
+            event_count: number;
+            input_preview?: string | null;
+            /** Format: int64 */
+            input_tokens?: number | null;
+            name: string;
+            operation?: string | null;
+            output_preview?: string | null;
+            /** Format: int64 */
+            output_tokens?: number | null;
+            parent_span_id?: string | null;
+            provider?: string | null;
+            /** Format: int64 */
+            reasoning_tokens?: number | null;
+            reported_cost_usd?: string | null;
+            request_model?: string | null;
+            response_model?: string | null;
+            scope_name: string;
+            service_name?: string | null;
+            session_id?: string | null;
+            span_id: string;
+            span_kind: string;
+            /**
+             * Format: int64
+             * @description Nanoseconds since the start of the trace.
+             */
+            start_ns: number;
+            start_time: string;
+            status_code: string;
+            streaming?: boolean | null;
+            /** Format: int64 */
+            time_to_first_token_ns?: number | null;
+            tool_name?: string | null;
+            uncounted_reason?: string | null;
+            user_id?: string | null;
+        };
+        /** @description An answer in JSON. Decimals are text, times RFC 3339 in UTC, 64-bit integers numbers, NaN and infinities text. */
+        SqlAnswer: {
             columns: components["schemas"]["SqlColumn"][];
-            rows: unknown[][];
+            rows: Record<string, never>[][];
             stats: components["schemas"]["SqlStats"];
         };
-        Problem: {
+        /** @description A column of an answer. */
+        SqlColumn: {
+            name: string;
+            /** @description SQL type. */
             type: string;
-            title: string;
-            status: number;
-            detail: string;
-            found?: string;
-            expected?: string;
-            hint?: string;
-            position?: {
-                line: number;
-                column: number;
-            };
         };
+        /** @description A question. */
+        SqlRequest: {
+            /** @description Values for `$1`, `$2`, … (a list) or `$name` (an object). They are bound, never written into the text. */
+            params?: Record<string, never> | null;
+            /** @description One statement that reads: `SELECT`, `WITH`, `VALUES`, `EXPLAIN`, `SHOW TABLES`, `SHOW COLUMNS FROM t`, `DESCRIBE t`. */
+            query: string;
+            /** @description Most rows wanted; `stats.truncated` says whether there were more. Default 10 000, for the other formats the server's maximum. */
+            row_limit?: number | null;
+            /**
+             * Format: int64
+             * @description Longest time in milliseconds, waiting and streaming included. At most, and by default, the server's maximum.
+             */
+            timeout_ms?: number | null;
+        };
+        /** @description What an answer has cost. */
+        SqlStats: {
+            /**
+             * Format: int64
+             * @description Bytes read from files.
+             */
+            bytes_scanned: number;
+            /** Format: double */
+            elapsed_ms: number;
+            /** Format: int64 */
+            rows: number;
+            /** @description Whether there were more rows than the limit. */
+            truncated: boolean;
+        };
+        /** @description How the server does. */
+        Status: {
+            /** @description Demo traffic. */
+            demo: components["schemas"]["DemoStatus"];
+            /** @description When the last span or log record of the project was received. */
+            last_received_at?: string | null;
+            /** @description Project asked about. */
+            project: string;
+            /**
+             * Format: int64
+             * @description Spans of the project.
+             */
+            spans: number;
+            /** @description When the server started. */
+            started_at: string;
+            /** @description The store, all projects together. */
+            storage: Record<string, never>;
+            /** @description Version of the server. */
+            version: string;
+        };
+        /** @description The time strip above the list. */
+        Strip: {
+            /**
+             * Format: int64
+             * @description Width of a bucket, nanoseconds.
+             */
+            bucket_ns: number;
+            /** @description Buckets in order of time, empty ones included. */
+            buckets: components["schemas"]["StripBucket"][];
+            /** @description SQL that gives these numbers. */
+            sql: string;
+        };
+        /** @description One bucket of the time strip. A trace is counted by its root span. */
+        StripBucket: {
+            /** @description Cost of the calls that began in it, US dollars. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Those of them that failed.
+             */
+            errors: number;
+            /**
+             * Format: double
+             * @description Median duration of those root spans, nanoseconds, approximate.
+             */
+            p50_ns?: number | null;
+            /**
+             * Format: double
+             * @description 95th percentile, approximate.
+             */
+            p95_ns?: number | null;
+            /** @description Start of the bucket. */
+            start: string;
+            /**
+             * Format: int64
+             * @description Root spans that began in it.
+             */
+            traces: number;
+        };
+        /** @description A table or view, described. */
+        TableDoc: {
+            /** @description Columns in order. */
+            columns: components["schemas"]["ColumnDoc"][];
+            /** @description One sentence on what a row is. */
+            doc: string;
+            /** @description `table` or `view`. */
+            kind: string;
+            /** @description Name in SQL. */
+            name: string;
+        };
+        /** @description A page of the trace list. */
+        TraceList: {
+            /**
+             * Format: double
+             * @description Time taken, milliseconds.
+             */
+            elapsed_ms: number;
+            /** @description Pass it as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /** @description SQL that gives these rows. */
+            sql: string;
+            /** @description The traces, in the order asked for. */
+            traces: components["schemas"]["TraceSummary"][];
+        };
+        /** @description A trace with its spans. */
+        TracePage: {
+            /**
+             * Format: int64
+             * @description Log records that belong to the trace.
+             */
+            logs_count: number;
+            /** @description Its spans in order of start; at most 100 000. */
+            spans: components["schemas"]["SpanSummary"][];
+            /** @description SQL that gives the spans. */
+            sql: string;
+            /** @description The trace as a whole. */
+            trace: components["schemas"]["TraceSummary"];
+            /** @description Whether there are more spans than are given. */
+            truncated: boolean;
+        };
+        /** @description A trace in a list. */
+        TraceSummary: {
+            /** Format: int64 */
+            cache_read_tokens?: number | null;
+            cost_usd?: string | null;
+            /** Format: int64 */
+            duration_ns: number;
+            end_time: string;
+            /** Format: int64 */
+            error_count: number;
+            has_root: boolean;
+            input_preview?: string | null;
+            /** Format: int64 */
+            input_tokens?: number | null;
+            /** Format: int64 */
+            llm_call_count: number;
+            models?: string[];
+            name?: string | null;
+            output_preview?: string | null;
+            /** Format: int64 */
+            output_tokens?: number | null;
+            service_name?: string | null;
+            session_id?: string | null;
+            /** Format: int64 */
+            span_count: number;
+            start_time: string;
+            status_code?: string | null;
+            tags?: string[];
+            /** Format: int64 */
+            tool_call_count: number;
+            trace_id: string;
+            /** Format: int64 */
+            unpriced_calls: number;
+            user_id?: string | null;
+        };
+        /** @description Models without a price. */
+        Unpriced: {
+            /** @description The most called first. */
+            models: components["schemas"]["UnpricedModel"][];
+            /** @description SQL that gives these rows. */
+            sql: string;
+        };
+        /** @description A model without a price. */
+        UnpricedModel: {
+            /**
+             * Format: int64
+             * @description Calls that could not be priced.
+             */
+            calls: number;
+            /** Format: int64 */
+            input_tokens?: number | null;
+            /** @description Start of the last such call. */
+            last_seen?: string | null;
+            model?: string | null;
+            /** Format: int64 */
+            output_tokens?: number | null;
+            provider?: string | null;
+        };
+        /** @enum {string} */
+        Sort: "start_time" | "duration_ns" | "cost_usd" | "input_tokens" | "output_tokens" | "span_count" | "error_count";
+        /** @enum {string} */
+        Order: "asc" | "desc";
+        /** @enum {string} */
+        FacetField: "service_name" | "request_model" | "operation" | "provider" | "user_id" | "session_id" | "tool_name" | "status_code" | "error_type";
     };
     responses: never;
     parameters: never;
@@ -649,4 +575,456 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    openapi_json: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OpenAPI document */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
+    facets: {
+        parameters: {
+            query: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund"`. */
+                q?: string;
+                /** @description Column. */
+                field: components["schemas"]["FacetField"];
+                /** @description Only values that begin so, whatever their case. */
+                prefix?: string;
+                /** @description Values, 1 to 1000. Default 20. */
+                limit?: number;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Facets"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    schema: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schema"];
+                };
+            };
+        };
+    };
+    sql: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SqlRequest"];
+            };
+        };
+        responses: {
+            /** @description The rows, streamed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SqlAnswer"];
+                    "application/x-ndjson": string;
+                    "text/csv": string;
+                    "application/vnd.apache.arrow.stream": number[];
+                    "application/vnd.apache.parquet": number[];
+                };
+            };
+            /** @description Not a question that can be answered */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not a question */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such table */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description None of our formats is accepted */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs too much memory */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    status: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Status"];
+                };
+            };
+        };
+    };
+    traces: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund"`. */
+                q?: string;
+                /** @description Sort key. Default `start_time`. */
+                sort?: components["schemas"]["Sort"];
+                /** @description `desc` (default) or `asc`. */
+                order?: components["schemas"]["Order"];
+                /** @description Traces of a page, 1 to 500. Default 50. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceList"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    strip: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund"`. */
+                q?: string;
+                /** @description Buckets, 1 to 1000. Default 60. */
+                buckets?: number;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Strip"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trace: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path: {
+                /** @description 32 hex digits */
+                trace_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TracePage"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    span: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path: {
+                /** @description 32 hex digits */
+                trace_id: string;
+                /** @description 16 hex digits */
+                span_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpanDetail"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unpriced: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund"`. */
+                q?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Unpriced"];
+                };
+            };
+        };
+    };
+    healthz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The process is alive */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+    metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Prometheus text format */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+    readyz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ready */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description Not now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+}

@@ -69,75 +69,77 @@ export function ResultGrid({ result }: { result: SqlResult }) {
   };
 
   return (
-    <div
-      ref={scroller}
-      className="result-grid"
-      role="grid"
-      tabIndex={0}
-      aria-label="Result"
-      aria-rowcount={rows.length + 1}
-      aria-colcount={columns.length}
-      {...(rows.length > 0 ? { 'aria-activedescendant': `${gridId}-${cell.row}-${cell.column}` } : {})}
-      onKeyDown={key}
-    >
-      <div className="result-grid__head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template, width: total }}>
-        <div role="columnheader" className="result-grid__cell result-grid__number">
-          <span className="visually-hidden">row</span>
-        </div>
-        {columns.map((column, at) => (
-          <div
-            key={`${column.name} ${at}`}
-            role="columnheader"
-            className="result-grid__cell"
-            title={`${column.name}: ${column.type}`}
-          >
-            <span className="truncate">{column.name}</span>
-            <Resizer
-              name={column.name}
-              width={widths[at] ?? WIDTH_MIN}
-              onResize={(width) => {
-                resize(at, width);
-              }}
-            />
+    <>
+      <div
+        ref={scroller}
+        className="result-grid"
+        role="grid"
+        tabIndex={0}
+        aria-label="Result"
+        aria-rowcount={rows.length + 1}
+        aria-colcount={columns.length}
+        {...(rows.length > 0 ? { 'aria-activedescendant': `${gridId}-${cell.row}-${cell.column}` } : {})}
+        onKeyDown={key}
+      >
+        <div className="result-grid__head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template, width: total }}>
+          <div role="columnheader" className="result-grid__cell result-grid__number">
+            <span className="visually-hidden">row</span>
           </div>
-        ))}
-      </div>
-      <div role="rowgroup" style={{ position: 'relative', height: virtual.getTotalSize(), width: total }}>
-        {virtual.getVirtualItems().map((item) => {
-          const row = rows[item.index];
-          if (!row) return null;
-          return (
+          {columns.map((column, at) => (
             <div
-              key={item.index}
-              role="row"
-              aria-rowindex={item.index + 2}
-              className="result-grid__row"
-              style={{ gridTemplateColumns: template, transform: `translateY(${item.start}px)`, width: total }}
+              key={`${column.name} ${at}`}
+              role="columnheader"
+              className="result-grid__cell"
+              title={`${column.name}: ${column.type}`}
             >
-              <div role="rowheader" className="result-grid__cell result-grid__number num">
-                {item.index + 1}
-              </div>
-              {columns.map((column, at) => (
-                <Cell
-                  key={at}
-                  id={`${gridId}-${item.index}-${at}`}
-                  value={row[at]}
-                  numeric={isNumeric(column.type)}
-                  href={cellLink(columns, row, at)}
-                  active={cell.row === item.index && cell.column === at}
-                  onPick={() => {
-                    setCell({ row: item.index, column: at });
-                  }}
-                />
-              ))}
+              <span className="truncate">{column.name}</span>
+              <Resizer
+                name={column.name}
+                width={widths[at] ?? WIDTH_MIN}
+                onResize={(width) => {
+                  resize(at, width);
+                }}
+              />
             </div>
-          );
-        })}
+          ))}
+        </div>
+        <div role="rowgroup" style={{ position: 'relative', height: virtual.getTotalSize(), width: total }}>
+          {virtual.getVirtualItems().map((item) => {
+            const row = rows[item.index];
+            if (!row) return null;
+            return (
+              <div
+                key={item.index}
+                role="row"
+                aria-rowindex={item.index + 2}
+                className="result-grid__row"
+                style={{ gridTemplateColumns: template, transform: `translateY(${item.start}px)`, width: total }}
+              >
+                <div role="rowheader" className="result-grid__cell result-grid__number num">
+                  {item.index + 1}
+                </div>
+                {columns.map((column, at) => (
+                  <Cell
+                    key={at}
+                    id={`${gridId}-${item.index}-${at}`}
+                    value={row[at]}
+                    numeric={isNumeric(column.type)}
+                    href={cellLink(columns, row, at)}
+                    active={cell.row === item.index && cell.column === at}
+                    onPick={() => {
+                      setCell({ row: item.index, column: at });
+                    }}
+                  />
+                ))}
+              </div>
+            );
+          })}
+        </div>
       </div>
       <span className="visually-hidden" role="status">
         {copied}
       </span>
-    </div>
+    </>
   );
 }
 

@@ -15,14 +15,16 @@ export const schemaQuery = () =>
   });
 
 /** Runs a query. Aborting the signal closes the connection, which makes the server stop too. */
-export function runSql(query: string, signal: AbortSignal): Promise<SqlResult> {
-  return unwrap(
+export async function runSql(query: string, signal: AbortSignal): Promise<SqlResult> {
+  const answer = await unwrap(
     api.POST('/api/v1/sql', {
       body: { query, row_limit: GRID_ROWS_MAX },
       headers: { accept: 'application/json' },
       signal,
     }),
   );
+  if (typeof answer === 'string' || Array.isArray(answer)) throw new Error('expected JSON rows, found another format');
+  return answer;
 }
 
 export const FORMATS = [

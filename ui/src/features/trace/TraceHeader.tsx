@@ -19,6 +19,7 @@ type Props = {
 
 export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
   const summary = trace.trace;
+  const { models = [], tags = [] } = summary;
   const cached = useMemo(
     () => ({
       write: sum(trace.spans.map((span) => (span.counted ? span.cache_write_tokens : null))),
@@ -32,7 +33,7 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
         <a href={listHref('')} className="trace-header__back" aria-label="Back to the traces">
           <Icon name="arrow-left" />
         </a>
-        <h1 className="trace-header__title truncate">{summary.name === '' ? summary.trace_id : summary.name}</h1>
+        <h1 className="trace-header__title truncate">{summary.name || summary.trace_id}</h1>
         {summary.error_count > 0 && (
           <Tag tone="error">
             <Icon name="error" size={12} /> {summary.error_count} {summary.error_count === 1 ? 'error' : 'errors'}
@@ -90,9 +91,9 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
         <Total name="Spans">
           <Count value={summary.span_count} />
         </Total>
-        {summary.models.length > 0 && (
-          <Total name={summary.models.length === 1 ? 'Model' : 'Models'}>
-            <span title={summary.models.join(', ')}>{summary.models.join(', ')}</span>
+        {models.length > 0 && (
+          <Total name={models.length === 1 ? 'Model' : 'Models'}>
+            <span title={models.join(', ')}>{models.join(', ')}</span>
           </Total>
         )}
         {summary.service_name && <Total name="Service">{summary.service_name}</Total>}
@@ -111,9 +112,9 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
             {formatFullTime(summary.start_time)}
           </time>
         </Total>
-        {summary.tags.length > 0 && (
+        {tags.length > 0 && (
           <Total name="Tags">
-            <span title={summary.tags.join(', ')}>{summary.tags.join(', ')}</span>
+            <span title={tags.join(', ')}>{tags.join(', ')}</span>
           </Total>
         )}
       </dl>

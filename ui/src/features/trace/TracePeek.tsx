@@ -22,8 +22,8 @@ export function TracePeek({ traceId, openHref, sqlHref, step, onClose }: Props) 
   return (
     <section className="peek" aria-label="Peek at a trace">
       <header className="peek__head">
-        {summary && <StatusMark status={summary.status_code} errors={summary.error_count} />}
-        <h2 className="peek__title truncate">{summary?.name ?? traceId.slice(0, 16)}</h2>
+        {summary && <StatusMark status={summary.status_code ?? 'UNSET'} errors={summary.error_count} />}
+        <h2 className="peek__title truncate">{summary?.name || traceId.slice(0, 16)}</h2>
         {summary && (
           <div className="peek__numbers">
             <Duration ns={summary.duration_ns} />

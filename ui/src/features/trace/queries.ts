@@ -2,6 +2,7 @@
 import { queryOptions } from '@tanstack/react-query';
 
 import { api, projectInUrl, unwrap } from '../../api/client';
+import { readSpanDetail } from '../../api/types';
 
 export const traceQuery = (traceId: string) =>
   queryOptions({
@@ -13,12 +14,14 @@ export const traceQuery = (traceId: string) =>
 export const spanQuery = (traceId: string, spanId: string) =>
   queryOptions({
     queryKey: ['span', projectInUrl(), traceId, spanId],
-    queryFn: ({ signal }) =>
-      unwrap(
-        api.GET('/api/v1/traces/{trace_id}/spans/{span_id}', {
-          params: { path: { trace_id: traceId, span_id: spanId } },
-          signal,
-        }),
+    queryFn: async ({ signal }) =>
+      readSpanDetail(
+        await unwrap(
+          api.GET('/api/v1/traces/{trace_id}/spans/{span_id}', {
+            params: { path: { trace_id: traceId, span_id: spanId } },
+            signal,
+          }),
+        ),
       ),
     staleTime: 60_000,
   });

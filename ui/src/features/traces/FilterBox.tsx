@@ -241,7 +241,7 @@ function useSuggestions(completion: Completion, scope: Scope, open: boolean): Su
   const known = completion.kind === 'value' ? filterKey(completion.key) : undefined;
   const field = known?.facet;
   const facet = useQuery({
-    ...facetQuery(field ?? '', { ...scope, q: '' }, completion.prefix, 12),
+    ...facetQuery(field ?? 'service_name', { ...scope, q: '' }, completion.prefix, 12),
     enabled: open && field !== undefined,
   });
   if (completion.kind === 'key') {

@@ -214,7 +214,7 @@ function Totals({ list, more, strip, elapsedMs }: TotalsProps) {
   const cost = strip?.buckets.reduce<Femto | null>((sum, bucket) => addMoney(sum, parseMoney(bucket.cost_usd)), null) ?? null;
   return (
     <>
-      <span className="num">{total === undefined ? plural(list, 'trace') : plural(Math.max(total, list), 'trace')}</span>
+      <span className="num">{plural(more ? Math.max(total ?? 0, list) : list, 'trace')}</span>
       {errors !== undefined && errors > 0 && <span className="num">{formatCountExact(errors)} with errors</span>}
       {cost !== null && <span className="num money">{formatMoney(cost)}</span>}
       <span className="faint trace-list__loaded num">

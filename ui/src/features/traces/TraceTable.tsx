@@ -35,8 +35,8 @@ const COLUMNS: readonly Column[] = [
     title: 'Trace',
     cell: (trace, { link }) => (
       <>
-        <StatusMark status={trace.status_code} errors={trace.error_count} />
-        {link(trace.trace_id, trace.name)}
+        <StatusMark status={trace.status_code ?? 'UNSET'} errors={trace.error_count} />
+        {link(trace.trace_id, trace.name ?? '')}
         {!trace.has_root && (
           <Tag tone="warning" title="the root span has not arrived">
             no root
@@ -50,10 +50,10 @@ const COLUMNS: readonly Column[] = [
   {
     id: 'model',
     title: 'Model',
-    cell: (trace) => (
-      <span className="truncate" title={trace.models.join(', ')}>
-        {trace.models[0] ?? ''}
-        {trace.models.length > 1 && <span className="faint"> +{trace.models.length - 1}</span>}
+    cell: ({ models = [] }) => (
+      <span className="truncate" title={models.join(', ')}>
+        {models[0] ?? ''}
+        {models.length > 1 && <span className="faint"> +{models.length - 1}</span>}
       </span>
     ),
   },

@@ -2,14 +2,19 @@
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query';
 
 import { api, apiFetch, projectInUrl, unwrap } from '../../api/client';
-import type { TimeRange } from '../../lib/time';
+import type { FacetField } from '../../api/types';
+import { ALL_TIME, type TimeRange } from '../../lib/time';
 import type { ListState } from './state';
 
 export type Scope = TimeRange & { readonly q: string };
 
 export const PAGE_ROWS = 100;
 
-const scopeParams = (scope: Scope) => ({ from: scope.from, to: scope.to, ...(scope.q === '' ? {} : { q: scope.q }) });
+const scopeParams = (scope: Scope) => ({
+  ...(scope.from === ALL_TIME.from ? {} : { from: scope.from }),
+  to: scope.to,
+  ...(scope.q === '' ? {} : { q: scope.q }),
+});
 
 export const tracesQuery = (state: ListState) =>
   infiniteQueryOptions({
@@ -60,7 +65,7 @@ export const stripQuery = (scope: Scope, live: boolean) =>
   });
 
 /** Values of a field within the range and the filter. */
-export const facetQuery = (field: string, scope: Scope, prefix = '', limit = 12) =>
+export const facetQuery = (field: FacetField, scope: Scope, prefix = '', limit = 12) =>
   queryOptions({
     queryKey: ['facets', projectInUrl(), field, scope.from, scope.to, scope.q, prefix, limit],
     queryFn: ({ signal }) =>
