@@ -276,6 +276,10 @@ impl Wal {
 
         let marked = read_committed(dir).map_err(io("read committed position in", dir))?;
         let mut segments = list_segments(dir).map_err(io("list folder", dir))?;
+        // Before an empty newest segment goes: it is what tells where the one before it ends.
+        for i in 1..segments.len() {
+            segments[i - 1].last = segments[i].first - 1;
+        }
         if let Some(mut newest) = segments.pop_back() {
             let end = segment::recover_end(&newest.path, newest.first).map_err(io("recover segment", &newest.path))?;
             if end.records == 0 && !end.damaged {
@@ -290,9 +294,6 @@ impl Wal {
         let committed = marked.max(segments.front().map_or(floor, |s| s.first - 1));
         let on_disk = segments.back().map_or(committed, |s| s.last.max(committed));
         let last = on_disk.max(floor);
-        for i in 1..segments.len() {
-            segments[i - 1].last = segments[i].first - 1;
-        }
         let bytes = segments.iter().map(|s| s.bytes).sum();
         let shared = Arc::new(Shared {
             segments: Mutex::new(segments),

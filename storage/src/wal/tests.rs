@@ -233,6 +233,20 @@ fn after_the_log_was_lost_positions_go_on_behind_what_the_tables_have() {
 }
 
 #[test]
+fn a_crash_between_a_new_segment_and_its_first_record_forgets_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    append_all(&open(&options), &[b"1".to_vec(), b"2".to_vec(), b"3".to_vec()]);
+    for content in [&segment::SEGMENT_MAGIC[..], &segment::SEGMENT_MAGIC[..3], &[]] {
+        fs::write(segment_path(dir.path(), 4), content).unwrap();
+        let wal = open(&options);
+        assert_eq!(wal.status().last, WalPosition(3));
+        assert_eq!(replayed(&wal).0, [b"1", b"2", b"3"]);
+    }
+    assert_eq!(append_all(&open(&options), &[b"4".to_vec()]), [4]);
+}
+
+#[test]
 fn an_appender_that_goes_away_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let (tx, rx) = mpsc::channel();
