@@ -98,7 +98,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Assay", description = "SQL and read models over traces, logs and metrics of LLM applications.", license(name = "Apache-2.0")),
+    info(
+        title = "Assay",
+        description = "SQL and read models over traces, logs and metrics of LLM applications.",
+        license(name = "Apache-2.0")
+    ),
     paths(
         sql::sql,
         read::traces,
@@ -119,7 +123,7 @@ struct Document;
 
 /// The project a request speaks of: header `X-Assay-Project`, else `default`.
 #[derive(Clone, Debug)]
-pub(crate) struct Project(pub(crate) ProjectId);
+pub struct Project(pub ProjectId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Project {
     type Rejection = Problem;

@@ -133,9 +133,8 @@ impl ExecutionPlan for CorrectionsExec {
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
         // A filter may pass below this node only if no correction can change what it sees.
-        let fixed: HashSet<usize> = (0..self.columns)
-            .filter(|idx| !PATCHABLE.contains(&self.schema.field(*idx).name().as_str()))
-            .collect();
+        let fixed: HashSet<usize> =
+            (0..self.columns).filter(|idx| !PATCHABLE.contains(&self.schema.field(*idx).name().as_str())).collect();
         let child = ChildFilterDescription::from_child_with_allowed_indices(&parent_filters, fixed, &self.input)?;
         Ok(FilterDescription::new().with_child(child))
     }

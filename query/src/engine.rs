@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::{array::RecordBatch, datatypes::{DataType, SchemaRef}};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, SchemaRef},
+};
 use assay_schemas::{ids::ProjectId, prices::PriceTable};
 use assay_storage::{ReadView, Storage};
 use datafusion::{
@@ -267,7 +270,8 @@ impl QueryEngine {
         let permit = self.place().await?;
         let catalog = self.catalog(project, view);
         // Planning and first execution happen on the query threads: a deep plan must not hold up the server.
-        let (engine, limit) = (self.clone(), ask.row_limit.unwrap_or(self.inner.config.row_limit_default).min(self.inner.config.row_limit_max));
+        let (engine, limit) =
+            (self.clone(), ask.row_limit.unwrap_or(self.inner.config.row_limit_default).min(self.inner.config.row_limit_max));
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
         let (planned, plan) = tokio::sync::oneshot::channel();
         let handle = self.threads().spawn(async move {
@@ -309,11 +313,18 @@ impl QueryEngine {
         Arc::clone(&self.inner.places).acquire_owned().await.map_err(closed)
     }
 
-    async fn plan(&self, state: &SessionState, question: &Question, ask: &Ask, limit: usize) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+    async fn plan(
+        &self,
+        state: &SessionState,
+        question: &Question,
+        ask: &Ask,
+        limit: usize,
+    ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
         let explained = |e: DataFusionError| self.explained(&e, &ask.sql);
         for reference in state.resolve_table_references(&question.statement).map_err(explained)? {
             let schema = reference.schema().unwrap_or(catalog::PUBLIC);
-            let known = reference.catalog().is_none_or(|c| c == catalog::CATALOG) && ProjectCatalog::has(schema, reference.table());
+            let known =
+                reference.catalog().is_none_or(|c| c == catalog::CATALOG) && ProjectCatalog::has(schema, reference.table());
             let function = reference.schema().is_none() && state.table_functions().contains_key(reference.table());
             if !known && !function {
                 return Err(statement::no_table(reference.table()).at(position_of(&ask.sql, reference.table())));
@@ -328,12 +339,21 @@ impl QueryEngine {
         if question.is_query {
             plan = json_as_text(plan, state).map_err(explained)?;
             // One row more than wanted, to know whether there was more.
-            plan = LogicalPlanBuilder::from(plan).limit(0, Some(limit + 1)).and_then(LogicalPlanBuilder::build).map_err(explained)?;
+            plan = LogicalPlanBuilder::from(plan)
+                .limit(0, Some(limit + 1))
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(explained)?;
         }
         state.create_physical_plan(&plan).await.map_err(explained)
     }
 
-    async fn run(&self, state: &SessionState, plan: Arc<dyn ExecutionPlan>, sql: &str, batches: &mpsc::Sender<Result<RecordBatch, QueryError>>) {
+    async fn run(
+        &self,
+        state: &SessionState,
+        plan: Arc<dyn ExecutionPlan>,
+        sql: &str,
+        batches: &mpsc::Sender<Result<RecordBatch, QueryError>>,
+    ) {
         // Caches, spill folder and object store are shared; memory is each query's own.
         let pool = FairSpillPool::new(self.inner.config.memory_bytes_max);
         let own = RuntimeEnvBuilder::from_runtime_env(&self.inner.runtime_env).with_memory_pool(Arc::new(pool)).build_arc();
@@ -472,7 +492,11 @@ impl Drop for AbortOnDrop {
     }
 }
 
-fn base_state(config: &QueryConfig, runtime_env: Arc<RuntimeEnv>, prices: Arc<PriceTable>) -> datafusion::common::Result<SessionState> {
+fn base_state(
+    config: &QueryConfig,
+    runtime_env: Arc<RuntimeEnv>,
+    prices: Arc<PriceTable>,
+) -> datafusion::common::Result<SessionState> {
     let mut session = SessionConfig::new()
         .with_target_partitions(config.threads.max(1))
         .with_create_default_catalog_and_schema(false)

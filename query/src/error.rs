@@ -85,7 +85,8 @@ impl QueryError {
 pub(crate) fn explain(error: &DataFusionError, sql: &str, functions: &dyn Fn() -> Vec<String>) -> QueryError {
     let mut explained = explain_root(error.find_root(), sql, functions);
     if explained.position.is_none() {
-        explained.position = error.diagnostic().and_then(|d| d.span).map(|s| Position { line: s.start.line, column: s.start.column });
+        explained.position =
+            error.diagnostic().and_then(|d| d.span).map(|s| Position { line: s.start.line, column: s.start.column });
     }
     if explained.position.is_none()
         && let Some(found) = &explained.found
@@ -99,13 +100,16 @@ fn explain_root(error: &DataFusionError, sql: &str, functions: &dyn Fn() -> Vec<
     match error {
         DataFusionError::SQL(error, _) => syntax(&error.to_string(), sql),
         DataFusionError::SchemaError(error, _) => schema(error),
-        DataFusionError::ResourcesExhausted(text) => {
-            QueryError::new(QueryErrorKind::TooLarge, format!("the query needs more memory than one query may use: {}", first_line(text)))
-                .hint("select fewer columns or a shorter time range, or aggregate by fewer groups")
-        }
+        DataFusionError::ResourcesExhausted(text) => QueryError::new(
+            QueryErrorKind::TooLarge,
+            format!("the query needs more memory than one query may use: {}", first_line(text)),
+        )
+        .hint("select fewer columns or a shorter time range, or aggregate by fewer groups"),
         DataFusionError::Plan(text) => plan(text, functions),
         DataFusionError::NotImplemented(text) => QueryError::invalid(format!("not supported: {}", lower_first(first_line(text)))),
-        DataFusionError::Execution(text) | DataFusionError::Configuration(text) => QueryError::invalid(lower_first(first_line(text))),
+        DataFusionError::Execution(text) | DataFusionError::Configuration(text) => {
+            QueryError::invalid(lower_first(first_line(text)))
+        }
         DataFusionError::ArrowError(error, _) => QueryError::invalid(lower_first(first_line(&error.to_string()))),
         other => {
             tracing::error!(error = %other, "query failed");
@@ -134,12 +138,17 @@ fn schema(error: &SchemaError) -> QueryError {
             match nearest(&field.name, names.iter().copied()) {
                 Some(meant) => error.hint(format!("did you mean `{meant}`?")),
                 None if names.is_empty() => error,
-                None => error.expected(format!("one of {}", names.iter().take(40).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))),
+                None => error.expected(format!(
+                    "one of {}",
+                    names.iter().take(40).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+                )),
             }
         }
-        SchemaError::AmbiguousReference { field } => QueryError::invalid(format!("column `{}` is in more than one table", field.name))
-            .found(&field.name)
-            .hint("write the table before it: `table.column`"),
+        SchemaError::AmbiguousReference { field } => {
+            QueryError::invalid(format!("column `{}` is in more than one table", field.name))
+                .found(&field.name)
+                .hint("write the table before it: `table.column`")
+        }
         other => QueryError::invalid(lower_first(first_line(&other.to_string()))),
     }
 }
@@ -179,10 +188,15 @@ pub(crate) fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>
     let distance = |name: &str| {
         let name = name.to_lowercase();
         // Half of a compound name is often what people remember: `model` for `request_model`.
-        let part = wanted.len() >= 4 && name.split('_').any(|part| part == wanted);
-        if part { 1 } else { edits(&wanted, &name) }
+        let part = name.split('_').filter(|_| wanted.len() >= 4).map(|part| edits(&wanted, part) + 1).min();
+        edits(&wanted, &name).min(part.unwrap_or(usize::MAX))
     };
-    names.into_iter().map(|name| (distance(name), name)).filter(|(edits, _)| *edits <= far).min_by_key(|(edits, _)| *edits).map(|(_, name)| name)
+    names
+        .into_iter()
+        .map(|name| (distance(name), name))
+        .filter(|(edits, _)| *edits <= far)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, name)| name)
 }
 
 /// Levenshtein distance, a transposition counting as one edit (optimal string alignment).
@@ -209,9 +223,10 @@ fn edits(a: &str, b: &str) -> usize {
 /// The first whole word `name` of `sql`.
 pub(crate) fn position_of(sql: &str, name: &str) -> Option<Position> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let start = sql.match_indices(name).map(|(at, _)| at).find(|at| {
-        !sql[..*at].ends_with(is_word) && !sql[at + name.len()..].starts_with(is_word)
-    })?;
+    let start = sql
+        .match_indices(name)
+        .map(|(at, _)| at)
+        .find(|at| !sql[..*at].ends_with(is_word) && !sql[at + name.len()..].starts_with(is_word))?;
     let before = &sql[..start];
     let line = before.matches('\n').count() as u64 + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u64 + 1;

@@ -8,12 +8,7 @@ mod cell;
 
 use std::sync::Arc;
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::SchemaRef,
-    error::ArrowError,
-    ipc::writer::StreamWriter,
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
 use parking_lot::Mutex;
 use parquet::{
     arrow::ArrowWriter,
@@ -71,7 +66,10 @@ impl Format {
             let quality = parts.find_map(|p| p.strip_prefix("q=")).and_then(|q| q.parse().ok()).unwrap_or(1.0);
             let named = Self::ALL.into_iter().find(|f| {
                 f.media_type() == media_type
-                    || matches!((f, media_type.as_str()), (Self::NdJson, "application/ndjson" | "application/jsonl" | "application/x-jsonlines"))
+                    || matches!(
+                        (f, media_type.as_str()),
+                        (Self::NdJson, "application/ndjson" | "application/jsonl" | "application/x-jsonlines")
+                    )
                     || (media_type.ends_with("/*") && f.media_type().starts_with(media_type.trim_end_matches('*')))
                     || media_type == "*/*"
             });
@@ -220,7 +218,12 @@ impl Encoder {
     }
 }
 
-fn write_list<T>(out: &mut Vec<u8>, (open, close): (u8, u8), items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) {
+fn write_list<T>(
+    out: &mut Vec<u8>,
+    (open, close): (u8, u8),
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) {
     out.push(open);
     for (idx, item) in items.into_iter().enumerate() {
         if idx > 0 {

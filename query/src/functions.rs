@@ -39,7 +39,8 @@ pub(crate) fn docs(state: &SessionState) -> Vec<FunctionDoc> {
     let mut docs = BTreeMap::new();
     let mut add = |name: &String, own: &str, documentation: Option<&Documentation>, signature: &Signature| {
         let described = documentation.map(|d| (d.syntax_example.clone(), d.description.trim().to_owned()));
-        let (signature, doc) = described.unwrap_or_else(|| json_doc(own).unwrap_or_else(|| (arguments(own, signature), String::new())));
+        let (signature, doc) =
+            described.unwrap_or_else(|| json_doc(own).unwrap_or_else(|| (arguments(own, signature), String::new())));
         let doc = if name == own { doc } else { format!("Alias of `{own}`. {doc}").trim().to_owned() };
         docs.insert(name.clone(), FunctionDoc { name: name.clone(), signature, doc });
     };
@@ -79,7 +80,9 @@ fn json_doc(name: &str) -> Option<(String, String)> {
         "json_get_bool" => ("json, key_or_index [, …]", "Boolean at a path; NULL if there is none or it is not a boolean."),
         "json_get_json" => ("json, key_or_index [, …]", "JSON text of the value at a path."),
         "json_get_array" => ("json, key_or_index [, …]", "Elements of the array at a path, each as JSON text."),
-        "json_as_text" => ("json, key_or_index [, …]", "Value at a path as text, whatever its type. `json ->> 'key'` is the same."),
+        "json_as_text" => {
+            ("json, key_or_index [, …]", "Value at a path as text, whatever its type. `json ->> 'key'` is the same.")
+        }
         "json_contains" => ("json, key_or_index [, …]", "Whether there is a value at a path. `json ? 'key'` is the same."),
         "json_length" => ("json [, key_or_index, …]", "Number of elements or keys at a path."),
         "json_object_keys" => ("json [, key_or_index, …]", "Keys of the object at a path."),

@@ -102,7 +102,11 @@ pub(crate) fn sql_type(data_type: &DataType) -> String {
         DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
             format!("numeric({p},{s})")
         }
-        DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) | DataType::ListView(f) | DataType::LargeListView(f) => {
+        DataType::List(f)
+        | DataType::LargeList(f)
+        | DataType::FixedSizeList(f, _)
+        | DataType::ListView(f)
+        | DataType::LargeListView(f) => {
             format!("{}[]", sql_type(f.data_type()))
         }
         DataType::Dictionary(_, value) => sql_type(value),

@@ -17,7 +17,7 @@ pub mod metrics;
 mod pruning;
 mod statement;
 mod table_provider;
-mod time_range;
+pub mod time_range;
 pub mod traces;
 pub mod views;
 

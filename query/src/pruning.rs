@@ -10,9 +10,7 @@ use assay_schemas::tables::TableId;
 use assay_storage::{ColumnStats, DataFile, StatValue, file_schema};
 use chrono::NaiveDate;
 use datafusion::{
-    common::{
-        Column, ColumnStatistics, Result, ScalarValue, Statistics, pruning::PruningStatistics, stats::Precision,
-    },
+    common::{Column, ColumnStatistics, Result, ScalarValue, Statistics, pruning::PruningStatistics, stats::Precision},
     physical_expr::PhysicalExpr,
     physical_optimizer::pruning::PruningPredicateBuilder,
 };
@@ -22,7 +20,9 @@ pub(crate) fn prune(table: TableId, predicate: &Arc<dyn PhysicalExpr>, files: Ve
     if files.is_empty() {
         return Ok(files);
     }
-    let Ok(pruning) = PruningPredicateBuilder::new().with_file_schema(table.schema()).try_build(Arc::clone(predicate)) else { return Ok(files) };
+    let Ok(pruning) = PruningPredicateBuilder::new().with_file_schema(table.schema()).try_build(Arc::clone(predicate)) else {
+        return Ok(files);
+    };
     if pruning.always_true() {
         return Ok(files);
     }

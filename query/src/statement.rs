@@ -35,7 +35,9 @@ pub(crate) fn parse(sql: &str) -> Result<Question, QueryError> {
     let mut statements = statements(sql)?;
     let first = statements.pop_front().ok_or_else(|| QueryError::invalid("the query is empty").expected("a `SELECT`"))?;
     if !statements.is_empty() {
-        return Err(QueryError::invalid("more than one statement").found(format!("{} statements", statements.len() + 1)).expected("one"));
+        return Err(QueryError::invalid("more than one statement")
+            .found(format!("{} statements", statements.len() + 1))
+            .expected("one"));
     }
     question(first)
 }

@@ -15,11 +15,7 @@ use arrow::{
     array::RecordBatch,
     datatypes::{Field, Schema, SchemaRef},
 };
-use assay_schemas::{
-    ids::ProjectId,
-    table::Layout,
-    tables::TableId,
-};
+use assay_schemas::{ids::ProjectId, table::Layout, tables::TableId};
 use assay_storage::{DataFile, PATCHABLE, ReadView, file_schema};
 use async_trait::async_trait;
 use datafusion::{
@@ -108,7 +104,8 @@ impl LakeTable {
         }
         let full = self.schema();
         let partition_columns = full.fields()[..PARTITION_COLUMNS].to_vec();
-        let table_schema = TableSchema::builder(without_comments(&file_schema(self.table))).with_table_partition_cols(partition_columns).build();
+        let table_schema =
+            TableSchema::builder(without_comments(&file_schema(self.table))).with_table_partition_cols(partition_columns).build();
         // Payload columns are decoded only for rows that pass the filters; for slim columns that costs more than it saves.
         let payloads = projection.iter().any(|idx| self.table.columns()[*idx].layout == Layout::Payload);
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
@@ -123,7 +120,8 @@ impl LakeTable {
         }
         let exact = scan.files.iter().all(|(_, rows)| rows.is_none());
         let statistics = pruning::statistics(self.table, scan.files.iter().map(|(file, _)| file));
-        let files = scan.files.iter().map(|(file, rows)| self.partitioned_file(file, rows.as_deref())).collect::<Result<Vec<_>>>()?;
+        let files =
+            scan.files.iter().map(|(file, rows)| self.partitioned_file(file, rows.as_deref())).collect::<Result<Vec<_>>>()?;
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let config = FileScanConfigBuilder::new(lake_store::url(), Arc::new(source))
             .with_file_groups(groups)
@@ -159,7 +157,8 @@ impl LakeTable {
         if let Some(rows) = rows {
             let total = usize::try_from(file.rows).map_err(|e| DataFusionError::External(e.into()))?;
             let ranges = rows.iter().map(|r| r.start as usize..(r.end as usize).min(total));
-            partitioned = partitioned.with_extension(ParquetRowSelection::new(RowSelection::from_consecutive_ranges(ranges, total)));
+            partitioned =
+                partitioned.with_extension(ParquetRowSelection::new(RowSelection::from_consecutive_ranges(ranges, total)));
         }
         Ok(partitioned)
     }
@@ -221,7 +220,8 @@ impl TableProvider for LakeTable {
         let limit = limit.filter(|_| filters.is_empty());
         let scan = Scan { files, predicate: None, limit };
         let partitions = state.config().target_partitions();
-        let parts: Vec<_> = [self.hot_plan(&read, partitions)?, self.lake_plan(state, &read, scan)?].into_iter().flatten().collect();
+        let parts: Vec<_> =
+            [self.hot_plan(&read, partitions)?, self.lake_plan(state, &read, scan)?].into_iter().flatten().collect();
         let mut parts = parts.into_iter();
         let input = match (parts.next(), parts.next()) {
             (None, _) => return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema().project(&wanted)?)))),

@@ -8,7 +8,7 @@ use crate::error::QueryError;
 ///
 /// # Errors
 /// A [`QueryError`] of kind `Invalid` if it is neither.
-pub(crate) fn parse(text: &str, now: i64) -> Result<i64, QueryError> {
+pub fn parse(text: &str, now: i64) -> Result<i64, QueryError> {
     let invalid = || {
         QueryError::invalid(format!("`{text}` is not a time"))
             .found(text)
@@ -38,9 +38,14 @@ pub(crate) fn parse(text: &str, now: i64) -> Result<i64, QueryError> {
 }
 
 /// Microseconds since 1970, as a SQL literal of the type of the time columns.
-pub(crate) fn literal(micros: i64) -> String {
+#[must_use]
+pub fn literal(micros: i64) -> String {
     let micros = micros.clamp(YEAR_0, YEAR_9999);
-    format!("TIMESTAMP '{}'", DateTime::<Utc>::from_timestamp_micros(micros).map_or_else(String::new, |t| t.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()))
+    format!(
+        "TIMESTAMP '{}'",
+        DateTime::<Utc>::from_timestamp_micros(micros)
+            .map_or_else(String::new, |t| t.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+    )
 }
 
 /// Nanosecond timestamps, as which literals are read, reach from 1678 to 2262.

@@ -15,11 +15,11 @@ use assay_schemas::ids::ProjectId;
 use assay_storage::ReadView;
 use serde_json::{Map, Value, value::RawValue};
 
+pub use self::model::{SpanDetail, SpanSummary, Strip, StripBucket, TraceList, TracePage, TraceSummary};
 pub(crate) use self::{
     detail::{span, trace},
     list::{ListRequest, Sort, between, list, strip},
 };
-pub use self::model::{SpanDetail, SpanSummary, Strip, StripBucket, TraceList, TracePage, TraceSummary};
 use crate::{
     engine::{Ask, QueryEngine},
     error::{QueryError, QueryErrorKind},

@@ -42,12 +42,22 @@ fn llm_calls() -> View {
         ("date", "date", "date", "Day of receipt, UTC."),
         ("received_at", "received_at", "received_at", "When the request was received."),
         ("source", "'span'", "'log'", "`span` or `log`: what reported the call. A call reported by both is one row."),
-        ("trace_id", "trace_id", "trace_id", "Trace of the call, 32 lower-case hex digits; NULL if a log without a trace reported it."),
+        (
+            "trace_id",
+            "trace_id",
+            "trace_id",
+            "Trace of the call, 32 lower-case hex digits; NULL if a log without a trace reported it.",
+        ),
         ("span_id", "span_id", "span_id", "Span of the call, 16 lower-case hex digits."),
         ("parent_span_id", "parent_span_id", "CAST(NULL AS VARCHAR)", "Parent of that span."),
         ("log_id", "CAST(NULL AS VARCHAR)", "log_id", "Log record of the call, where a log reported it."),
         ("name", "name", "event_name", "Span name, or event name of the log record."),
-        ("start_time", "start_time", "time", "Start of the call; for a log record the time of its event, which is usually the end."),
+        (
+            "start_time",
+            "start_time",
+            "time",
+            "Start of the call; for a log record the time of its event, which is usually the end.",
+        ),
         (
             "duration_ns",
             "duration_ns",
@@ -63,7 +73,12 @@ fn llm_calls() -> View {
         ("status_message", "status_message", "error_message", "Status message of the span, or error message of the log record."),
         ("service_name", "service_name", "service_name", "Service that sent it: resource attribute `service.name`."),
         ("service_version", "service_version", "service_version", "Resource attribute `service.version`."),
-        ("deployment_environment", "deployment_environment", "deployment_environment", "Resource attribute `deployment.environment.name`."),
+        (
+            "deployment_environment",
+            "deployment_environment",
+            "deployment_environment",
+            "Resource attribute `deployment.environment.name`.",
+        ),
         ("attributes", "attributes", "attributes", "Attributes as received, as a JSON object."),
     ];
     let select = |log: bool, table: &str| {
@@ -98,10 +113,22 @@ const CALL_SUMS: [(&str, &str, &str); 10] = [
     ("count(*) FILTER (WHERE counted)", "llm_call_count", "Calls of models."),
     ("count(*) FILTER (WHERE operation = 'execute_tool')", "tool_call_count", "Tool executions."),
     ("count(*) FILTER (WHERE status_code = 'ERROR')", "error_count", "Spans (and calls reported by logs) that failed."),
-    ("sum(input_tokens) FILTER (WHERE counted)", "input_tokens", "Prompt tokens of all calls, cache reads and writes included; NULL if unknown."),
-    ("sum(output_tokens) FILTER (WHERE counted)", "output_tokens", "Answer tokens of all calls, reasoning included; NULL if unknown."),
+    (
+        "sum(input_tokens) FILTER (WHERE counted)",
+        "input_tokens",
+        "Prompt tokens of all calls, cache reads and writes included; NULL if unknown.",
+    ),
+    (
+        "sum(output_tokens) FILTER (WHERE counted)",
+        "output_tokens",
+        "Answer tokens of all calls, reasoning included; NULL if unknown.",
+    ),
     ("sum(cache_read_tokens) FILTER (WHERE counted)", "cache_read_tokens", "Part of `input_tokens` read from the prompt cache."),
-    ("sum(cache_write_tokens) FILTER (WHERE counted)", "cache_write_tokens", "Part of `input_tokens` written to the prompt cache."),
+    (
+        "sum(cache_write_tokens) FILTER (WHERE counted)",
+        "cache_write_tokens",
+        "Part of `input_tokens` written to the prompt cache.",
+    ),
     ("sum(reasoning_tokens) FILTER (WHERE counted)", "reasoning_tokens", "Part of `output_tokens` spent on reasoning."),
     ("sum(cost_usd) FILTER (WHERE counted)", "cost_usd", "Cost of the priced calls in US dollars; NULL if none is priced."),
     ("count(*) FILTER (WHERE counted AND cost_source = 'unpriced')", "unpriced_calls", "Calls whose model has no price."),
@@ -123,7 +150,11 @@ fn trace_columns() -> Vec<(String, &'static str, &'static str)> {
         ("min(start_time)".to_owned(), "start_time", "Start of the earliest span."),
         (start_ns.to_owned(), "start_unix_nano", "The same, nanoseconds since 1970."),
         (end_ns.to_owned(), "end_unix_nano", "End of the latest span, nanoseconds since 1970."),
-        (format!("{end_ns} - {start_ns}"), "duration_ns", "From the start of the earliest span to the end of the latest, nanoseconds."),
+        (
+            format!("{end_ns} - {start_ns}"),
+            "duration_ns",
+            "From the start of the earliest span to the end of the latest, nanoseconds.",
+        ),
         (root("status_code"), "status_code", "Status of the root span."),
         ("count(*) FILTER (WHERE is_span)".to_owned(), "span_count", "Spans received."),
         (
@@ -151,10 +182,8 @@ fn trace_columns() -> Vec<(String, &'static str, &'static str)> {
 /// Traces of the steps for which `condition` (over columns that spans and logs share) holds.
 #[must_use]
 pub(crate) fn traces_sql(condition: Option<&str>) -> String {
-    let select: Vec<_> = trace_columns()
-        .into_iter()
-        .map(|(sql, name, _)| if sql == name { sql } else { format!("{sql} AS {name}") })
-        .collect();
+    let select: Vec<_> =
+        trace_columns().into_iter().map(|(sql, name, _)| if sql == name { sql } else { format!("{sql} AS {name}") }).collect();
     let condition = condition.map(|c| format!(" WHERE {c}")).unwrap_or_default();
     format!(
         "SELECT {}\nFROM (SELECT * FROM ({STEPS}) AS steps{condition}) AS steps\nWHERE trace_id IS NOT NULL\nGROUP BY trace_id",
@@ -171,7 +200,11 @@ fn traces() -> View {
     }
 }
 
-fn grouped(key: &'static str, key_doc: &'static str, other: (&'static str, &'static str, &'static str)) -> (String, Vec<(&'static str, &'static str)>) {
+fn grouped(
+    key: &'static str,
+    key_doc: &'static str,
+    other: (&'static str, &'static str, &'static str),
+) -> (String, Vec<(&'static str, &'static str)>) {
     let own: [(&str, &str, &str); 7] = [
         (key, key, key_doc),
         ("min(start_time)", "first_seen", "Start of the first span."),
@@ -189,7 +222,11 @@ fn grouped(key: &'static str, key_doc: &'static str, other: (&'static str, &'sta
 }
 
 fn sessions() -> View {
-    let user = ("first_value(user_id ORDER BY start_time) FILTER (WHERE user_id IS NOT NULL)", "user_id", "User of the session: the first one named.");
+    let user = (
+        "first_value(user_id ORDER BY start_time) FILTER (WHERE user_id IS NOT NULL)",
+        "user_id",
+        "User of the session: the first one named.",
+    );
     let (sql, columns) = grouped("session_id", "Conversation or session.", user);
     View { name: "sessions", doc: "One row per session: the spans that carry its `session_id`.", sql, columns }
 }

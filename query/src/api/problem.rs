@@ -45,13 +45,22 @@ impl From<QueryError> for Problem {
             QueryErrorKind::Invalid => ("invalid-request", "the request cannot be understood", StatusCode::BAD_REQUEST),
             QueryErrorKind::ReadOnly => ("read-only", "queries only read", StatusCode::FORBIDDEN),
             QueryErrorKind::NotFound => ("not-found", "there is no such thing", StatusCode::NOT_FOUND),
-            QueryErrorKind::Timeout => ("timeout", "the query took too long", StatusCode::REQUEST_TIMEOUT),
+            QueryErrorKind::Timeout => ("timeout", "the query took too long", StatusCode::GATEWAY_TIMEOUT),
             QueryErrorKind::TooLarge => ("too-large", "the query needs too much", StatusCode::UNPROCESSABLE_ENTITY),
             QueryErrorKind::Overloaded => ("overloaded", "too many queries at once", StatusCode::SERVICE_UNAVAILABLE),
             QueryErrorKind::Internal => ("internal", "the server made a mistake", StatusCode::INTERNAL_SERVER_ERROR),
         };
         let QueryError { detail, found, expected, hint, position, .. } = error;
-        Self { kind: format!("https://assay.dev/problems/{kind}"), title, status: status.as_u16(), detail, found, expected, hint, position }
+        Self {
+            kind: format!("https://assay.dev/problems/{kind}"),
+            title,
+            status: status.as_u16(),
+            detail,
+            found,
+            expected,
+            hint,
+            position,
+        }
     }
 }
 
@@ -59,7 +68,8 @@ impl From<ParseFilterError> for Problem {
     fn from(error: ParseFilterError) -> Self {
         let position = Some(Position { line: 1, column: error.column });
         let mut problem: Self = QueryError::invalid(error.message).into();
-        (problem.found, problem.expected, problem.hint, problem.position) = (Some(error.found), error.expected, error.hint, position);
+        (problem.found, problem.expected, problem.hint, problem.position) =
+            (Some(error.found), error.expected, error.hint, position);
         problem
     }
 }

@@ -101,8 +101,15 @@ pub(crate) async fn traces(
     let (range, list) = (range?.0.read()?, list?.0);
     let limit = list.limit.unwrap_or(LIST_LIMIT_DEFAULT).clamp(1, LIST_LIMIT_MAX);
     let ascending = list.order == Order::Asc;
-    let request =
-        ListRequest { from: range.from, to: range.to, filter: range.filter, sort: list.sort, ascending, limit, cursor: list.cursor };
+    let request = ListRequest {
+        from: range.from,
+        to: range.to,
+        filter: range.filter,
+        sort: list.sort,
+        ascending,
+        limit,
+        cursor: list.cursor,
+    };
     Ok(Json(traces::list(&Reader::new(&state.engine, &project), &request).await?))
 }
 

@@ -86,7 +86,7 @@ pub(crate) struct SqlStats {
         (status = 403, description = "Not a question", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such table", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "None of our formats is accepted", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "It took too long", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "It took too long", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "It needs too much memory", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Too many queries at once", body = Problem, content_type = "application/problem+json"),
     )
@@ -142,14 +142,19 @@ async fn next_bytes(streaming: Option<Streaming>) -> io::Result<Option<(Bytes, O
     }
 }
 
-fn stream_after(head: Bytes, rest: impl futures::Stream<Item = io::Result<Bytes>> + Send) -> impl futures::Stream<Item = io::Result<Bytes>> + Send {
+fn stream_after(
+    head: Bytes,
+    rest: impl futures::Stream<Item = io::Result<Bytes>> + Send,
+) -> impl futures::Stream<Item = io::Result<Bytes>> + Send {
     futures::StreamExt::chain(stream::once(std::future::ready(Ok(head))), rest)
 }
 
 fn not_acceptable(accept: Option<&str>) -> Problem {
     let formats: Vec<_> = Format::ALL.iter().map(|f| format!("`{}`", f.media_type())).collect();
-    let mut problem: Problem =
-        QueryError::invalid("none of our formats is accepted").found(accept.unwrap_or_default()).expected(formats.join(", ")).into();
+    let mut problem: Problem = QueryError::invalid("none of our formats is accepted")
+        .found(accept.unwrap_or_default())
+        .expected(formats.join(", "))
+        .into();
     problem.status = StatusCode::NOT_ACCEPTABLE.as_u16();
     problem
 }
@@ -175,7 +180,9 @@ fn scalar(value: Value) -> Result<ScalarValue, QueryError> {
             _ => return Err(QueryError::invalid(format!("`{number}` is not a number we can bind"))),
         },
         Value::String(text) => ScalarValue::Utf8(Some(text)),
-        nested => return Err(QueryError::invalid("a parameter must be a number, text, a boolean or null").found(nested.to_string())),
+        nested => {
+            return Err(QueryError::invalid("a parameter must be a number, text, a boolean or null").found(nested.to_string()));
+        }
     })
 }
 
@@ -189,4 +196,3 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

@@ -21,7 +21,9 @@ pub(super) fn parse(text: &str) -> Result<Filter, ParseFilterError> {
 
 /// Whether `text` can be written without quotes and read back as a plain value.
 pub(super) fn is_bare(text: &str) -> bool {
-    !text.is_empty() && !text.starts_with(['>', '<']) && !text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '|' | '*'))
+    !text.is_empty()
+        && !text.starts_with(['>', '<'])
+        && !text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '|' | '*'))
 }
 
 struct Reader {
@@ -97,7 +99,9 @@ impl Reader {
         let mut text = String::new();
         loop {
             match self.peek() {
-                None => return Err(error(start, "a quotation mark without its partner", "the end of the filter").expected("`\"`")),
+                None => {
+                    return Err(error(start, "a quotation mark without its partner", "the end of the filter").expected("`\"`"));
+                }
                 Some('"') => {
                     self.at += 1;
                     return Ok(text);
@@ -188,7 +192,9 @@ fn number(word: &Word) -> Result<Number, ParseFilterError> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = !digits.is_empty() && digits.len() <= 28 && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
     if !plain || digits.matches('.').count() > 1 || digits == "." {
-        return Err(error(word.start, &format!("`{}` is not a number", word.text), &word.text).expected("a number, such as `0.01`"));
+        return Err(
+            error(word.start, &format!("`{}` is not a number", word.text), &word.text).expected("a number, such as `0.01`")
+        );
     }
     Ok(Number { written: text.to_owned(), sql: text.to_owned() })
 }

@@ -4,12 +4,13 @@ use std::io::Write as _;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray as _, BinaryArray, BinaryViewArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, LargeBinaryArray,
-        LargeStringArray, StringArray, StringViewArray, StructArray, UnionArray,
+        Array, ArrayRef, AsArray as _, BinaryArray, BinaryViewArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray,
+        LargeBinaryArray, LargeStringArray, StringArray, StringViewArray, StructArray, UnionArray,
     },
     datatypes::{
-        DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+        DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
+        TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+        UInt32Type, UInt64Type,
     },
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -77,9 +78,7 @@ impl<'a> Cell<'a> {
                 let columns = fields.iter().zip(array.columns()).map(|(f, c)| (f.name().as_str(), Self::of(c.as_ref())));
                 Self::Struct(array, columns.collect())
             }
-            DataType::Dictionary(..) => {
-                Self::Dictionary(array, Box::new(Self::of(array.as_any_dictionary().values().as_ref())))
-            }
+            DataType::Dictionary(..) => Self::Dictionary(array, Box::new(Self::of(array.as_any_dictionary().values().as_ref()))),
             DataType::Union(..) => match array.as_any().downcast_ref::<UnionArray>() {
                 Some(array) => Self::Union(array),
                 None => Self::Other(array),
@@ -143,7 +142,8 @@ pub(crate) fn write_json(out: &mut Vec<u8>, cell: &Cell<'_>, row: usize) {
         }
         Cell::Dictionary(a, values) => write_json(out, values, a.as_any_dictionary().normalized_keys()[row]),
         Cell::Union(a) => write_json(out, &Cell::of(a.value(row).as_ref()), 0),
-        Cell::Text(..) | Cell::Bytes(..) | Cell::Decimal(..) | Cell::Date(_) | Cell::Time(..) | Cell::Other(_) => {
+        Cell::Text(a, read) => write_json_text(out, read(*a, row)),
+        Cell::Bytes(..) | Cell::Decimal(..) | Cell::Date(_) | Cell::Time(..) | Cell::Other(_) => {
             write_json_text(out, &text(cell, row));
         }
     }
@@ -167,7 +167,9 @@ pub(crate) fn write_csv(out: &mut Vec<u8>, cell: &Cell<'_>, row: usize) {
             other => write_csv_text(out, not_finite(other)),
         },
         Cell::Null | Cell::Bool(_) | Cell::Int(..) => write_json(out, cell, row),
-        Cell::Bytes(..) | Cell::Decimal(..) | Cell::Date(_) | Cell::Time(..) | Cell::Other(_) => write_csv_text(out, &text(cell, row)),
+        Cell::Bytes(..) | Cell::Decimal(..) | Cell::Date(_) | Cell::Time(..) | Cell::Other(_) => {
+            write_csv_text(out, &text(cell, row))
+        }
     }
 }
 
@@ -195,7 +197,6 @@ pub(crate) fn decimal_text(value: i128, scale: i8) -> String {
 
 fn text(cell: &Cell<'_>, row: usize) -> String {
     match cell {
-        Cell::Text(a, read) => read(*a, row).to_owned(),
         Cell::Bytes(a, read) => hex::encode(read(*a, row)),
         Cell::Decimal(a, scale) => decimal_text(a.value(row), *scale),
         Cell::Date(a) => a.as_primitive::<Date32Type>().value_as_date(row).map_or_else(String::new, |d| d.to_string()),
@@ -210,16 +211,19 @@ fn text(cell: &Cell<'_>, row: usize) -> String {
 
 fn time_text(array: &dyn Array, unit: TimeUnit, zoned: bool, row: usize) -> String {
     let (time, digits): (Option<DateTime<Utc>>, _) = match unit {
-        TimeUnit::Second => (DateTime::from_timestamp(array.as_primitive::<TimestampSecondType>().value(row), 0), SecondsFormat::Secs),
+        TimeUnit::Second => {
+            (DateTime::from_timestamp(array.as_primitive::<TimestampSecondType>().value(row), 0), SecondsFormat::Secs)
+        }
         TimeUnit::Millisecond => {
             (DateTime::from_timestamp_millis(array.as_primitive::<TimestampMillisecondType>().value(row)), SecondsFormat::Millis)
         }
         TimeUnit::Microsecond => {
             (DateTime::from_timestamp_micros(array.as_primitive::<TimestampMicrosecondType>().value(row)), SecondsFormat::Micros)
         }
-        TimeUnit::Nanosecond => {
-            (Some(DateTime::from_timestamp_nanos(array.as_primitive::<TimestampNanosecondType>().value(row))), SecondsFormat::Nanos)
-        }
+        TimeUnit::Nanosecond => (
+            Some(DateTime::from_timestamp_nanos(array.as_primitive::<TimestampNanosecondType>().value(row))),
+            SecondsFormat::Nanos,
+        ),
     };
     let text = time.map_or_else(String::new, |t| t.to_rfc3339_opts(digits, true));
     if zoned { text } else { text.trim_end_matches('Z').to_owned() }
@@ -238,7 +242,8 @@ fn not_finite(value: f64) -> &'static str {
 fn write_double(out: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
         // The shortest text that reads back as the same number.
-        write!(out, "{}", serde_json::Number::from_f64(value).expect("the value is finite")).expect("writing to memory does not fail");
+        write!(out, "{}", serde_json::Number::from_f64(value).expect("the value is finite"))
+            .expect("writing to memory does not fail");
     } else {
         write_json_text(out, not_finite(value));
     }

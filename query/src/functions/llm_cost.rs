@@ -15,7 +15,10 @@ use assay_schemas::{
 };
 use datafusion::{
     common::{Result, plan_err},
-    logical_expr::{ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility, scalar_doc_sections::DOC_SECTION_OTHER},
+    logical_expr::{
+        ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+        scalar_doc_sections::DOC_SECTION_OTHER,
+    },
 };
 
 pub(super) struct LlmCost {

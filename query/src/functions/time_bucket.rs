@@ -64,10 +64,15 @@ impl ScalarUDFImpl for TimeBucket {
 
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         if args.args.len() == 2 {
-            let by_month = matches!(&args.args[0], ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(Some(i))) if i.months != 0);
+            let by_month =
+                matches!(&args.args[0], ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(Some(i))) if i.months != 0);
             let origin = ScalarValue::TimestampNanosecond(Some(if by_month { FIRST } else { MONDAY }), None);
             args.args.push(ColumnarValue::Scalar(origin));
-            args.arg_fields.push(Arc::new(arrow::datatypes::Field::new("origin", DataType::Timestamp(TimeUnit::Nanosecond, None), false)));
+            args.arg_fields.push(Arc::new(arrow::datatypes::Field::new(
+                "origin",
+                DataType::Timestamp(TimeUnit::Nanosecond, None),
+                false,
+            )));
         }
         self.date_bin.inner().invoke_with_args(args)
     }

@@ -35,16 +35,8 @@ const PARSED: &[&str] = &[
     "prompt_variables",
 ];
 /// Columns that say how a row was stored, not what was sent; those of the store stay out of the answer.
-const HIDDEN: &[&str] = &[
-    "project_id",
-    "date",
-    "wal_position",
-    "start_time_ns_part",
-    "payload",
-    "attributes_exact",
-    "resource_exact",
-    "scope_exact",
-];
+const HIDDEN: &[&str] =
+    &["project_id", "date", "wal_position", "start_time_ns_part", "payload", "attributes_exact", "resource_exact", "scope_exact"];
 
 /// The columns of a span in a trace, `start_ns` counted from the earliest span.
 fn span_columns() -> String {
@@ -85,7 +77,9 @@ pub(crate) async fn span(reader: &Reader<'_>, trace_id: &str, span_id: &str) -> 
     let condition = format!("trace_id = {} AND span_id = {}", quoted(trace_id), quoted(span_id));
     let sql = format!("SELECT * FROM spans WHERE {condition}");
     let Some(row) = reader.rows(&sql, 1).await?.pop() else {
-        return Err(QueryError::new(QueryErrorKind::NotFound, format!("no span `{span_id}` in trace `{trace_id}`")).found(span_id));
+        return Err(
+            QueryError::new(QueryErrorKind::NotFound, format!("no span `{span_id}` in trace `{trace_id}`")).found(span_id)
+        );
     };
     // The offset needs the whole trace, but only its times.
     let times = format!(
@@ -100,7 +94,9 @@ pub(crate) async fn span(reader: &Reader<'_>, trace_id: &str, span_id: &str) -> 
     let cost_lines = format!(
         "SELECT usage_kind, units, usd_per_million, cost_usd, source, price, rate_mode, tier_above_tokens FROM cost_lines WHERE {condition} ORDER BY usage_kind"
     );
-    let scores = format!("SELECT time, name, value, label, explanation, annotator_kind, metadata FROM scores WHERE {condition} ORDER BY time");
+    let scores = format!(
+        "SELECT time, name, value, label, explanation, annotator_kind, metadata FROM scores WHERE {condition} ORDER BY time"
+    );
     let logs = format!(
         "SELECT log_id, time, severity_number, severity_text, event_name, body, attributes FROM logs WHERE {condition} ORDER BY time"
     );
@@ -114,14 +110,16 @@ pub(crate) async fn span(reader: &Reader<'_>, trace_id: &str, span_id: &str) -> 
 }
 
 fn objects(rows: Vec<Map<String, Value>>) -> Value {
-    rows.into_iter().map(|mut row| {
-        for key in ["metadata", "attributes"] {
-            if let Some(value) = row.get_mut(key) {
-                parse(value);
+    rows.into_iter()
+        .map(|mut row| {
+            for key in ["metadata", "attributes"] {
+                if let Some(value) = row.get_mut(key) {
+                    parse(value);
+                }
             }
-        }
-        Value::Object(row)
-    }).collect()
+            Value::Object(row)
+        })
+        .collect()
 }
 
 /// A row of `spans` with JSON text parsed and payloads put back where they were received.

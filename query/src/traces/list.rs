@@ -100,8 +100,11 @@ impl Cursor {
         let cursor: Self = bytes
             .and_then(|b| serde_json::from_slice(&b).ok())
             .ok_or_else(|| QueryError::invalid("not a cursor").found(text).expected("the `next_cursor` of the page before"))?;
-        if (cursor.sort, cursor.ascending, cursor.q.as_str()) != (request.sort, request.ascending, request.filter.to_string().as_str()) {
-            return Err(QueryError::invalid("the cursor belongs to another list").expected("the same `q`, `sort` and `order` as on the page before"));
+        if (cursor.sort, cursor.ascending, cursor.q.as_str())
+            != (request.sort, request.ascending, request.filter.to_string().as_str())
+        {
+            return Err(QueryError::invalid("the cursor belongs to another list")
+                .expected("the same `q`, `sort` and `order` as on the page before"));
         }
         let key_is_number = cursor.key.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '.'));
         if !key_is_number {
@@ -127,7 +130,8 @@ pub(crate) async fn list(reader: &Reader<'_>, request: &ListRequest) -> Result<T
 
     let next_cursor = keys.last().filter(|_| more).map(|(trace_id, key)| {
         let (trace_id, key) = (trace_id.clone(), key.clone());
-        let cursor = Cursor { from, to, sort: request.sort, ascending: request.ascending, q: request.filter.to_string(), key, trace_id };
+        let cursor =
+            Cursor { from, to, sort: request.sort, ascending: request.ascending, q: request.filter.to_string(), key, trace_id };
         cursor.encode()
     });
     let traces = page.summaries(reader, &keys).await?;
@@ -181,7 +185,12 @@ impl Page<'_> {
     }
 
     /// Those of `keys` that have spans between the start of the range and `since`.
-    async fn begun_before(&self, reader: &Reader<'_>, since: i64, keys: &[(String, String)]) -> Result<HashSet<String>, QueryError> {
+    async fn begun_before(
+        &self,
+        reader: &Reader<'_>,
+        since: i64,
+        keys: &[(String, String)],
+    ) -> Result<HashSet<String>, QueryError> {
         if keys.is_empty() {
             return Ok(HashSet::new());
         }
@@ -209,7 +218,9 @@ impl Page<'_> {
             }
             None => String::new(),
         };
-        format!("SELECT trace_id, {key} AS key FROM spans WHERE {range}{matching} GROUP BY trace_id{after} ORDER BY key {order}, trace_id {order}")
+        format!(
+            "SELECT trace_id, {key} AS key FROM spans WHERE {range}{matching} GROUP BY trace_id{after} ORDER BY key {order}, trace_id {order}"
+        )
     }
 
     async fn summaries(&self, reader: &Reader<'_>, keys: &[(String, String)]) -> Result<Vec<TraceSummary>, QueryError> {
@@ -242,7 +253,13 @@ impl Page<'_> {
 }
 
 /// Traces, errors, cost and durations over time.
-pub(crate) async fn strip(reader: &Reader<'_>, from: Option<i64>, to: i64, filter: &Filter, buckets: usize) -> Result<Strip, QueryError> {
+pub(crate) async fn strip(
+    reader: &Reader<'_>,
+    from: Option<i64>,
+    to: i64,
+    filter: &Filter,
+    buckets: usize,
+) -> Result<Strip, QueryError> {
     let from = from.unwrap_or_else(|| Density::of(reader).earliest()).min(to - 1);
     let buckets = buckets as i64;
     let width = ((to - from) / buckets + i64::from((to - from) % buckets != 0)).max(1);
@@ -297,7 +314,8 @@ impl Density {
         let files = reader.view.files(TableId::Spans, reader.project);
         let mut parts: Vec<_> = files.iter().filter_map(|f| Some((f.time_min?, f.time_max?, f.rows))).collect();
         for batch in reader.view.hot(TableId::Spans, reader.project) {
-            let times = batch.column_by_name("start_time").expect("spans have a start").as_primitive::<TimestampMicrosecondType>();
+            let times =
+                batch.column_by_name("start_time").expect("spans have a start").as_primitive::<TimestampMicrosecondType>();
             parts.extend(min(times).zip(max(times)).map(|(first, last)| (first, last, batch.num_rows() as u64)));
         }
         Self { parts }

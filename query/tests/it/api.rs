@@ -26,8 +26,8 @@ async fn json_keeps_every_digit() {
     let (status, body) = f.post_sql("application/json", &json!({"query": EVERY_TYPE})).await;
     assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
     let answer: Value = serde_json::from_slice(&body).unwrap();
-    insta::assert_snapshot!(answer["rows"][0], @"");
-    insta::assert_snapshot!(answer["columns"].as_array().unwrap().iter().map(|c| format!("{} {}", c["name"].as_str().unwrap(), c["type"].as_str().unwrap())).collect::<Vec<_>>().join(", "), @"");
+    insta::assert_snapshot!(answer["rows"][0], @r#"[9007199254740993,"0.000123","a \"b\", c","2026-11-20T10:00:00.000001000","2026-11-20T10:00:00.000000000Z","NaN",1.5,true,null,[1,2],"[1]","2026-11-20"]"#);
+    insta::assert_snapshot!(answer["columns"].as_array().unwrap().iter().map(|c| format!("{} {}", c["name"].as_str().unwrap(), c["type"].as_str().unwrap())).collect::<Vec<_>>().join(", "), @"int bigint, money numeric(28,15), text text, time timestamp, zoned timestamp with time zone, nan double precision, double double precision, bool boolean, nothing unknown, list bigint[], json text, date date");
     assert_eq!((&answer["stats"]["rows"], &answer["stats"]["truncated"]), (&json!(1), &json!(false)));
 }
 
@@ -41,7 +41,13 @@ async fn each_format_reads_back() {
 
     let (_, body) = f.post_sql("text/csv", &query).await;
     let text = String::from_utf8(body).unwrap();
-    insta::assert_snapshot!(text.replace('\r', ""), @"");
+    insta::assert_snapshot!(text.replace('\r', ""), @r"
+    span_id,input_tokens,cost_usd,start_time
+    000000000000000a,,,2026-11-20T10:00:00.000000Z
+    000000000000000b,100,0.00045,2026-11-20T10:00:00.100000Z
+    000000000000000c,,,2026-11-20T10:00:02.000000Z
+    000000000000000d,100,0.00045,2026-11-20T10:00:02.100000Z
+    ");
 
     let (_, body) = f.post_sql("application/vnd.apache.arrow.stream", &query).await;
     let batches: Vec<_> = StreamReader::try_new(body.as_slice(), None).unwrap().map(Result::unwrap).collect();
@@ -51,7 +57,13 @@ async fn each_format_reads_back() {
     let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(body)).unwrap().build().unwrap();
     assert_eq!(reader.map(|b| b.unwrap().num_rows()).sum::<usize>(), 4);
 
-    for accept in ["application/json", "application/x-ndjson", "text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"] {
+    for accept in [
+        "application/json",
+        "application/x-ndjson",
+        "text/csv",
+        "application/vnd.apache.arrow.stream",
+        "application/vnd.apache.parquet",
+    ] {
         let (status, body) = f.post_sql(accept, &json!({"query": "SELECT span_id FROM spans WHERE false"})).await;
         assert_eq!(status, StatusCode::OK, "an empty answer as {accept}: {}", String::from_utf8_lossy(&body));
     }
@@ -64,7 +76,7 @@ async fn problems_have_the_form_of_rfc_9457() {
     let f = filled().await;
     let (status, body) = f.post_sql("application/json", &json!({"query": "SELECT inptu_tokens FROM spans"})).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    insta::assert_snapshot!(String::from_utf8(body).unwrap(), @"");
+    insta::assert_snapshot!(String::from_utf8(body).unwrap(), @r#"{"type":"https://assay.dev/problems/invalid-request","title":"the request cannot be understood","status":400,"detail":"no column `inptu_tokens`","found":"inptu_tokens","hint":"did you mean `input_tokens`?","position":{"line":1,"column":8}}"#);
     let (status, _) = f.post_sql("application/json", &json!({"query": "DROP TABLE spans"})).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     let (status, _) = f.post_sql("application/json", &json!({"query": "SELECT * FROM nowhere"})).await;
@@ -90,7 +102,11 @@ async fn the_small_endpoints_answer() {
     assert_eq!((&status["spans"], &status["project"]), (&json!(4), &json!("default")), "{status}");
     assert!(status["last_received_at"].as_str().unwrap().starts_with("2026-11-20T10:00:03"), "{status}");
     let (_, unpriced) = f.get("/api/v1/unpriced").await;
-    assert_eq!((&unpriced["models"][0]["model"], &unpriced["models"][0]["calls"]), (&json!("claude-sonnet-4"), &json!(1)), "{unpriced}");
+    assert_eq!(
+        (&unpriced["models"][0]["model"], &unpriced["models"][0]["calls"]),
+        (&json!("claude-sonnet-4"), &json!(1)),
+        "{unpriced}"
+    );
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(f.get(path).await.0, StatusCode::OK, "{path}");
     }
@@ -111,7 +127,8 @@ async fn every_route_is_in_the_document_and_answers() {
     (expected.sort(), found.sort());
     assert_eq!(found, expected);
     for (method, path) in ROUTES {
-        let status = if *method == "post" { f.post_sql("*/*", &json!({"query": "SELECT 1"})).await.0 } else { f.get(path).await.0 };
+        let status =
+            if *method == "post" { f.post_sql("*/*", &json!({"query": "SELECT 1"})).await.0 } else { f.get(path).await.0 };
         assert_ne!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
         let missing = status == StatusCode::NOT_FOUND && !path.contains("{trace_id}");
         assert!(!missing, "{path}");
@@ -127,5 +144,8 @@ fn the_committed_openapi_document_is_current() {
         std::fs::write(path, &current).unwrap();
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(committed == current, "query/openapi.json is stale: run `UPDATE_OPENAPI=1 cargo test -p assay-query` and review the difference");
+    assert!(
+        committed == current,
+        "query/openapi.json is stale: run `UPDATE_OPENAPI=1 cargo test -p assay-query` and review the difference"
+    );
 }

@@ -5,7 +5,8 @@ use assay_schemas::ids::ProjectId;
 
 use crate::support::{Fixture, call, correction, span, trace};
 
-const NUMBERS: &str = "SELECT count(*) || ' ' || sum(input_tokens) || ' ' || count(DISTINCT trace_id) || ' ' || max(start_time) FROM spans";
+const NUMBERS: &str =
+    "SELECT count(*) || ' ' || sum(input_tokens) || ' ' || count(DISTINCT trace_id) || ' ' || max(start_time) FROM spans";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_flushed_and_both_give_the_same_numbers() {
@@ -37,7 +38,10 @@ async fn partition_columns_can_be_filtered_and_read() {
     f.publish("default", vec![span("default", 2, 20, 86_400_000)]).await;
     f.storage.flush().await.unwrap();
     assert_eq!(f.value("SELECT count(*) FROM spans WHERE date = DATE '2026-11-21'").await, "1");
-    assert_eq!(f.value("SELECT project_id || ' ' || date FROM spans ORDER BY start_time DESC LIMIT 1").await, "default 2026-11-21");
+    assert_eq!(
+        f.value("SELECT project_id || ' ' || date FROM spans ORDER BY start_time DESC LIMIT 1").await,
+        "default 2026-11-21"
+    );
     let plan = f.table("EXPLAIN SELECT span_id FROM spans WHERE date = DATE '2026-11-21'").await;
     assert_eq!(plan.matches(".parquet").count(), 1, "one of two files: {plan}");
     let plan = f.table("EXPLAIN SELECT span_id FROM spans WHERE start_time > '2026-11-21T00:00:00Z'").await;
@@ -81,7 +85,8 @@ async fn payloads_are_not_read_unless_asked_for() {
     let mut rows: Vec<_> = (0..50).map(|n| call("default", n, n, 0, 0)).collect();
     for (n, row) in rows.iter_mut().enumerate() {
         // Text that does not compress.
-        row.genai.input_messages = Some((0..20_000_u64).map(|i| char::from(33 + ((i * i + n as u64 * 7919) * 2_654_435_761 % 90) as u8)).collect());
+        row.genai.input_messages =
+            Some((0..20_000_u64).map(|i| char::from(33 + ((i * i + n as u64 * 7919) * 2_654_435_761 % 90) as u8)).collect());
     }
     f.publish("default", rows).await;
     f.storage.flush().await.unwrap();
@@ -101,7 +106,11 @@ async fn corrections_change_what_is_read_hot_and_in_files() {
         if flushed {
             f.storage.flush().await.unwrap();
         }
-        f.publish("default", vec![correction("default", 1, 11, r#"{"counted":false,"uncounted_reason":"wrapper","session_id":"late"}"#)]).await;
+        f.publish(
+            "default",
+            vec![correction("default", 1, 11, r#"{"counted":false,"uncounted_reason":"wrapper","session_id":"late"}"#)],
+        )
+        .await;
         assert_eq!(f.value("SELECT count(*) FROM spans WHERE counted").await, "1", "flushed: {flushed}");
         assert_eq!(f.value("SELECT sum(input_tokens) FROM llm_calls").await, "100");
         assert_eq!(f.value("SELECT uncounted_reason FROM spans WHERE session_id = 'late'").await, "wrapper");

@@ -42,8 +42,11 @@ impl Fixture {
     pub(crate) async fn with(config: QueryConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // Flushes happen when a test asks for them.
-        let storage_config =
-            StorageConfig { data_dir: dir.path().join("data"), flush_interval: std::time::Duration::from_secs(3600), ..StorageConfig::default() };
+        let storage_config = StorageConfig {
+            data_dir: dir.path().join("data"),
+            flush_interval: std::time::Duration::from_secs(3600),
+            ..StorageConfig::default()
+        };
         let storage = Storage::open(storage_config).await.unwrap();
         let engine = QueryEngine::new(storage.clone(), Arc::new(PriceTable::embedded()), config).unwrap();
         Self { storage, engine, _dir: dir }
@@ -67,7 +70,8 @@ impl Fixture {
     }
 
     pub(crate) async fn table_of(&self, project: &str, sql: &str) -> String {
-        let answer = self.engine.ask(&ProjectId::new(project).unwrap(), Ask::new(sql)).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        let answer =
+            self.engine.ask(&ProjectId::new(project).unwrap(), Ask::new(sql)).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
         let (batches, _) = answer.collect().await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
         pretty_format_batches(&batches).unwrap().to_string()
     }

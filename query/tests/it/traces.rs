@@ -40,7 +40,9 @@ async fn nine() -> Fixture {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_join_without_gap_or_repetition() {
     let f = nine().await;
-    for (order, sort) in [("desc", "start_time"), ("asc", "start_time"), ("desc", "cost_usd"), ("asc", "span_count"), ("desc", "duration_ns")] {
+    for (order, sort) in
+        [("desc", "start_time"), ("asc", "start_time"), ("desc", "cost_usd"), ("asc", "span_count"), ("desc", "duration_ns")]
+    {
         let all = ids(&list(&f, &format!("limit=100&order={order}&sort={sort}")).await);
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 9, "{sort} {order}");
         let (mut paged, mut cursor) = (Vec::new(), String::new());
@@ -113,7 +115,10 @@ async fn a_filter_finds_traces_by_any_of_their_spans() {
     assert_eq!(ids(&list(&f, "limit=100&q=-name:agent%20-tool:search%20-model:gpt*").await), [9]);
     assert_eq!(list(&f, "limit=100&q=cost:%3E0.01").await["traces"], json!([]));
     let (status, problem) = f.get("/api/v1/traces?q=modle:x").await;
-    assert_eq!((status, &problem["hint"], &problem["position"]["column"]), (StatusCode::BAD_REQUEST, &json!("did you mean `model`?"), &json!(1)));
+    assert_eq!(
+        (status, &problem["hint"], &problem["position"]["column"]),
+        (StatusCode::BAD_REQUEST, &json!("did you mean `model`?"), &json!(1))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +144,8 @@ async fn a_span_shows_what_was_received() {
     rows[1].genai.rules = Some(r#"{"input_tokens":"otel.usage"}"#.into());
     rows[1].events = Some(r#"[{"name":"e"}]"#.into());
     f.publish("default", rows).await;
-    f.publish("default", vec![cost_line("default", 1, 11, "input", "0.00025"), cost_line("default", 1, 11, "output", "0.0002")]).await;
+    f.publish("default", vec![cost_line("default", 1, 11, "input", "0.00025"), cost_line("default", 1, 11, "output", "0.0002")])
+        .await;
     f.storage.flush().await.unwrap();
     f.publish("default", vec![correction("default", 1, 11, r#"{"session_id":"late"}"#)]).await;
     let (status, detail) = f.get(&format!("/api/v1/traces/{:032x}/spans/{:016x}", 1, 11)).await;
