@@ -335,7 +335,10 @@ impl<'a> Reading<'a> {
             }
             Kind::Labels => {
                 let words = labels(&refined.into_value(), rule.form == Some(Form::Commas));
-                let words = if column == Column::FinishReasons { self.canonical_reasons(words) } else { words };
+                let mut words = if column == Column::FinishReasons { self.canonical_reasons(words) } else { words };
+                if rule.form == Some(Form::Distinct) {
+                    words.dedup();
+                }
                 self.put_json(column, words.into_iter().map(Value::String).collect())
             }
             Kind::Object => {
@@ -482,7 +485,7 @@ impl<'a> Reading<'a> {
                 let start = i64::try_from(self.record.span?.start_time_unix_nano).ok()?;
                 values::unix_nano_of(value.as_str()?)?.checked_sub(start)
             }
-            Form::JsonScalar | Form::Commas | Form::Events => None,
+            Form::JsonScalar | Form::Commas | Form::Events | Form::Distinct => None,
         }
     }
 

@@ -142,7 +142,7 @@ pub struct RuleTable {
     pub path: Option<String>,
     /// Unit or form of what is found, where the column does not say: `seconds`, `milliseconds`, `nanoseconds`, `time` (ISO 8601,
     /// counted from the start), `json_scalar` (a JSON scalar with its quotes), `commas` (a list in one text), `events` (a list of message
-    /// events: answers for the output, the others for the input).
+    /// events: answers for the output, the others for the input), `distinct` (a list in which neighbours repeat).
     pub form: Option<String>,
     /// Table of words to translate with.
     pub alias: Option<String>,

@@ -20,6 +20,7 @@ pub(super) enum Form {
     JsonScalar,
     Commas,
     Events,
+    Distinct,
 }
 
 impl Form {
@@ -31,6 +32,7 @@ impl Form {
         ("json_scalar", Self::JsonScalar),
         ("commas", Self::Commas),
         ("events", Self::Events),
+        ("distinct", Self::Distinct),
     ];
 }
 

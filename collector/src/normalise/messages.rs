@@ -179,6 +179,15 @@ impl Reader<'_> {
             return true;
         }
         let before = out.messages.len();
+        // Chunks of a stream: each holds a piece of one answer.
+        if items.len() > 1 && items.iter().all(|item| item.get("candidates").is_some()) {
+            let mut chunks = Conversation::default();
+            for item in items {
+                self.any(item, &mut chunks, depth + 1);
+            }
+            out.messages.extend(joined(chunks.messages));
+            return out.messages.len() > before;
+        }
         for item in items {
             match item {
                 Value::String(text) => _ = self.push_text(text, out),
@@ -245,6 +254,32 @@ impl Reader<'_> {
         }
         message(value, self.role)
     }
+}
+
+/// The pieces of a streamed answer as one message: text goes on where it stopped.
+fn joined(pieces: Vec<Value>) -> Option<Value> {
+    let mut parts: Vec<Value> = Vec::new();
+    let mut reason = None;
+    for piece in pieces {
+        reason = piece.get("finish_reason").cloned().or(reason);
+        for part in take_parts(piece) {
+            let kind = part.get("type").cloned();
+            let goes_on = matches!(kind.as_ref().and_then(Value::as_str), Some("text" | "reasoning"));
+            match (parts.last_mut(), part.get("content").and_then(Value::as_str)) {
+                (Some(last), Some(more)) if goes_on && last.get("type") == kind.as_ref() => {
+                    if let Some(Value::String(text)) = last.get_mut("content") {
+                        text.push_str(more);
+                    }
+                }
+                _ => parts.push(part),
+            }
+        }
+    }
+    let mut out = Map::new();
+    out.insert("role".to_owned(), "assistant".into());
+    out.insert("parts".to_owned(), Value::Array(parts));
+    out.extend(reason.map(|reason| ("finish_reason".to_owned(), reason)));
+    Some(Value::Object(out))
 }
 
 /// Items of the Responses API arrive one by one though they are one answer: calls and text that follow each other are one message.
@@ -503,7 +538,7 @@ fn holds_tool_results(content: &Value) -> bool {
             matches!(
                 item.get("type").and_then(Value::as_str),
                 Some("tool_call_response" | "tool-result" | "tool_result" | "function_call_output")
-            ) || ["toolResult", "functionResponse", "function_response", "tool_call_result"]
+            ) || ["toolResult", "functionResponse", "function_response", "tool_call_result", "toolResponse"]
                 .iter()
                 .any(|key| item.get(*key).is_some())
         })

@@ -34,23 +34,32 @@ pub(super) fn make_inclusive(genai: &mut GenAi, facts: &UsageFacts<'_>) {
     let reasoning_said = facts.output_reasoning.or_else(|| convention(|found| found.reasoning));
 
     let (input, output) = (genai.input_tokens, genai.output_tokens);
-    let rest = |whole: Option<i64>| whole.unwrap_or(0);
-    let outside = |part: i64, whole: Option<i64>, said: Option<Part>| -> bool {
-        let Some(whole) = whole.filter(|_| part > 0) else { return false };
-        if whole < part {
-            return true;
+    // Said by the numbers: a whole below its part cannot hold it.
+    let shown = |part: i64, whole: Option<i64>| whole.is_some_and(|whole| whole < part);
+    let (mut cache_outside, mut reasoning_outside) =
+        (shown(cache, input).then_some(true), shown(reasoning, output).then_some(true));
+    // Else by the rule or the table, else by the total, which counts every token once.
+    cache_outside = cache_outside.or(cache_said.map(|said| said == Part::Outside));
+    reasoning_outside = reasoning_outside.or(reasoning_said.map(|said| said == Part::Outside));
+    if let Some(total) = facts.total {
+        let sum = input.unwrap_or(0).saturating_add(output.unwrap_or(0));
+        let fits = |(cache_out, reasoning_out): &(bool, bool)| {
+            let parts = cache * i64::from(*cache_out) + reasoning * i64::from(*reasoning_out);
+            cache_outside.is_none_or(|known| known == *cache_out)
+                && reasoning_outside.is_none_or(|known| known == *reasoning_out)
+                && total == sum.saturating_add(parts)
+        };
+        if let Some((cache_out, reasoning_out)) =
+            [(false, false), (true, false), (false, true), (true, true)].into_iter().find(fits)
+        {
+            cache_outside = Some(cache_out);
+            reasoning_outside = Some(reasoning_out);
         }
-        match (said, facts.total) {
-            (Some(said), _) => said == Part::Outside,
-            // The total counts every token once: it tells whether the part is missing in the whole.
-            (None, Some(total)) => total == rest(input) + rest(output) + part,
-            (None, None) => false,
-        }
-    };
-    if outside(cache, input, cache_said) {
+    }
+    if cache_outside == Some(true) {
         genai.input_tokens = input.map(|input| input.saturating_add(cache));
     }
-    if outside(reasoning, output, reasoning_said) {
+    if reasoning_outside == Some(true) {
         genai.output_tokens = output.map(|output| output.saturating_add(reasoning));
     }
 }
@@ -102,6 +111,8 @@ mod tests {
         assert_eq!(inclusive([Some(65), Some(75), Some(65), None, Some(0)], &facts), (Some(130), Some(75)));
         let facts = UsageFacts { total: Some(82), ..UsageFacts::default() };
         assert_eq!(inclusive([Some(17), Some(17), None, None, Some(48)], &facts), (Some(17), Some(65)));
+        let facts = UsageFacts { total: Some(65 + 65 + 75 + 60), ..UsageFacts::default() };
+        assert_eq!(inclusive([Some(65), Some(75), Some(65), None, Some(60)], &facts), (Some(130), Some(135)));
     }
 
     #[test]

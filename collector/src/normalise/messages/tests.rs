@@ -98,6 +98,32 @@ fn bedrock_and_gemini_name_parts_by_key() {
 }
 
 #[test]
+fn chunks_of_a_stream_are_one_answer() {
+    let chunk =
+        |text: &str| json!({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"}]});
+    check(
+        json!([chunk("The capital"), chunk(" is Paris.")]),
+        "assistant",
+        json!([{"role": "assistant", "parts": [{"type": "text", "content": "The capital is Paris."}], "finish_reason": "STOP"}]),
+    );
+}
+
+#[test]
+fn genkit_requests_and_answers_of_tools() {
+    check(
+        json!([
+            {"role": "model", "content": [{"toolRequest": {"ref": "c1", "name": "get_weather", "input": {"city": "Paris"}}}]},
+            {"role": "tool", "content": [{"toolResponse": {"ref": "c1", "name": "get_weather", "output": {"t": 21}}}]},
+        ]),
+        "user",
+        json!([
+            {"role": "assistant", "parts": [call()]},
+            {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "name": "get_weather", "response": {"t": 21}}]},
+        ]),
+    );
+}
+
+#[test]
 fn langchain_messages_plain_and_serialised() {
     let expected =
         json!([{"role": "user", "parts": [{"type": "text", "content": "Q"}]}, {"role": "assistant", "parts": [call()]}]);
