@@ -2,6 +2,8 @@
 //!
 //! The test starts itself as a child that writes; a line on the child's standard output is an acknowledgement.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::{
     collections::HashMap,
     io::{BufRead as _, BufReader, Write as _},
