@@ -186,3 +186,123 @@ fn the_span_before_its_answer_knows_how_long_the_first_token_took() {
     assert_eq!(found.genai.time_to_first_token_ns, Some(748_743_000));
     assert_eq!(found.genai.streaming, Some(true));
 }
+
+/// A log record of one SDK that no capture holds.
+fn read_log(event: &str, attributes: Value) -> Normalised {
+    let mut attributes = span(attributes).attributes;
+    attributes.push(attribute("event.name", json!(event)));
+    let log = LogRecord { attributes, ..LogRecord::default() };
+    Normaliser::embedded().log(&Resource::default(), &InstrumentationScope::default(), &log)
+}
+
+#[test]
+fn gemini_cli_counts_thoughts_beside_the_output() {
+    let found = read_log(
+        "gemini_cli.api_response",
+        json!({
+            "model": "gemini-2.5-pro", "input_token_count": 17, "output_token_count": 17, "cached_content_token_count": 0,
+            "thoughts_token_count": 48, "total_token_count": 82, "session.id": "s1", "finish_reasons": "[\"STOP\",\"STOP\"]",
+        }),
+    );
+    assert!(found.facts.is_call);
+    assert_eq!(
+        (found.genai.input_tokens, found.genai.output_tokens, found.genai.reasoning_tokens),
+        (Some(17), Some(65), Some(48))
+    );
+    assert_eq!(found.genai.provider.as_deref(), Some("gcp.gemini"));
+    assert_eq!(found.genai.finish_reasons.as_deref(), Some("[\"stop\"]"));
+    let details = read_log(
+        "gen_ai.client.inference.operation.details",
+        json!({"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 17}),
+    );
+    assert!(!details.facts.is_call && details.facts.log_message.is_some());
+}
+
+#[test]
+fn qwen_code_logs_its_tools_and_calls() {
+    let found = read_log(
+        "qwen-code.api_response",
+        json!({
+            "model": "qwen3-coder", "input_token_count": 100, "output_token_count": 9, "cached_content_token_count": 40, "response_id": "r1",
+        }),
+    );
+    assert!(found.facts.is_call);
+    assert_eq!((found.genai.input_tokens, found.facts.response_id.as_deref()), (Some(100), Some("r1")));
+    let tool = read_log("qwen-code.tool_call", json!({"function_name": "read_file", "function_args": "{\"path\":\"a\"}"}));
+    assert_eq!((tool.genai.operation.as_deref(), tool.genai.tool_name.as_deref()), (Some("execute_tool"), Some("read_file")));
+    assert!(!tool.facts.is_call);
+}
+
+#[test]
+fn genkit_buries_the_call_in_json() {
+    let found = read(json!({
+        "genkit:type": "action", "genkit:metadata:subtype": "model", "genkit:name": "openai/gpt-4o-mini",
+        "genkit:input": r#"{"messages":[{"role":"user","content":[{"text":"Q"}]}],"config":{"temperature":0.2}}"#,
+        "genkit:output": r#"{"message":{"role":"model","content":[{"text":"A"}]},"finishReason":"stop","usage":{"inputTokens":3,"outputTokens":1}}"#,
+    }));
+    assert!(found.facts.is_call);
+    assert_eq!((found.genai.provider.as_deref(), found.genai.request_model.as_deref()), (Some("openai"), Some("gpt-4o-mini")));
+    assert_eq!((found.genai.input_tokens, found.genai.output_tokens, found.genai.temperature), (Some(3), Some(1), Some(0.2)));
+    assert_eq!((found.genai.input_preview.as_deref(), found.genai.output_preview.as_deref()), (Some("Q"), Some("A")));
+    assert_eq!(found.genai.finish_reasons.as_deref(), Some("[\"stop\"]"));
+}
+
+#[test]
+fn vercel_5_counts_the_cache_of_anthropic_beside_the_input() {
+    let found = read(json!({
+        "ai.operationId": "ai.streamText.doStream", "ai.model.provider": "anthropic.messages", "ai.model.id": "claude-sonnet-4-5",
+        "ai.usage.inputTokens": 2900, "ai.usage.outputTokens": 16, "ai.response.finishReason": "stop",
+        "ai.response.providerMetadata": r#"{"anthropic":{"usage":{"cache_read_input_tokens":1536},"cacheCreationInputTokens":128}}"#,
+    }));
+    assert_eq!(
+        (found.genai.input_tokens, found.genai.cache_read_tokens, found.genai.cache_write_tokens),
+        (Some(4564), Some(1536), Some(128))
+    );
+    assert_eq!((found.genai.provider.as_deref(), found.genai.streaming), (Some("anthropic"), Some(true)));
+}
+
+#[test]
+fn bedrock_counts_are_exclusive_where_its_instrumentation_passes_them_on() {
+    let found = read(json!({
+        "gen_ai.operation.name": "chat", "gen_ai.system": "aws.bedrock", "gen_ai.usage.input_tokens": 120,
+        "gen_ai.usage.cache_read.input_tokens": 33, "gen_ai.usage.output_tokens": 17,
+    }));
+    assert_eq!(found.genai.input_tokens, Some(153));
+    let openinference = read(json!({
+        "openinference.span.kind": "LLM", "llm.provider": "aws", "llm.token_count.prompt": 153, "llm.token_count.prompt_details.cache_read": 33,
+    }));
+    assert_eq!(openinference.genai.input_tokens, Some(153));
+}
+
+#[test]
+fn langfuse_js_usage_is_without_its_parts() {
+    let found = read(json!({
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.usage_details": r#"{"input":38,"output":17,"total":93,"input_cached_tokens":38}"#,
+    }));
+    assert_eq!((found.genai.input_tokens, found.genai.cache_read_tokens), (Some(76), Some(38)));
+}
+
+#[test]
+fn mastra_agents_and_generations_are_around_the_inference() {
+    let agent = read(json!({"mastra.span.type": "agent_run", "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"}));
+    assert!(!agent.facts.is_call);
+    let inference = read(json!({
+        "mastra.span.type": "model_inference", "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
+        "gen_ai.usage.input_tokens": 5, "gen_ai.response.finish_reasons": "[\"stop\"]", "gen_ai.system_instructions": "Be brief.",
+        "gen_ai.tool.definitions": "[\"get_weather\"]",
+    }));
+    assert!(inference.facts.is_call);
+    assert_eq!(inference.genai.system_instructions.as_deref(), Some(r#"[{"type":"text","content":"Be brief."}]"#));
+    assert_eq!(inference.genai.tool_definitions.as_deref(), Some(r#"[{"type":"function","name":"get_weather"}]"#));
+}
+
+#[test]
+fn evaluations_are_scores_of_what_they_are_about() {
+    let found = read(json!({
+        "openinference.span.kind": "CHAIN", "evaluations.0.evaluation.name": "correctness", "evaluations.0.evaluation.score": 0.85,
+        "trace.annotations.0.annotation.name": "feedback", "trace.annotations.0.annotation.label": "up",
+    }));
+    let scores: Vec<_> = found.scores.iter().map(|score| (score.name.as_str(), score.value, score.scope)).collect();
+    assert_eq!(scores, [("correctness", Some(0.85), ScoreScope::Span), ("feedback", None, ScoreScope::Trace)]);
+}
