@@ -103,10 +103,7 @@ export function FilterBox({ scope, onApply }: Props) {
     } else if (event.key === 'Escape') {
       event.preventDefault();
       if (shown) setOpen(false);
-      else if (draft !== applied) {
-        setDraft(applied);
-        setProblem(null);
-      } else input.current?.blur();
+      else input.current?.blur();
     }
   };
 

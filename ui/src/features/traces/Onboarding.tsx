@@ -17,7 +17,8 @@ const guides = () => [
     id: 'python',
     title: 'Python',
     lead: 'Any OpenTelemetry instrumentation. For the OpenAI client, for example:',
-    text: `pip install opentelemetry-distro opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-openai-v2
+    text: `pip install opentelemetry-distro opentelemetry-exporter-otlp-proto-http \\
+            opentelemetry-instrumentation-openai-v2
 
 export OTEL_EXPORTER_OTLP_ENDPOINT=${endpoint()}
 export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
