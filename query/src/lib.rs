@@ -3,6 +3,8 @@
 //! Reading order: [`engine`] (a question in, rows out), `statement` (what counts as a question), `catalog` and `table_provider` (what it
 //! can name), [`views`], `information_schema`, `functions`, [`error`] (why not).
 
+#![expect(clippy::result_large_err, reason = "an error ends its request: it is moved a few times, once per request")]
+
 pub mod api;
 mod catalog;
 mod corrections;

@@ -1,0 +1,328 @@
+//! The configuration of a server: defaults, overlaid by `assay.toml`, overlaid by `ASSAY_…` variables and flags.
+//!
+//! Unknown keys are errors and every message names the key, so that a typo fails before any port opens.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use assay_schemas::prices::PriceOverride;
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be configured. `docs/configuration.md` shows it with its defaults.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Where WAL, lake and blobs live. Default `./assay-data`.
+    pub(crate) data_dir: PathBuf,
+    /// Allow listening on an address that is not loopback without accounts. Default `false`.
+    pub(crate) insecure: bool,
+    /// Addresses to listen on.
+    pub(crate) listen: ListenConfig,
+    /// Limits on what a sender may send.
+    pub(crate) ingest: IngestConfig,
+    /// WAL, hot buffer and lake.
+    pub(crate) storage: StorageConfig,
+    /// Limits on what a query may use.
+    pub(crate) query: QueryConfig,
+    /// Own prices; they take precedence over the price table.
+    #[serde(skip_serializing)]
+    pub(crate) prices: Vec<PriceOverride>,
+    /// Dialect mapping files of your own, added to the embedded ones or replacing those of the same name.
+    pub(crate) dialect_files: Vec<PathBuf>,
+    /// How log lines look.
+    pub(crate) log: LogConfig,
+}
+
+/// Addresses; port 0 takes a free one.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ListenConfig {
+    /// UI, HTTP API and OTLP/HTTP. Default `127.0.0.1:8080`.
+    pub(crate) http: SocketAddr,
+    /// OTLP/gRPC. Default `127.0.0.1:4317`.
+    pub(crate) otlp_grpc: SocketAddr,
+    /// OTLP/HTTP on its customary port. Default `127.0.0.1:4318`.
+    pub(crate) otlp_http: SocketAddr,
+}
+
+/// Limits on what a sender may send.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct IngestConfig {
+    /// Largest request, before and after inflating. Default `64MiB` (OTLP 1.11).
+    pub(crate) request_bytes_max: ByteSize,
+    /// Bytes of all requests in flight together; more are answered "try again". Default `256MiB`.
+    pub(crate) in_flight_bytes_max: ByteSize,
+    /// A request must have arrived and been answered within this time. Default `30s`.
+    #[serde(with = "humantime_serde")]
+    pub(crate) request_timeout: Duration,
+}
+
+/// WAL, hot buffer and lake.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StorageConfig {
+    /// Rows stay in the hot buffer at most this long before they are written to the lake. Default `10s`.
+    #[serde(with = "humantime_serde")]
+    pub(crate) flush_interval: Duration,
+    /// Rows are written to the lake when the hot buffer holds this much. Default `64MiB`.
+    pub(crate) flush_bytes: ByteSize,
+    /// The hot buffer holds at most this much; senders wait beyond it. Default `512MiB`.
+    pub(crate) hot_bytes_max: ByteSize,
+    /// The write-ahead log takes at most this much disk; senders wait beyond it. Default `4GiB`.
+    pub(crate) wal_bytes_max: ByteSize,
+    /// Days older than this are dropped. Default: keep for ever.
+    #[serde(with = "humantime_serde")]
+    pub(crate) retention: Option<Duration>,
+    /// How often small files are merged. Default `5m`.
+    #[serde(with = "humantime_serde")]
+    pub(crate) compaction_interval: Duration,
+}
+
+/// Limits on what a query may use.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct QueryConfig {
+    /// Memory of one query; beyond it, it spills to disk. Default `512MiB`.
+    pub(crate) memory_max: ByteSize,
+    /// A query is stopped after this time. Default `60s`.
+    #[serde(with = "humantime_serde")]
+    pub(crate) timeout: Duration,
+    /// Rows of one answer at most. Default `1000000`.
+    pub(crate) row_limit: usize,
+    /// Queries running at once; more wait. Default `8`.
+    pub(crate) concurrency: NonZeroUsize,
+}
+
+/// How log lines look.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogConfig {
+    /// `text` or `json`. Default `text`.
+    pub(crate) format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "assay-data".into(),
+            insecure: false,
+            listen: ListenConfig::default(),
+            ingest: IngestConfig::default(),
+            storage: StorageConfig::default(),
+            query: QueryConfig::default(),
+            prices: Vec::new(),
+            dialect_files: Vec::new(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { http: loopback(8080), otlp_grpc: loopback(4317), otlp_http: loopback(4318) }
+    }
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            request_bytes_max: ByteSize::mib(64),
+            in_flight_bytes_max: ByteSize::mib(256),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            flush_interval: Duration::from_secs(10),
+            flush_bytes: ByteSize::mib(64),
+            hot_bytes_max: ByteSize::mib(512),
+            wal_bytes_max: ByteSize::mib(4096),
+            retention: None,
+            compaction_interval: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self {
+            memory_max: ByteSize::mib(512),
+            timeout: Duration::from_secs(60),
+            row_limit: 1_000_000,
+            concurrency: NonZeroUsize::new(8).expect("8 is not 0"),
+        }
+    }
+}
+
+impl Config {
+    /// Reads `path`, or gives the defaults if there is none.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not TOML, or holds an unknown key or a value of the wrong kind.
+    pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("could not read the configuration file `{}`", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("the configuration file `{}` is not valid", path.display()))
+    }
+
+    /// Checks what no single key can say.
+    ///
+    /// # Errors
+    /// If an address is not loopback although nothing protects it.
+    pub(crate) fn validate(&self) -> anyhow::Result<()> {
+        let listeners = [
+            ("listen.http", self.listen.http),
+            ("listen.otlp_grpc", self.listen.otlp_grpc),
+            ("listen.otlp_http", self.listen.otlp_http),
+        ];
+        for (key, address) in listeners {
+            if !address.ip().is_loopback() && !self.insecure {
+                bail!(
+                    "`{key}` is `{address}`: expected a loopback address, because anyone who reaches another one could read and \
+                     write everything (hint: `--insecure` allows it on a network you trust)"
+                );
+            }
+        }
+        if self.storage.hot_bytes_max.bytes() < self.storage.flush_bytes.bytes() {
+            bail!(
+                "`storage.hot_bytes_max` is `{}`: expected at least `storage.flush_bytes`, `{}`",
+                self.storage.hot_bytes_max,
+                self.storage.flush_bytes
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A number of bytes, written `64MiB`, `10 GB` or as a plain number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "ByteSizeText", into = "String")]
+pub(crate) struct ByteSize(u64);
+
+const UNITS: [(&str, u64); 7] =
+    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("B", 1)];
+
+impl ByteSize {
+    const fn mib(mib: u64) -> Self {
+        Self(mib << 20)
+    }
+
+    pub(crate) fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// The size as a length in memory; what does not fit is as large as can be.
+    pub(crate) fn len(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, size) = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+            .into_iter()
+            .find(|(_, size)| self.0 >= *size && self.0 % size == 0)
+            .unwrap_or(("B", 1));
+        write!(f, "{}{unit}", self.0 / size)
+    }
+}
+
+impl From<ByteSize> for String {
+    fn from(size: ByteSize) -> Self {
+        size.to_string()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ByteSizeText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<ByteSizeText> for ByteSize {
+    type Error = String;
+
+    fn try_from(text: ByteSizeText) -> Result<Self, Self::Error> {
+        match text {
+            ByteSizeText::Number(bytes) => Ok(Self(bytes)),
+            ByteSizeText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl std::str::FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("found `{text}`, expected a size such as `64MiB`, `10GB` or a number of bytes");
+        let trimmed = text.trim();
+        let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
+        let unit = trimmed[digits.len()..].trim();
+        let number: u64 = digits.parse().map_err(|_| wrong())?;
+        let scale = if unit.is_empty() { 1 } else { UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1 };
+        number.checked_mul(scale).map(Self).ok_or_else(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = toml::from_str::<Config>("[storage]\nflush_intervall = \"1s\"").expect_err("a typo");
+        assert!(error.message().starts_with("unknown field `flush_intervall`, expected one of `flush_interval`"), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_written_as_people_write_them() {
+        for (text, bytes) in [("64MiB", 64 << 20), ("10 GB", 10_000_000_000), ("512", 512), ("1KiB", 1024)] {
+            assert_eq!(text.parse::<ByteSize>().map(ByteSize::bytes), Ok(bytes), "{text}");
+        }
+        for bad in ["", "MiB", "1.5GiB", "7 parsecs", "99999999999GiB"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+        assert_eq!(ByteSize::mib(2048).to_string(), "2GiB");
+    }
+
+    #[test]
+    fn an_open_address_needs_a_word() {
+        let mut config = Config::default();
+        config.listen.http = "0.0.0.0:8080".parse().expect("an address");
+        let error = config.validate().expect_err("open to everyone").to_string();
+        assert!(error.contains("`listen.http` is `0.0.0.0:8080`"), "{error}");
+        config.insecure = true;
+        assert!(config.validate().is_ok());
+    }
+
+    #[test]
+    fn the_defaults_survive_a_round_trip() {
+        let text = toml::to_string(&Config::default()).expect("defaults serialise");
+        let read: Config = toml::from_str(&text).expect("and read back");
+        assert_eq!(toml::to_string(&read).expect("again"), text);
+    }
+}

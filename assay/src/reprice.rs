@@ -1,0 +1,226 @@
+//! `POST /api/v1/reprice`: what a past range would cost at today's prices, and, with `apply`, the rows that make it so.
+//!
+//! A day at a time, so that memory does not grow with the range. Applied days stay applied if a later one fails; asking again goes on.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::Context as _;
+use arrow::array::RecordBatch;
+use assay_collector::{
+    Ingest,
+    reprice::{PastCall, Preview, reprice},
+};
+use assay_query::{
+    Ask, QueryEngine, QueryError, QueryErrorKind,
+    api::{Problem, Project},
+    time_range,
+};
+use assay_schemas::{
+    genai::GenAi,
+    ids::ProjectId,
+    table::{Bool, Field, Int, Label, Money, Opt, Row as _, Text, Time},
+    tables::{CorrectionRow, CostLineRow, Origin, TableId},
+};
+use axum::{Json, Router, extract::State, routing::post};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The route of re-pricing.
+pub(crate) fn router(engine: QueryEngine, ingest: Arc<Ingest>) -> Router {
+    Router::new().route("/api/v1/reprice", post(handle)).with_state(Repricer { engine, ingest })
+}
+
+#[derive(Clone)]
+struct Repricer {
+    engine: QueryEngine,
+    ingest: Arc<Ingest>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RepriceRequest {
+    from: String,
+    to: Option<String>,
+    #[serde(default)]
+    apply: bool,
+}
+
+async fn handle(
+    State(repricer): State<Repricer>,
+    Project(project): Project,
+    Json(request): Json<RepriceRequest>,
+) -> Result<Json<Value>, Problem> {
+    let now = Utc::now();
+    let instant = |text: &str| {
+        let micros = time_range::parse(text, now.timestamp_micros())?;
+        let out_of_range = || QueryError::new(QueryErrorKind::Invalid, format!("`{text}` is out of range"));
+        DateTime::from_timestamp_micros(micros).ok_or_else(out_of_range)
+    };
+    let from = instant(&request.from)?;
+    let to = request.to.as_deref().map_or(Ok(now), instant)?;
+    if from >= to {
+        let detail = format!("found `from` `{from}` at or after `to` `{to}`: expected an earlier time");
+        return Err(QueryError::new(QueryErrorKind::Invalid, detail).into());
+    }
+    let preview = repricer.run(&project, from, to, request.apply).await;
+    let preview = preview.map_err(|error| QueryError::new(QueryErrorKind::Internal, format!("{error:#}")))?;
+    Ok(Json(answer(&preview, request.apply)))
+}
+
+impl Repricer {
+    async fn run(&self, project: &ProjectId, from: DateTime<Utc>, to: DateTime<Utc>, apply: bool) -> anyhow::Result<Preview> {
+        let mut whole = Preview::default();
+        let mut start = from;
+        while start < to {
+            let end = (start + TimeDelta::days(1)).min(to);
+            let day =
+                self.day(project, start, end, apply).await.with_context(|| format!("could not price the day from `{start}`"))?;
+            whole.models.extend(day.models);
+            whole.old_cost_usd += day.old_cost_usd;
+            whole.new_cost_usd += day.new_cost_usd;
+            whole.changed_rows += day.changed_rows;
+            whole.logs_kept += day.logs_kept;
+            start = end;
+        }
+        Ok(whole)
+    }
+
+    async fn day(&self, project: &ProjectId, from: DateTime<Utc>, to: DateTime<Utc>, apply: bool) -> anyhow::Result<Preview> {
+        let now = Utc::now();
+        let origin = Origin {
+            project_id: project.as_str().to_owned(),
+            date: i32::try_from(now.timestamp().div_euclid(86_400)).context("the clock is far off")?,
+            received_at: now.timestamp_micros(),
+            wal_position: 0,
+        };
+        let calls = self.past_calls(project, from, to).await?;
+        let repriced = reprice(calls, self.ingest.prices(), &origin);
+        if apply && repriced.preview.changed_rows > 0 {
+            let rows = vec![
+                (TableId::SpanCorrections, CorrectionRow::batch(repriced.corrections)),
+                (TableId::CostLines, CostLineRow::batch(repriced.cost_lines)),
+            ];
+            self.ingest.store(project.clone(), rows).await?;
+        }
+        Ok(repriced.preview)
+    }
+
+    async fn past_calls(&self, project: &ProjectId, from: DateTime<Utc>, to: DateTime<Utc>) -> anyhow::Result<Vec<PastCall>> {
+        let view = self.engine.storage().view();
+        let range = |column: &str| {
+            let literal = |at: DateTime<Utc>| time_range::literal(at.timestamp_micros());
+            format!("{column} >= {} AND {column} < {}", literal(from), literal(to))
+        };
+        let ask = async |sql: String| {
+            let ask = Ask { row_limit: Some(self.engine.config().row_limit_max), ..Ask::new(sql) };
+            let (batches, stats) = self.engine.ask_view(project, Arc::clone(&view), ask).await?.collect().await?;
+            anyhow::ensure!(!stats.truncated, "found more than `{}` rows in a day: expected a shorter range", stats.rows);
+            Ok(batches)
+        };
+        let columns: Vec<&str> = TableId::CostLines.columns().iter().map(|column| column.name).collect();
+        let columns = columns.join(", ");
+        let mut lines: HashMap<(Option<String>, Option<String>), Vec<CostLineRow>> = HashMap::new();
+        for batch in ask(format!("SELECT {columns} FROM cost_lines WHERE {}", range("start_time"))).await? {
+            for row in 0..batch.num_rows() {
+                let line = CostLineRow::read(&batch, row);
+                lines.entry((line.trace_id.clone(), line.span_id.clone())).or_default().push(line);
+            }
+        }
+        let used = "(input_tokens IS NOT NULL OR output_tokens IS NOT NULL OR cost_source IS NOT NULL)";
+        let mut calls = Vec::new();
+        for (table, identity, time) in [
+            ("spans", "span_id, start_time, duration_ns", "start_time"),
+            ("logs", "cast(NULL AS varchar), time, cast(0 AS bigint)", "time"),
+        ] {
+            let sql = format!("SELECT trace_id, {identity}, {GENAI_COLUMNS} FROM {table} WHERE {} AND {used}", range(time));
+            for batch in ask(sql).await? {
+                calls.extend((0..batch.num_rows()).map(|row| past_call(&batch, row, &mut lines)));
+            }
+        }
+        Ok(calls)
+    }
+}
+
+/// In the order in which [`past_call`] takes them.
+const GENAI_COLUMNS: &str = "provider, request_model, response_model, service_tier, input_tokens, output_tokens, cache_read_tokens, \
+    cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, counted, cost_usd, \
+    cost_source";
+
+fn past_call(
+    batch: &RecordBatch,
+    row: usize,
+    lines: &mut HashMap<(Option<String>, Option<String>), Vec<CostLineRow>>,
+) -> PastCall {
+    let arrays = &mut batch.columns().iter();
+    let trace_id = Opt::<Text>::take(arrays, row);
+    let span_id = Opt::<Text>::take(arrays, row);
+    PastCall {
+        lines: span_id.as_ref().and_then(|_| lines.remove(&(trace_id.clone(), span_id.clone()))).unwrap_or_default(),
+        trace_id,
+        span_id,
+        start_time: Time::take(arrays, row),
+        duration_ns: <Int as Field>::take(arrays, row),
+        genai: GenAi {
+            provider: Opt::<Label>::take(arrays, row),
+            request_model: Opt::<Label>::take(arrays, row),
+            response_model: Opt::<Label>::take(arrays, row),
+            service_tier: Opt::<Label>::take(arrays, row),
+            input_tokens: Opt::<Int>::take(arrays, row),
+            output_tokens: Opt::<Int>::take(arrays, row),
+            cache_read_tokens: Opt::<Int>::take(arrays, row),
+            cache_write_tokens: Opt::<Int>::take(arrays, row),
+            cache_write_1h_tokens: Opt::<Int>::take(arrays, row),
+            reasoning_tokens: Opt::<Int>::take(arrays, row),
+            audio_input_tokens: Opt::<Int>::take(arrays, row),
+            audio_output_tokens: Opt::<Int>::take(arrays, row),
+            counted: <Bool as Field>::take(arrays, row),
+            cost_usd: Opt::<Money>::take(arrays, row),
+            cost_source: Opt::<Label>::take(arrays, row),
+            ..GenAi::default()
+        },
+    }
+}
+
+/// The preview with its lines as columns and rows, as the SQL endpoint answers.
+fn answer(preview: &Preview, applied: bool) -> Value {
+    let names = [
+        "day",
+        "provider",
+        "model",
+        "calls",
+        "changed_calls",
+        "unpriced_before",
+        "unpriced_after",
+        "old_cost_usd",
+        "new_cost_usd",
+        "difference_usd",
+    ];
+    let columns: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
+    let rows: Vec<Value> = preview
+        .models
+        .iter()
+        .map(|line| {
+            json!([
+                line.day,
+                line.provider,
+                line.model,
+                line.calls,
+                line.changed_calls,
+                line.unpriced_before,
+                line.unpriced_after,
+                line.old_cost_usd.to_string(),
+                line.new_cost_usd.to_string(),
+                line.difference_usd.to_string(),
+            ])
+        })
+        .collect();
+    json!({
+        "preview": { "columns": columns, "rows": rows },
+        "old_cost_usd": preview.old_cost_usd.to_string(),
+        "new_cost_usd": preview.new_cost_usd.to_string(),
+        "changed_rows": preview.changed_rows,
+        "logs_kept": preview.logs_kept,
+        "applied": applied,
+    })
+}

@@ -1,0 +1,210 @@
+//! `assay serve`: everything in one process, put together here, started and stopped in order.
+//!
+//! Start: configuration → storage → replay of what a crash left → ports. Stop: accept nothing new → let requests finish → flush →
+//! close the store.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use assay_collector::{
+    Ingest,
+    normalise::Normaliser,
+    server::{Limits, Receiver, grpc_router, http_router},
+};
+use assay_query::{QueryConfig, QueryEngine, api::ApiState};
+use assay_schemas::prices::PriceTable;
+use assay_storage::{Admission, Storage, StorageConfig};
+use axum::Router;
+use chrono::Utc;
+use prometheus::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    assets,
+    cli::ServeArgs,
+    config::{Config, LogFormat},
+    demo_api::DemoRunner,
+    export,
+    listen::Listener,
+    reprice, seed,
+};
+
+/// Requests get this long to finish once the server was told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// # Errors
+/// If the configuration is not valid, a port is taken, or the store cannot be opened.
+pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = args.configuration()?;
+    start_logging(config.log.format)?;
+    let server = Server::start(&config).await?;
+    if let Some(path) = &args.ready_file {
+        server.write_ready_file(path)?;
+    }
+    server.until(shutdown_signal()).await
+}
+
+fn start_logging(format: LogFormat) -> anyhow::Result<()> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::builder()
+        .with_env_var("ASSAY_LOG")
+        .with_default_directive("info".parse()?)
+        .from_env()
+        .context("`ASSAY_LOG` is not a filter such as `info` or `assay_storage=debug`")?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// Everything that runs.
+struct Server {
+    storage: Storage,
+    listeners: [(Listener, Router); 3],
+    demo: DemoRunner,
+}
+
+impl Server {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        // Ports first: a port that is taken is said at once, not after a long replay.
+        let http = Listener::bind("http", config.listen.http).await?;
+        let otlp_grpc = Listener::bind("otlp_grpc", config.listen.otlp_grpc).await?;
+        let otlp_http = Listener::bind("otlp_http", config.listen.otlp_http).await?;
+
+        let prices = PriceTable::embedded().with_overrides(&config.prices).context("`prices` in the configuration")?;
+        let prices = Arc::new(prices);
+        let normaliser = normaliser(&config.dialect_files)?;
+        let registry = Registry::new();
+        let storage = Storage::open(storage_config(config)).await.context("could not open the store")?;
+        storage.metrics(&registry)?;
+        let engine = QueryEngine::new(storage.clone(), Arc::clone(&prices), query_config(config))?;
+        engine.metrics().register(&registry)?;
+
+        let ingest = Arc::new(Ingest::new(storage.clone(), normaliser, Arc::clone(&prices)));
+        let started = Instant::now();
+        seed::seed(&engine, ingest.calls(), &storage.view().projects()).await?;
+        let requests = ingest.recover().await.context("could not take up what the last run left")?;
+        info!(requests, elapsed = ?started.elapsed(), "recovered");
+
+        let limits = Limits {
+            request_bytes_max: config.ingest.request_bytes_max.len(),
+            in_flight_bytes_max: NonZeroUsize::new(config.ingest.in_flight_bytes_max.len())
+                .context("`ingest.in_flight_bytes_max` is `0`: expected more")?,
+            request_timeout: config.ingest.request_timeout,
+        };
+        let receiver = Receiver::new(Arc::clone(&ingest), limits, &registry)?;
+        let demo = DemoRunner::new(http.address());
+        let otlp = http_router(receiver.clone());
+        let state = ApiState {
+            engine: engine.clone(),
+            registry,
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: Utc::now(),
+            ready: ready(&storage),
+            demo: demo.status_source(),
+        };
+        let public = assay_query::api::router(state)
+            .merge(export::router(engine.clone()))
+            .merge(reprice::router(engine, ingest))
+            .merge(demo.router())
+            .merge(otlp.clone())
+            .fallback(assets::serve);
+        let listeners = [(http, public), (otlp_grpc, grpc_router(receiver)), (otlp_http, otlp)];
+        Ok(Self { storage, listeners, demo })
+    }
+
+    /// Writes the addresses in use to `path`, in one step, so that a reader never sees half a file.
+    fn write_ready_file(&self, path: &Path) -> anyhow::Result<()> {
+        let addresses: serde_json::Map<_, _> = self
+            .listeners
+            .iter()
+            .map(|(listener, _)| (listener.name().to_owned(), listener.address().to_string().into()))
+            .collect();
+        let temporary = path.with_extension("tmp");
+        let write = || {
+            std::fs::write(&temporary, serde_json::Value::from(addresses).to_string())?;
+            std::fs::rename(&temporary, path)
+        };
+        write().with_context(|| format!("could not write the ready file `{}`", path.display()))
+    }
+
+    /// Serves until `stop`, then stops in order.
+    async fn until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        for (listener, _) in &self.listeners {
+            info!(listener = listener.name(), address = %listener.address(), "listening");
+        }
+        let token = CancellationToken::new();
+        let mut serving = JoinSet::new();
+        for (listener, router) in self.listeners {
+            serving.spawn(listener.serve(router, token.clone(), GRACE));
+        }
+        stop.await;
+        info!("stopping: letting requests finish");
+        self.demo.stop();
+        token.cancel();
+        serving.join_all().await;
+        self.storage.close().await.context("the last flush failed; its rows are in the write-ahead log")?;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// Ready as long as requests are admitted: a load balancer then sends them elsewhere.
+fn ready(storage: &Storage) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let storage = storage.clone();
+    Arc::new(move || matches!(storage.admission(), Admission::Ready))
+}
+
+fn normaliser(files: &[PathBuf]) -> anyhow::Result<Normaliser> {
+    let mut texts = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("could not read the mapping file `{}` (`dialect_files`)", path.display()))?;
+        texts.push((path.display().to_string(), text));
+    }
+    Normaliser::with_files(texts).context("`dialect_files` in the configuration")
+}
+
+fn storage_config(config: &Config) -> StorageConfig {
+    let storage = &config.storage;
+    StorageConfig {
+        data_dir: config.data_dir.clone(),
+        flush_interval: storage.flush_interval,
+        flush_bytes: storage.flush_bytes.bytes(),
+        hot_bytes_max: storage.hot_bytes_max.bytes(),
+        wal_bytes_max: storage.wal_bytes_max.bytes(),
+        retention: storage.retention,
+        compaction_interval: storage.compaction_interval,
+        ..StorageConfig::default()
+    }
+}
+
+fn query_config(config: &Config) -> QueryConfig {
+    let query = &config.query;
+    QueryConfig {
+        memory_bytes_max: query.memory_max.len(),
+        spill_dir: config.data_dir.join("spill"),
+        timeout_max: query.timeout,
+        row_limit_max: query.row_limit,
+        concurrency: query.concurrency.get(),
+        ..QueryConfig::default()
+    }
+}
+
+async fn shutdown_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("the runtime handles signals");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        result = tokio::signal::ctrl_c() => result.expect("the runtime handles signals"),
+    }
+}
