@@ -168,7 +168,11 @@ impl Reader<'_> {
         }
         // LangChain batches: a list of conversations.
         if items.iter().all(Value::is_array) {
-            return items.iter().filter_map(Value::as_array).fold(false, |read, inner| self.list(inner, out, depth + 1) || read);
+            let before = out.messages.len();
+            for inner in items.iter().filter_map(Value::as_array) {
+                self.list(inner, out, depth + 1);
+            }
+            return out.messages.len() > before;
         }
         if items.iter().all(is_block) {
             let parts: Vec<Value> = items.iter().filter_map(part).collect();

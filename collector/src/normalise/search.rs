@@ -59,7 +59,7 @@ impl<'de> Visitor<'de> for Seek<'_, '_> {
         formatter.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let (step, rest) = self.path.split_first().expect("checked by the seed");
         while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
             if step == "*" || *step == *key {
@@ -74,7 +74,7 @@ impl<'de> Visitor<'de> for Seek<'_, '_> {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let (step, rest) = self.path.split_first().expect("checked by the seed");
         if step == "[]" {
             let mut all = Vec::new();
