@@ -53,10 +53,10 @@ pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
 
 fn start_logging(format: LogFormat) -> anyhow::Result<()> {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::builder()
-        .with_env_var("ASSAY_LOG")
-        .with_default_directive("info".parse()?)
-        .from_env()
+    let said = std::env::var("ASSAY_LOG").unwrap_or_else(|_| "info".to_owned());
+    // The Delta library says several lines about each table it opens; they are there when asked for by name.
+    let directives = ["buoyant_kernel", "delta_kernel", "deltalake_core"].map(|name| format!("{name}=warn")).join(",");
+    let filter = EnvFilter::try_new(format!("{directives},{said}"))
         .context("`ASSAY_LOG` is not a filter such as `info` or `assay_storage=debug`")?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
