@@ -100,7 +100,7 @@ pub(crate) enum Encoder {
     Json { first: bool },
     NdJson { keys: Vec<Vec<u8>> },
     Csv,
-    Arrow(StreamWriter<Vec<u8>>),
+    Arrow(Box<StreamWriter<Vec<u8>>>),
     Parquet { writer: Box<ArrowWriter<Shared>>, out: Shared },
 }
 
@@ -132,7 +132,7 @@ impl Encoder {
             Format::Arrow => {
                 let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
                 let head = std::mem::take(writer.get_mut());
-                (Self::Arrow(writer), head)
+                (Self::Arrow(Box::new(writer)), head)
             }
             Format::Parquet => {
                 let zstd = ZstdLevel::try_new(3)?;

@@ -66,7 +66,7 @@ impl LakeTable {
     }
 
     /// The files that can hold rows for `filters`, with the rows to read where a trace index knows them.
-    async fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<(Arc<DataFile>, Option<Vec<Range<u64>>>)>> {
+    async fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<FileToRead>> {
         let files = self.view.files(self.table, &self.project);
         let kept = match conjunction(filters.to_vec()) {
             None => files,
@@ -164,8 +164,11 @@ impl LakeTable {
     }
 }
 
+/// A file, and the rows of it to read where a trace index knows them; else all.
+type FileToRead = (Arc<DataFile>, Option<Vec<Range<u64>>>);
+
 struct Scan {
-    files: Vec<(Arc<DataFile>, Option<Vec<Range<u64>>>)>,
+    files: Vec<FileToRead>,
     predicate: Option<Arc<dyn PhysicalExpr>>,
     limit: Option<usize>,
 }
@@ -256,7 +259,7 @@ fn without_comments(schema: &Schema) -> SchemaRef {
 }
 
 /// The rows of `traces` in `file`; `None` if the file has no trace index and all of it must be read.
-async fn rows_of_traces(file: Arc<DataFile>, traces: &BTreeSet<String>) -> Result<(Arc<DataFile>, Option<Vec<Range<u64>>>)> {
+async fn rows_of_traces(file: Arc<DataFile>, traces: &BTreeSet<String>) -> Result<FileToRead> {
     let Some(index) = file.traces.clone() else { return Ok((file, None)) };
     let mut ranges = Vec::new();
     for trace in traces {

@@ -56,15 +56,15 @@ fn span_columns() -> String {
 /// A [`QueryError`] of kind `NotFound` if no span of it was received.
 pub(crate) async fn trace(reader: &Reader<'_>, trace_id: &str) -> Result<TracePage, QueryError> {
     let condition = format!("trace_id = {}", quoted(trace_id));
-    let summary = reader.summaries(&summary_sql(&condition), 1).await?.pop();
     let sql = format!("SELECT {}\nFROM spans\nWHERE {condition}\nORDER BY start_ns, span_id", span_columns());
-    let mut spans = reader.raw_rows(&sql, SPANS_MAX + 1).await?;
-    let Some(trace) = summary.filter(|_| !spans.is_empty()) else {
+    let (summary_sql, logs_sql) = (summary_sql(&condition), format!("SELECT count(*) AS n FROM logs WHERE {condition}"));
+    let (mut summary, mut spans, logs) =
+        futures::try_join!(reader.summaries(&summary_sql, 1), reader.raw_rows(&sql, SPANS_MAX + 1), reader.rows(&logs_sql, 1))?;
+    let Some(trace) = summary.pop().filter(|_| !spans.is_empty()) else {
         return Err(QueryError::new(QueryErrorKind::NotFound, format!("no trace `{trace_id}`")).found(trace_id));
     };
     let truncated = spans.len() > SPANS_MAX;
     spans.truncate(SPANS_MAX);
-    let logs = reader.rows(&format!("SELECT count(*) AS n FROM logs WHERE {condition}"), 1).await?;
     let logs_count = logs.first().and_then(|row| row["n"].as_i64()).unwrap_or(0);
     Ok(TracePage { trace, spans, logs_count, truncated, sql })
 }
@@ -90,7 +90,6 @@ pub(crate) async fn span(reader: &Reader<'_>, trace_id: &str, span_id: &str) -> 
         quoted(trace_id),
         quoted(span_id)
     );
-    let times = reader.rows(&times, 1).await?.pop().unwrap_or_default();
     let cost_lines = format!(
         "SELECT usage_kind, units, usd_per_million, cost_usd, source, price, rate_mode, tier_above_tokens FROM cost_lines WHERE {condition} ORDER BY usage_kind"
     );
@@ -100,11 +99,17 @@ pub(crate) async fn span(reader: &Reader<'_>, trace_id: &str, span_id: &str) -> 
     let logs = format!(
         "SELECT log_id, time, severity_number, severity_text, event_name, body, attributes FROM logs WHERE {condition} ORDER BY time"
     );
+    let (mut times, cost_lines, scores, logs) = futures::try_join!(
+        reader.rows(&times, 1),
+        reader.rows(&cost_lines, RELATED_MAX),
+        reader.rows(&scores, RELATED_MAX),
+        reader.rows(&logs, RELATED_MAX)
+    )?;
     let mut row = detail(row);
-    row.extend(times);
-    row.insert("cost_lines".into(), objects(reader.rows(&cost_lines, RELATED_MAX).await?));
-    row.insert("scores".into(), objects(reader.rows(&scores, RELATED_MAX).await?));
-    row.insert("logs".into(), objects(reader.rows(&logs, RELATED_MAX).await?));
+    row.extend(times.pop().unwrap_or_default());
+    row.insert("cost_lines".into(), objects(cost_lines));
+    row.insert("scores".into(), objects(scores));
+    row.insert("logs".into(), objects(logs));
     row.insert("sql".into(), sql.into());
     serde_json::from_value(Value::Object(row)).map_err(not_json)
 }

@@ -271,7 +271,7 @@ pub(crate) async fn strip(
     let sql = format!(
         "SELECT (arrow_cast(start_time, 'Int64') - ({from})) / {width} AS bucket, \
          count(*) FILTER (WHERE parent_span_id IS NULL) AS traces, \
-         count(*) FILTER (WHERE parent_span_id IS NULL AND status_code = 'ERROR') AS errors, \
+         count(DISTINCT trace_id) FILTER (WHERE status_code = 'ERROR') AS errors, \
          sum(cost_usd) FILTER (WHERE counted) AS cost_usd, \
          CAST(approx_percentile_cont(duration_ns, 0.5) FILTER (WHERE parent_span_id IS NULL) AS DOUBLE) AS p50_ns, \
          CAST(approx_percentile_cont(duration_ns, 0.95) FILTER (WHERE parent_span_id IS NULL) AS DOUBLE) AS p95_ns\n\

@@ -124,7 +124,8 @@ async fn every_route_is_in_the_document_and_answers() {
         .collect();
     let mut expected: Vec<(String, String)> = ROUTES.iter().map(|(m, p)| ((*m).to_owned(), (*p).to_owned())).collect();
     let mut found = listed.clone();
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected);
     for (method, path) in ROUTES {
         let status =
