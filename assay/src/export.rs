@@ -113,7 +113,7 @@ async fn export(
 }
 
 async fn respond(engine: QueryEngine, project: ProjectId, query: ExportQuery, headers: &HeaderMap) -> Result<Response, Problem> {
-    let export = Export::new(engine, project, query, headers)?;
+    let export = Export::new(engine, project, query, headers).map_err(|error| *error)?;
     let form = export.form;
     let (chunks, mut received) = mpsc::channel(CHUNKS_WAITING);
     // Ends when everything was sent or the reader went away.
@@ -146,8 +146,8 @@ struct Export {
 }
 
 impl Export {
-    fn new(engine: QueryEngine, project: ProjectId, query: ExportQuery, headers: &HeaderMap) -> Result<Self, QueryError> {
-        let invalid = |detail: String| QueryError::new(QueryErrorKind::Invalid, detail);
+    fn new(engine: QueryEngine, project: ProjectId, query: ExportQuery, headers: &HeaderMap) -> Result<Self, Box<QueryError>> {
+        let invalid = |detail: String| Box::new(QueryError::new(QueryErrorKind::Invalid, detail));
         let signal = Signal::from(query.signal);
         let mut conditions = vec!["true".to_owned()];
         if let Some(trace_id) = query.trace_id {

@@ -52,13 +52,8 @@ async fn handle(
     Json(request): Json<RepriceRequest>,
 ) -> Result<Json<Value>, Problem> {
     let now = Utc::now();
-    let instant = |text: &str| {
-        let micros = time_range::parse(text, now.timestamp_micros())?;
-        let out_of_range = || QueryError::new(QueryErrorKind::Invalid, format!("`{text}` is out of range"));
-        DateTime::from_timestamp_micros(micros).ok_or_else(out_of_range)
-    };
-    let from = instant(&request.from)?;
-    let to = request.to.as_deref().map_or(Ok(now), instant)?;
+    let from = instant(&request.from, now).map_err(|error| *error)?;
+    let to = request.to.as_deref().map_or(Ok(now), |text| instant(text, now)).map_err(|error| *error)?;
     if from >= to {
         let detail = format!("found `from` `{from}` at or after `to` `{to}`: expected an earlier time");
         return Err(QueryError::new(QueryErrorKind::Invalid, detail).into());
@@ -66,6 +61,12 @@ async fn handle(
     let preview = repricer.run(&project, from, to, request.apply).await;
     let preview = preview.map_err(|error| QueryError::new(QueryErrorKind::Internal, format!("{error:#}")))?;
     Ok(Json(answer(&preview, request.apply)))
+}
+
+fn instant(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Box<QueryError>> {
+    let micros = time_range::parse(text, now.timestamp_micros())?;
+    let out_of_range = || Box::new(QueryError::new(QueryErrorKind::Invalid, format!("`{text}` is out of range")));
+    DateTime::from_timestamp_micros(micros).ok_or_else(out_of_range)
 }
 
 impl Repricer {

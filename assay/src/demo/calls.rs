@@ -230,18 +230,32 @@ impl Conversation {
 
 /// Runs the tool of `call`, which takes about `median_ms` and returns `result`, or fails with (class, message).
 pub(crate) fn run_tool(rec: &mut Recorder, call: &Call, median_ms: f64, result: Result<Value, (&str, &str)>) -> (Call, Value) {
-    rec.span("larkspur.tools", SpanKind::Internal, format!("execute_tool {}", call.tool.name), |rec| {
+    run_tool_by(rec, call, |rec| {
+        let took_ms = rec.dice.log_normal(median_ms, 0.5);
+        rec.wait(nanos(took_ms / 1e3));
+        result
+    })
+}
+
+/// Runs the tool of `call`, which does `work` and returns its result, or fails with (class, message).
+pub(crate) fn run_tool_by<'a>(
+    rec: &mut Recorder,
+    call: &Call,
+    work: impl FnOnce(&mut Recorder) -> Result<Value, (&'a str, &'a str)>,
+) -> (Call, Value) {
+    let name = call.tool.name;
+    rec.span("larkspur.tools", SpanKind::Internal, format!("execute_tool {name}"), |rec| {
         identify(rec, "execute_tool");
-        rec.set("gen_ai.tool.name", call.tool.name);
+        rec.set("gen_ai.tool.name", name);
         rec.set("gen_ai.tool.type", "function");
         rec.set("gen_ai.tool.description", call.tool.description);
         rec.set("gen_ai.tool.call.id", &call.id);
         rec.set("gen_ai.tool.call.arguments", &call.arguments);
-        let took_ms = rec.dice.log_normal(median_ms, 0.5);
-        rec.wait(nanos(took_ms / 1e3));
-        let result = result.unwrap_or_else(|(class, text)| {
-            let name = call.tool.name;
-            let trace = format!("Traceback (most recent call last):\n  File \"/app/tools/{name}.py\", line 48, in {name}\n    response = await client.request(payload)\n{class}: {text}");
+        let result = work(rec).unwrap_or_else(|(class, text)| {
+            let file = format!("  File \"/app/tools/{name}.py\", line 48, in {name}");
+            let trace = format!(
+                "Traceback (most recent call last):\n{file}\n    response = await client.request(payload)\n{class}: {text}"
+            );
             rec.raise(class, text, &trace);
             json!({"error": text})
         });

@@ -10,18 +10,20 @@ use super::{
 };
 
 const SCOPE: &str = "openinference.instrumentation.llama_index";
+const OPENAI_SCOPE: &str = "openinference.instrumentation.openai";
 
 /// A document with its relevance.
-pub(crate) struct Found {
-    pub(crate) id: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) content: &'static str,
+pub(crate) struct Found<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) title: &'a str,
+    pub(crate) content: &'a str,
     pub(crate) score: f64,
 }
 
 /// Does `work` inside a span of `kind`, of the session and user of `rec`.
 pub(crate) fn step<R>(rec: &mut Recorder, kind: &str, name: &str, input: &str, work: impl FnOnce(&mut Recorder) -> R) -> R {
-    rec.span(SCOPE, SpanKind::Internal, name, |rec| {
+    let scope = if matches!(kind, "LLM" | "EMBEDDING") { OPENAI_SCOPE } else { SCOPE };
+    rec.span(scope, SpanKind::Internal, name, |rec| {
         let (conversation, user) = (rec.conversation.clone(), rec.user.clone());
         rec.set("openinference.span.kind", kind);
         rec.set("session.id", conversation);
@@ -34,7 +36,7 @@ pub(crate) fn step<R>(rec: &mut Recorder, kind: &str, name: &str, input: &str, w
 
 /// Turns `text` into a vector (which is not sent along).
 pub(crate) fn embed(rec: &mut Recorder, text: &str) {
-    step(rec, "EMBEDDING", "OpenAIEmbedding.get_query_embedding", text, |rec| {
+    step(rec, "EMBEDDING", "CreateEmbeddings", text, |rec| {
         rec.set("embedding.model_name", "text-embedding-3-small");
         rec.set("llm.provider", "openai");
         rec.set("llm.system", "openai");
@@ -46,7 +48,7 @@ pub(crate) fn embed(rec: &mut Recorder, text: &str) {
 }
 
 /// Looks `query` up in the vector store.
-pub(crate) fn retrieve(rec: &mut Recorder, query: &str, found: &[Found]) {
+pub(crate) fn retrieve(rec: &mut Recorder, query: &str, found: &[Found<'_>]) {
     step(rec, "RETRIEVER", "VectorIndexRetriever.retrieve", query, |rec| {
         embed(rec, query);
         rec.wait_ms(22.0);
@@ -55,7 +57,7 @@ pub(crate) fn retrieve(rec: &mut Recorder, query: &str, found: &[Found]) {
 }
 
 /// Puts `found` in a better order and keeps the first `best.len()`.
-pub(crate) fn rerank(rec: &mut Recorder, query: &str, found: &[Found], best: &[Found]) {
+pub(crate) fn rerank(rec: &mut Recorder, query: &str, found: &[Found<'_>], best: &[Found<'_>]) {
     step(rec, "RERANKER", "CohereRerank.postprocess_nodes", query, |rec| {
         rec.set("reranker.query", query);
         rec.set("reranker.model_name", "rerank-v3.5");
@@ -81,7 +83,7 @@ pub(crate) struct Question<'a> {
 /// The fault, if it does not.
 pub(crate) fn chat(rec: &mut Recorder, model: &Model, question: &Question<'_>, answer: &str) -> Result<(), Fault> {
     let fault = rec.weather.fault(&mut rec.dice, model).filter(|fault| *fault != Fault::Filtered);
-    step(rec, "LLM", "OpenAI.stream_chat", question.text, |rec| {
+    step(rec, "LLM", "ChatCompletion", question.text, |rec| {
         rec.set("llm.system", model.provider);
         rec.set("llm.provider", model.provider);
         rec.set("llm.model_name", model.response_name);
@@ -122,7 +124,7 @@ pub(crate) fn chat(rec: &mut Recorder, model: &Model, question: &Question<'_>, a
     })
 }
 
-fn documents(rec: &mut Recorder, prefix: &str, documents: &[Found]) {
+fn documents(rec: &mut Recorder, prefix: &str, documents: &[Found<'_>]) {
     for (idx, Found { id, title, content, score }) in documents.iter().enumerate() {
         let key = |name: &str| format!("{prefix}.{idx}.document.{name}");
         rec.set(key("id"), *id);

@@ -50,7 +50,7 @@ fn answer(rec: &mut Recorder, question: &crate::demo::texts::docs::Question, tex
 }
 
 /// What the vector store returns: the right passages among others, by similarity.
-fn candidates(rec: &mut Recorder, right: [usize; 3]) -> Vec<Found> {
+fn candidates(rec: &mut Recorder, right: [usize; 3]) -> Vec<Found<'static>> {
     let mut idx = vec![right[1], right[0]];
     while idx.len() < 5 {
         let other = rec.dice.between(0, PASSAGES.len() as u64 - 1) as usize;
@@ -68,11 +68,11 @@ fn candidates(rec: &mut Recorder, right: [usize; 3]) -> Vec<Found> {
     found
 }
 
-fn best(right: [usize; 3]) -> Vec<Found> {
+fn best(right: [usize; 3]) -> Vec<Found<'static>> {
     right.iter().zip([0.97, 0.71, 0.32]).map(|(idx, score)| passage(*idx, score)).collect()
 }
 
-fn passage(idx: usize, score: f64) -> Found {
+fn passage(idx: usize, score: f64) -> Found<'static> {
     let (id, title, content) = PASSAGES[idx];
     Found { id, title, content, score }
 }
