@@ -121,7 +121,7 @@ test('a trace of 20 000 spans opens and scrolls with few rows in the page', asyn
   const project = `long-${Date.now()}`;
   const spans = Array.from({ length: 20_000 }, (_, at) => ({
     name: `step ${at}`,
-    ...(at === 0 ? {} : { parent: Math.floor((at - 1) / 8) }),
+    ...(at === 0 ? {} : { parent: 0 }),
   }));
   const traceId = await send(request, project, spans);
   await page.goto(`/traces/${traceId}?project=${project}`);

@@ -13,6 +13,7 @@ type Props = {
   label: string;
   onResize: (size: number) => void;
   first: ReactNode;
+  /** `null`: the first pane has all the room, and keeps its state when the second comes or goes. */
   second: ReactNode;
 };
 
@@ -33,25 +34,29 @@ export function SplitPane({ direction, size, min, max, label, onResize, first, s
   return (
     <div ref={container} className={`split split--${direction}`}>
       <div className="split__first">{first}</div>
-      <div
-        className="split__bar"
-        role="separator"
-        tabIndex={0}
-        aria-label={label}
-        aria-orientation={direction === 'row' ? 'vertical' : 'horizontal'}
-        aria-valuenow={bounded(size)}
-        aria-valuemin={min}
-        aria-valuemax={Math.round(max)}
-        onKeyDown={key}
-        onPointerDown={(event) => {
-          event.preventDefault();
-          event.currentTarget.setPointerCapture(event.pointerId);
-        }}
-        onPointerMove={drag}
-      />
-      <div className="split__second" style={{ flexBasis: bounded(size) }}>
-        {second}
-      </div>
+      {second !== null && (
+        <>
+          <div
+            className="split__bar"
+            role="separator"
+            tabIndex={0}
+            aria-label={label}
+            aria-orientation={direction === 'row' ? 'vertical' : 'horizontal'}
+            aria-valuenow={bounded(size)}
+            aria-valuemin={min}
+            aria-valuemax={Math.round(max)}
+            onKeyDown={key}
+            onPointerDown={(event) => {
+              event.preventDefault();
+              event.currentTarget.setPointerCapture(event.pointerId);
+            }}
+            onPointerMove={drag}
+          />
+          <div className="split__second" style={{ flexBasis: bounded(size) }}>
+            {second}
+          </div>
+        </>
+      )}
     </div>
   );
 }

@@ -171,20 +171,16 @@ export function TraceListPage({ state, status, onChange, onOpen, traceLink, sqlH
               {fresh >= 100 ? '100 or more' : formatCountExact(fresh)} new {fresh === 1 ? 'trace' : 'traces'}
             </button>
           )}
-          {state.peek !== null && roomy ? (
-            <SplitPane
-              direction="row"
-              size={peekWidth}
-              min={360}
-              max={1400}
-              label="Width of the peek panel"
-              onResize={setPeekWidth}
-              first={body}
-              second={peek(state.peek, step)}
-            />
-          ) : (
-            body
-          )}
+          <SplitPane
+            direction="row"
+            size={peekWidth}
+            min={360}
+            max={1400}
+            label="Width of the peek panel"
+            onResize={setPeekWidth}
+            first={body}
+            second={state.peek !== null && roomy ? peek(state.peek, step) : null}
+          />
         </div>
       </div>
     </div>
