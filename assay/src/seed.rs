@@ -26,7 +26,7 @@ pub(crate) async fn seed(engine: &QueryEngine, calls: &CallIndex, projects: &[Pr
                 false => ("spans", "parent_span_id, start_time, start_time_ns_part, duration_ns, status_code", "true"),
                 true => (
                     "logs",
-                    "cast(NULL as varchar), time, cast(0 as bigint), cast(0 as bigint), 'UNSET'",
+                    "cast(NULL as varchar), time, cast(0 as bigint) AS start_time_ns_part, cast(0 as bigint) AS duration_ns, 'UNSET'",
                     "(counted or input_tokens is not null or output_tokens is not null)",
                 ),
             };
