@@ -117,7 +117,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         readyz,
         metrics,
         openapi_json
-    )
+    ),
+    // Parameters refer to these; utoipa collects only the schemas of bodies by itself.
+    components(schemas(crate::traces::Sort, read::Order, read::FacetField))
 )]
 struct Document;
 

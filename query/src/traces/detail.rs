@@ -91,7 +91,10 @@ pub(crate) async fn span(reader: &Reader<'_>, trace_id: &str, span_id: &str) -> 
         quoted(span_id)
     );
     let cost_lines = format!(
-        "SELECT usage_kind, units, usd_per_million, cost_usd, source, price, rate_mode, tier_above_tokens FROM cost_lines WHERE {condition} ORDER BY usage_kind"
+        // Re-pricing takes old lines back by lines with negative units: grouped, only what stands is left.
+        "SELECT usage_kind, sum(units) AS units, usd_per_million, sum(cost_usd) AS cost_usd, source, price, rate_mode, tier_above_tokens \
+         FROM cost_lines WHERE {condition} \
+         GROUP BY usage_kind, usd_per_million, source, price, rate_mode, tier_above_tokens HAVING sum(units) <> 0 ORDER BY usage_kind"
     );
     let scores = format!(
         "SELECT time, name, value, label, explanation, annotator_kind, metadata FROM scores WHERE {condition} ORDER BY time"
