@@ -260,6 +260,11 @@ export interface components {
             /** @description The value. */
             value: string;
         };
+        /**
+         * @description A column whose values can be listed.
+         * @enum {string}
+         */
+        FacetField: "service_name" | "request_model" | "operation" | "provider" | "user_id" | "session_id" | "tool_name" | "status_code" | "error_type";
         /** @description Values of a column. */
         Facets: {
             /** @description The most frequent first. */
@@ -274,6 +279,11 @@ export interface components {
             /** @description How it is called. */
             signature: string;
         };
+        /**
+         * @description Direction of an order.
+         * @enum {string}
+         */
+        Order: "asc" | "desc";
         /** @description Where in the query text, both counted from 1. */
         Position: {
             /**
@@ -313,6 +323,11 @@ export interface components {
             functions: components["schemas"]["FunctionDoc"][];
             tables: components["schemas"]["TableDoc"][];
         };
+        /**
+         * @description How a list is ordered. Ties are broken by trace id.
+         * @enum {string}
+         */
+        Sort: "start_time" | "duration_ns" | "cost_usd" | "input_tokens" | "output_tokens" | "span_count" | "error_count";
         /** @description Everything about a span: the fields of [`SpanSummary`] and those below. */
         SpanDetail: components["schemas"]["SpanSummary"];
         /** @description A span in a trace. */
@@ -561,12 +576,6 @@ export interface components {
             output_tokens?: number | null;
             provider?: string | null;
         };
-        /** @enum {string} */
-        Sort: "start_time" | "duration_ns" | "cost_usd" | "input_tokens" | "output_tokens" | "span_count" | "error_count";
-        /** @enum {string} */
-        Order: "asc" | "desc";
-        /** @enum {string} */
-        FacetField: "service_name" | "request_model" | "operation" | "provider" | "user_id" | "session_id" | "tool_name" | "status_code" | "error_type";
     };
     responses: never;
     parameters: never;
@@ -726,15 +735,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It took too long */
-            408: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description It needs too much memory */
             422: {
                 headers: {
@@ -746,6 +746,15 @@ export interface operations {
             };
             /** @description Too many queries at once */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
