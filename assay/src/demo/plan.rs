@@ -84,9 +84,13 @@ pub(crate) fn sessions(seed: u64, traces: usize, window: Window) -> Vec<Planned>
     sessions
 }
 
-/// A provider's bad hours, a third of the way back.
+/// A provider's bad hours: the afternoon of a working day, about a third of the way back.
 fn incident(window: Window) -> std::ops::Range<Nanos> {
-    let start = window.end - (window.end - window.start) / 3;
+    let mut day = (window.end - (window.end - window.start) / 3) / (24 * HOUR);
+    while (day + 3) % 7 > 4 {
+        day -= 1; // Saturdays and Sundays are passed over; 1 January 1970 was a Thursday.
+    }
+    let start = day * 24 * HOUR + 13 * HOUR;
     start..start + INCIDENT
 }
 

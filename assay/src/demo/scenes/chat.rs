@@ -1,12 +1,13 @@
 //! `support-chat`: customers write, the assistant looks things up and answers in a stream.
 
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{call, json_of, label, say, serve};
 use crate::demo::{
-    calls::{Answer, Conversation, evaluate, identify, nanos, run_tool},
-    company::{Fault, GPT_4_1, GPT_4O, HAIKU},
+    calls::{Answer, Conversation, evaluate, identify, nanos, run_tool, run_tool_by},
+    company::{DOCS_RAG, Fault, GPT_4_1, GPT_4O, HAIKU},
+    openinference::{Found, retrieve},
     texts::{
         Slots,
         support::{COMPLAINTS, PRAISE, SYSTEM_V6, SYSTEM_V7, TOOLS, TOPICS, Topic, Turn},
@@ -57,10 +58,15 @@ fn exchange(rec: &mut Recorder, talk: &mut Conversation, turn: Option<&Turn>, sl
     if let Some((tool, arguments, result)) = turn.tool {
         let call = call(rec, &TOOLS[tool], json_of(slots, arguments));
         talk.ask(rec, Answer::calls(std::slice::from_ref(&call)))?;
+        let result = json_of(slots, result);
         let failed = rec.dice.chance(0.025);
-        let result =
-            if failed { Err(("TimeoutError", "upstream did not answer within 8 s")) } else { Ok(json_of(slots, result)) };
-        let result = run_tool(rec, &call, if failed { 8_000.0 } else { 130.0 }, result);
+        let result = if failed {
+            run_tool(rec, &call, 8_000.0, Err(("TimeoutError", "upstream did not answer within 8 s")))
+        } else if call.tool.name == "search_help_center" {
+            run_tool_by(rec, &call, |rec| Ok(searched(rec, &call.arguments, result)))
+        } else {
+            run_tool(rec, &call, 130.0, Ok(result))
+        };
         talk.results(vec![result]);
         if failed {
             return say(
@@ -72,6 +78,35 @@ fn exchange(rec: &mut Recorder, talk: &mut Conversation, turn: Option<&Turn>, sl
     }
     let text = slots.fill(rec.dice.pick(turn.answers));
     say(rec, talk, text)
+}
+
+/// The help centre is searched by another service, `docs-rag`, in the same trace.
+fn searched(rec: &mut Recorder, arguments: &Value, result: Value) -> Value {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let query = text(&arguments["query"]);
+    let passages = result["passages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let passages: Vec<_> = passages.iter().map(|passage| (text(&passage["id"]), text(&passage["text"]))).collect();
+    rec.span("opentelemetry.instrumentation.httpx", SpanKind::Client, "POST", |rec| {
+        rec.set("http.request.method", "POST");
+        rec.set("url.full", "https://docs-rag.larkspur.example/v1/search");
+        rec.set("server.address", "docs-rag.larkspur.example");
+        rec.wait_ms(2.0);
+        let caller = std::mem::replace(&mut rec.service, &DOCS_RAG);
+        serve(rec, "/v1/search", |rec| {
+            let found = passages.iter().zip([0.86, 0.79]).map(|((id, content), score)| Found {
+                id,
+                title: "Help centre",
+                content,
+                score,
+            });
+            retrieve(rec, &query, &found.collect::<Vec<_>>());
+            Ok(())
+        });
+        rec.service = caller;
+        rec.set("http.response.status_code", 200_u64);
+        rec.wait_ms(2.0);
+    });
+    result
 }
 
 /// One in six customers rates the answer; those who saw the newer prompt are happier.
