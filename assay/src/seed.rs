@@ -10,15 +10,25 @@ use assay_schemas::{
     ids::ProjectId,
     table::{Bool, Field, Int, Label, Opt, Text, Time},
 };
+use assay_storage::WalPosition;
 use chrono::Utc;
 
 /// Read back as far as the index remembers.
 const SEED_WINDOW: Duration = Duration::from_secs(15 * 60);
 const SEED_ROWS_MAX: usize = 1_000_000;
 
+/// Reads rows of requests before `replayed_from`: those from there on come again in the replay, and must not be taken for resent. A
+/// flush that a crash interrupted has committed some tables and not others, so the spans of a replayed request can be there already.
+///
 /// # Errors
 /// If the committed rows cannot be read.
-pub(crate) async fn seed(engine: &QueryEngine, calls: &CallIndex, projects: &[ProjectId]) -> anyhow::Result<()> {
+pub(crate) async fn seed(
+    engine: &QueryEngine,
+    calls: &CallIndex,
+    projects: &[ProjectId],
+    replayed_from: Option<WalPosition>,
+) -> anyhow::Result<()> {
+    let end = replayed_from.map_or(u64::MAX >> 1, WalPosition::get);
     let since = (Utc::now() - SEED_WINDOW).format("%Y-%m-%dT%H:%M:%S%.6fZ");
     for project in projects {
         for is_log in [false, true] {
@@ -34,7 +44,8 @@ pub(crate) async fn seed(engine: &QueryEngine, calls: &CallIndex, projects: &[Pr
                 "SELECT received_at, trace_id, span_id, {columns}, error_type, operation, counted, uncounted_reason, response_id, \
                  input_tokens, output_tokens, session_id, user_id, \
                  coalesce(input_preview, output_preview) IS NOT NULL \
-                 FROM {table} WHERE received_at >= TIMESTAMP '{since}' AND {filter} ORDER BY wal_position"
+                 FROM {table} WHERE received_at >= TIMESTAMP '{since}' AND wal_position < {end} AND {filter} \
+                 ORDER BY wal_position"
             );
             let ask = Ask { row_limit: Some(SEED_ROWS_MAX), ..Ask::new(sql) };
             let answer = engine.ask(project, ask).await;

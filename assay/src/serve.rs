@@ -91,7 +91,9 @@ impl Server {
 
         let ingest = Arc::new(Ingest::new(storage.clone(), normaliser, Arc::clone(&prices)));
         let started = Instant::now();
-        seed::seed(&engine, ingest.calls(), &storage.view().projects()).await?;
+        let replayed = storage.replay().next().transpose().context("could not read the write-ahead log")?;
+        let replayed_from = replayed.map(|(position, _)| position);
+        seed::seed(&engine, ingest.calls(), &storage.view().projects(), replayed_from).await?;
         let requests = ingest.recover().await.context("could not take up what the last run left")?;
         info!(requests, elapsed = ?started.elapsed(), "recovered");
 
