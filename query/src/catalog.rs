@@ -36,7 +36,11 @@ pub(crate) struct ProjectCatalog {
 impl ProjectCatalog {
     /// A state whose only tables are those of this catalogue.
     pub(crate) fn state(&self) -> SessionState {
-        SessionStateBuilder::new_from_existing(self.base.as_ref().clone()).with_catalog_list(Arc::new(self.clone())).build()
+        let builder = SessionStateBuilder::new_from_existing(self.base.as_ref().clone());
+        let mut state = builder.with_catalog_list(Arc::new(self.clone())).build();
+        // Fixes the moment that `now()` means; without it, the function has no value.
+        state.mark_start_execution();
+        state
     }
 
     /// Whether `name` of `schema` can be read.
