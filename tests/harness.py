@@ -1,5 +1,6 @@
 """Starts the real `assay` binary on free ports with a data folder of its own, talks to it, and ends it gently or by force."""
 
+import atexit
 import hashlib
 import json
 import os
@@ -66,6 +67,8 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("ASSAY_", "OTEL_"))}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        # Whatever a failing test forgets, no server outlives the tests.
+        atexit.register(self.process.kill)
         self._wait_until_ready()
         return self
 
