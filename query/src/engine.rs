@@ -19,7 +19,10 @@ use arrow::{
 use assay_schemas::{ids::ProjectId, prices::PriceTable};
 use assay_storage::{ReadView, Storage};
 use datafusion::{
-    common::{Column, ParamValues, ScalarValue},
+    common::{
+        Column, ParamValues, ScalarValue,
+        tree_node::{Transformed, TreeNode as _},
+    },
     error::DataFusionError,
     execution::{
         SessionState, SessionStateBuilder, SessionStateDefaults, TaskContext,
@@ -29,7 +32,7 @@ use datafusion::{
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
-    physical_plan::{ExecutionPlan, execute_stream},
+    physical_plan::{ExecutionPlan, coop::CooperativeExec, execute_stream},
     prelude::{Expr, SessionConfig},
 };
 use futures::StreamExt as _;
@@ -344,7 +347,7 @@ impl QueryEngine {
                 .and_then(LogicalPlanBuilder::build)
                 .map_err(explained)?;
         }
-        state.create_physical_plan(&plan).await.map_err(explained)
+        state.create_physical_plan(&plan).await.and_then(cancellable).map_err(explained)
     }
 
     async fn run(
@@ -527,6 +530,19 @@ fn param_values(params: &Params) -> ParamValues {
         Params::List(values) => ParamValues::from(values.clone()),
         Params::Named(values) => ParamValues::from(values.clone()),
     }
+}
+
+/// Lets joins give way to cancellation: one batch of input can become millions of batches of output, and `DataFusion` itself yields
+/// only where input is read.
+fn cancellable(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    let yielding = plan.transform_up(|node| {
+        Ok(if node.name().ends_with("JoinExec") {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
+        } else {
+            Transformed::no(node)
+        })
+    })?;
+    Ok(yielding.data)
 }
 
 /// JSON access gives a union of JSON types, which only our own engine understands: in an answer it is text.

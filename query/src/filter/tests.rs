@@ -1,3 +1,5 @@
+//! The filter language: what it means in SQL, and what it says about a mistake.
+
 use proptest::prelude::*;
 
 use super::*;
