@@ -71,6 +71,9 @@ def the_documented_configuration_starts_a_server(tmp_path):
 
 
 def the_documented_metrics_are_those_there_are(_with_data):
+    # A counter with labels shows once it has counted.
+    with pytest.raises(Refused):
+        _with_data.sql("SELECT nothing")
     served = set(re.findall(r"^# TYPE (\w+) ", _with_data.get("/metrics"), re.MULTILINE))
     documented = set(re.findall(r"^\| `(assay_\w+)`", (REPOSITORY / "docs" / "operations.md").read_text(), re.MULTILINE))
     own = {name for name in served if name.startswith("assay_")}

@@ -203,10 +203,10 @@ def a_price_given_later_is_applied_to_the_past_after_a_preview(tmp_path):
         assert server.sql(query) == [{"cost_usd": None, "cost_source": "unpriced"}]
     server.configure('[[prices]]\nmodel = "house-model"\ninput_usd_per_million = "2"\noutput_usd_per_million = "8.5"\n')
     with server:
-        preview = server.cli("reprice", "--from", "2025-01-01T00:00:00Z").stdout.decode()
+        preview = server.cli("reprice", "--from", "2025-11-21T00:00:00Z", "--to", "2025-11-22T00:00:00Z").stdout.decode()
         assert "house-model" in preview
         assert server.sql(query) == [{"cost_usd": None, "cost_source": "unpriced"}], "a preview changes nothing"
-        server.cli("reprice", "--from", "2025-01-01T00:00:00Z", "--apply")
+        server.cli("reprice", "--from", "2025-11-21T00:00:00Z", "--to", "2025-11-22T00:00:00Z", "--apply")
         row = server.sql(query)[0]
         assert Decimal(row["cost_usd"]) == Decimal("0.002085") and row["cost_source"] == "configured"
         lines = server.sql("SELECT sum(cost_usd) AS usd FROM cost_lines WHERE counted")[0]
