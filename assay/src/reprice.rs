@@ -18,7 +18,7 @@ use assay_query::{
 use assay_schemas::{
     genai::GenAi,
     ids::ProjectId,
-    table::{Bool, Field, Int, Label, Money, Opt, Row as _, Text, Time},
+    table::{Bool, Field, Int, Label, Money, Opt, OptTime, Row as _, Text, Time},
     tables::{CorrectionRow, CostLineRow, Origin, TableId},
 };
 use axum::{Json, Router, extract::State, routing::post};
@@ -72,7 +72,8 @@ fn instant(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Box<QueryErr
 impl Repricer {
     async fn run(&self, project: &ProjectId, from: DateTime<Utc>, to: DateTime<Utc>, apply: bool) -> anyhow::Result<Preview> {
         let mut whole = Preview::default();
-        let mut start = from;
+        // Days before the first row are many and empty.
+        let mut start = self.first_row(project).await?.map_or(to, |first| from.max(first));
         while start < to {
             let end = (start + TimeDelta::days(1)).min(to);
             let day =
@@ -85,6 +86,17 @@ impl Repricer {
             start = end;
         }
         Ok(whole)
+    }
+
+    /// Start of the earliest row, if there is any.
+    async fn first_row(&self, project: &ProjectId) -> anyhow::Result<Option<DateTime<Utc>>> {
+        let mut first = None;
+        for sql in ["SELECT min(start_time) FROM spans", "SELECT min(time) FROM logs"] {
+            let (batches, _) = self.engine.ask(project, Ask::new(sql)).await?.collect().await?;
+            let earliest = batches.iter().filter(|batch| batch.num_rows() > 0);
+            first = earliest.filter_map(|batch| OptTime::take(&mut batch.columns().iter(), 0)).chain(first).min();
+        }
+        Ok(first.and_then(DateTime::from_timestamp_micros))
     }
 
     async fn day(&self, project: &ProjectId, from: DateTime<Utc>, to: DateTime<Utc>, apply: bool) -> anyhow::Result<Preview> {
