@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 
-from harness import TESTS, binary
+import harness
+from harness import TESTS
 
 
 def every_benchmark_runs():
-    variables = {**os.environ, "ASSAY_BENCH_SCALE": "0.001", "ASSAY_BINARY": str(binary())}
+    variables = {**os.environ, "ASSAY_BENCH_SCALE": "0.001", "ASSAY_BINARY": str(harness.binary())}
     done = subprocess.run([sys.executable, TESTS / "bench"], env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout.splitlines()[-1])["results"]) == 5
