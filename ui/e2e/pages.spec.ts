@@ -46,6 +46,22 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
     },
   },
   {
+    name: 'sql with an open cell',
+    open: async (page) => {
+      await page.goto(`/sql?q=${encodeURIComponent('SELECT attributes FROM spans LIMIT 5')}`);
+      await page.getByRole('grid', { name: 'Result' }).getByRole('gridcell').first().dblclick();
+      await expect(page.getByRole('region', { name: 'Cell', exact: true })).toBeVisible();
+    },
+  },
+  {
+    name: 'sql with a chart',
+    open: async (page) => {
+      const query = 'SELECT service_name, count(*) AS spans FROM spans GROUP BY 1 LIMIT 5';
+      await page.goto(`/sql?q=${encodeURIComponent(query)}&view=chart`);
+      await expect(page.getByRole('figure', { name: /^Bars of spans/ })).toBeVisible();
+    },
+  },
+  {
     name: 'sql with an error',
     open: async (page) => {
       await page.goto(`/sql?q=${encodeURIComponent('SELECT nope FROM nowhere')}`);

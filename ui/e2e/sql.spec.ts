@@ -1,4 +1,7 @@
+/** The SQL workbench. */
 import { expect, test, type Page } from '@playwright/test';
+
+import { one, text } from './support';
 
 const editor = (page: Page) => page.getByRole('textbox', { name: 'SQL query' });
 const result = (page: Page) => page.getByRole('grid', { name: 'Result' });
@@ -23,8 +26,101 @@ test('Ctrl+Enter runs what is written and history keeps it', async ({ page }) =>
   await expect(result(page).getByRole('gridcell', { name: '42' })).toBeVisible();
   await expect(page).toHaveURL(/q=SELECT/);
   await page.reload();
-  await page.getByRole('button', { name: 'History' }).click();
-  await expect(page.getByRole('menuitem', { name: /SELECT 40 \+ 2/ })).toBeVisible();
+  await page.getByRole('tab', { name: 'History' }).click();
+  await expect(page.getByRole('list', { name: 'History' }).getByRole('button', { name: /SELECT 40 \+ 2/ })).toBeVisible();
+});
+
+test('Ctrl+Enter runs the statement at the cursor, or what is selected', async ({ page }) => {
+  await page.goto('/sql');
+  await write(page, 'SELECT 1 AS first;\nSELECT 2 AS second');
+  await page.keyboard.press('Control+Enter');
+  await expect(result(page).getByRole('columnheader', { name: 'second' })).toBeVisible();
+  await page.keyboard.press('Control+Home');
+  await page.keyboard.press('Control+Enter');
+  await expect(result(page).getByRole('columnheader', { name: 'first' })).toBeVisible();
+});
+
+test('what was probably meant is one click away', async ({ page }) => {
+  await page.goto('/sql');
+  await write(page, 'SELECT count(*) AS n FROM spanz');
+  await page.keyboard.press('Control+Enter');
+  await expect(page.locator('.cm-lintRange-error')).toHaveText('spanz');
+  await page.getByRole('button', { name: 'Write spans and run' }).click();
+  await expect(result(page).getByRole('columnheader', { name: 'n' })).toBeVisible();
+  await expect(editor(page)).toContainText('FROM spans');
+});
+
+test('parameters are asked for, bound, and stand in the address', async ({ page, request }) => {
+  const found = await one(
+    request,
+    `SELECT service_name, count(*) AS n FROM spans WHERE service_name IS NOT NULL GROUP BY 1 LIMIT 1`,
+  );
+  await page.goto('/sql');
+  await write(page, 'SELECT count(*) AS n FROM spans WHERE service_name = $service');
+  await page.getByLabel('$service', { exact: true }).fill(text(found['service_name']));
+  await page.keyboard.press('Enter');
+  await expect(result(page).getByRole('gridcell')).toHaveText(String(found['n']));
+  await expect(page).toHaveURL(/p\.service=/);
+  await page.evaluate(() => localStorage.clear());
+  await page.reload();
+  await expect(result(page).getByRole('gridcell')).toHaveText(String(found['n']));
+});
+
+test('queries stay open in tabs, each with its result', async ({ page }) => {
+  await page.goto('/sql');
+  await write(page, 'SELECT 11 AS a');
+  await page.keyboard.press('Control+Enter');
+  await expect(result(page).getByRole('gridcell', { name: '11' })).toBeVisible();
+  await page.getByRole('button', { name: 'New query' }).click();
+  await write(page, 'SELECT 22 AS b');
+  await page.keyboard.press('Control+Enter');
+  await expect(result(page).getByRole('gridcell', { name: '22' })).toBeVisible();
+  await page.getByRole('button', { name: 'SELECT 11 AS a', exact: true }).click();
+  await expect(result(page).getByRole('gridcell', { name: '11' })).toBeVisible();
+  await page.getByRole('button', { name: 'Close SELECT 11 AS a' }).click();
+  await expect(result(page).getByRole('gridcell', { name: '22' })).toBeVisible();
+});
+
+test('a result is sorted, walked and copied with the keyboard, and a cell opens whole', async ({ page, context }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.goto(
+    `/sql?q=${encodeURIComponent(`SELECT * FROM (VALUES (1, '{"deep":{"er":7}}'), (3, 'x'), (2, 'y')) AS t(n, body)`)}`,
+  );
+  await result(page).getByRole('columnheader', { name: 'n', exact: true }).click();
+  await expect(result(page).getByRole('gridcell').first()).toHaveText('3');
+  await expect(page).toHaveURL(/sort=-n/);
+  await result(page).focus();
+  await page.keyboard.press('Shift+ArrowDown');
+  await page.keyboard.press('Control+c');
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe('3\n2');
+  await page.keyboard.press('End');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('region', { name: 'Cell', exact: true })).toContainText('er: 7');
+  await page.getByRole('button', { name: 'Copy', exact: true }).click();
+  await page.getByRole('menuitem', { name: 'Row as JSON' }).click();
+  expect(JSON.parse(await page.evaluate(() => navigator.clipboard.readText()))).toEqual({ n: 1, body: '{"deep":{"er":7}}' });
+});
+
+test('a result becomes a chart that a link restores', async ({ page }) => {
+  const query = `SELECT time_bucket(INTERVAL '1 day', start_time) AS day, service_name, count(*) AS spans FROM spans GROUP BY 1, 2`;
+  await page.goto(`/sql?q=${encodeURIComponent(query)}`);
+  await page.getByRole('button', { name: 'Chart', exact: true }).click();
+  await expect(page.getByRole('figure', { name: /Stacked bars of spans by day/ })).toBeVisible();
+  await page.getByLabel('Chart', { exact: true }).selectOption('Line');
+  await page.getByLabel('Series', { exact: true }).selectOption('–');
+  await expect(page).toHaveURL(/chart=line/);
+  await page.evaluate(() => localStorage.clear());
+  await page.reload();
+  await expect(page.getByRole('figure', { name: 'Line of spans by day; the same rows are in the table' })).toBeVisible();
+});
+
+test('a query is formatted', async ({ page }) => {
+  await page.goto('/sql');
+  await write(page, 'select a,b from (values (1,2)) as t(a,b) where a=$x');
+  await page.getByRole('button', { name: 'Format' }).click();
+  await expect(editor(page)).toContainText('SELECT');
+  await expect(editor(page)).toContainText('WHERE');
 });
 
 test('an error names what is wrong and the editor marks its place', async ({ page }) => {
@@ -39,8 +135,21 @@ test('an error names what is wrong and the editor marks its place', async ({ pag
   await expect(page.locator('.cm-lintRange-error, .cm-lintPoint-error')).toHaveCount(1);
 });
 
+test('completion follows the tables and aliases of the query', async ({ page }) => {
+  await page.goto('/sql');
+  await write(page, 'SELECT  FROM cost_lines AS c WHERE c.usage');
+  await page.keyboard.press('Control+Space');
+  await expect(page.getByRole('option', { name: /usage_kind/ }).first()).toBeVisible();
+  await page.keyboard.press('Escape');
+  await write(page, "SELECT count(*) FROM spans WHERE operation = ''");
+  await page.keyboard.press('ArrowLeft');
+  await page.keyboard.type('ch');
+  await expect(page.getByRole('option', { name: /^chat/ }).first()).toBeVisible();
+});
+
 test('completion knows tables, columns and functions', async ({ page }) => {
   await page.goto('/sql');
+  await expect(page.getByRole('region', { name: 'Views' })).toBeVisible();
   await write(page, 'SELECT ');
   await page.keyboard.type('input_tok');
   await expect(page.getByRole('option', { name: /input_tokens/ }).first()).toBeVisible();
@@ -49,7 +158,7 @@ test('completion knows tables, columns and functions', async ({ page }) => {
 
 test('the schema browser documents columns', async ({ page }) => {
   await page.goto('/sql');
-  const schema = page.getByRole('complementary', { name: 'Schema' });
+  const schema = page.getByRole('complementary', { name: /^Schema/ });
   await schema.getByLabel('Filter tables and columns').fill('time_to_first_token_ns');
   await expect(schema.getByRole('button', { name: /time_to_first_token_ns/ }).first()).toHaveAttribute('title', /first token/i);
 });

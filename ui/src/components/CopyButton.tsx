@@ -2,8 +2,11 @@
 import { useEffect, useState } from 'react';
 
 import { IconButton } from './Button';
+import type { IconName } from './Icon';
 
-export function CopyButton({ text, label }: { text: string | (() => string); label: string }) {
+type Props = { text: string | (() => string); label: string; icon?: IconName };
+
+export function CopyButton({ text, label, icon = 'copy' }: Props) {
   const [state, setState] = useState<'idle' | 'copied' | 'refused'>('idle');
   useEffect(() => {
     if (state === 'idle') return;
@@ -25,7 +28,7 @@ export function CopyButton({ text, label }: { text: string | (() => string); lab
     );
   };
   const said = { idle: label, copied: 'Copied', refused: 'The browser refused to copy' }[state];
-  return <IconButton icon={state === 'copied' ? 'check' : 'copy'} label={said} onClick={copy} />;
+  return <IconButton icon={state === 'copied' ? 'check' : icon} label={said} onClick={copy} />;
 }
 
 /** Copies by the clipboard API, which exists on secure origins only, else through a selection. */

@@ -20,7 +20,9 @@ export function ErrorNotice({ title, error, children }: { title: string; error: 
       <Icon name="error" />
       <div className="notice__body">
         <strong>{title}</strong>
-        <p>{explain(error)}</p>
+        <p>
+          <Prose text={explain(error)} />
+        </p>
         {children}
       </div>
     </div>
@@ -47,9 +49,13 @@ export function Skeleton({ lines, label }: { lines: number; label: string }) {
   );
 }
 
+/** Text of the server, in which names stand between backticks. */
+export function Prose({ text }: { text: string }) {
+  return text.split('`').map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part));
+}
+
 function explain(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  const hint =
-    typeof error === 'object' && error !== null && 'hint' in error && typeof error.hint === 'string' ? ` ${error.hint}` : '';
-  return message + hint;
+  const hint = typeof error === 'object' && error !== null && 'hint' in error && typeof error.hint === 'string' ? error.hint : '';
+  return hint === '' ? message : `${message}; ${hint}`;
 }

@@ -72,3 +72,12 @@ test.each([
   }
   expect(failures).toEqual([]);
 });
+
+test.each([
+  ['light', light],
+  ['dark', dark],
+] as const)('series of a chart stand out from the ground in the %s theme (3:1)', (_, theme) => {
+  const colours = [...theme].filter(([name]) => name.startsWith('--series-'));
+  expect(colours).toHaveLength(12);
+  expect(colours.filter(([, colour]) => contrast(colour, theme.get('--surface') ?? '') < 3)).toEqual([]);
+});

@@ -1,31 +1,47 @@
 /** The SQL editor: CodeMirror with completion from the server's schema. Loaded only with the SQL page. */
-import {
-  autocompletion,
-  closeBrackets,
-  closeBracketsKeymap,
-  completionKeymap,
-  type Completion,
-  type CompletionContext,
-} from '@codemirror/autocomplete';
+import { acceptCompletion, autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
 import { PostgreSQL, sql } from '@codemirror/lang-sql';
 import { bracketMatching, HighlightStyle, syntaxHighlighting } from '@codemirror/language';
-import { lintGutter, setDiagnostics } from '@codemirror/lint';
+import { lintGutter, lintKeymap, setDiagnostics, type Diagnostic } from '@codemirror/lint';
+import { highlightSelectionMatches, search, searchKeymap } from '@codemirror/search';
 import { Compartment, EditorState, Prec } from '@codemirror/state';
 import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers, placeholder } from '@codemirror/view';
 import { tags } from '@lezer/highlight';
-import { useEffect, useRef } from 'react';
+import { useEffect, useImperativeHandle, useRef, type Ref } from 'react';
 
 import type { ServerSchema } from '../../api/types';
+import { complete, type ValuesOf } from './completion';
 
-export type EditorProblem = { message: string; line: number; column: number };
+/** A place in the text that is wrong, and what may be put there instead. */
+export type EditorProblem = {
+  readonly from: number;
+  readonly to: number;
+  readonly message: string;
+  readonly severity: 'error' | 'warning';
+  readonly fix: string | null;
+};
+
+/** What the page asks of the editor. */
+export type EditorHandle = {
+  selection: () => { from: number; to: number };
+  /** Writes at the cursor, over the selection. */
+  insert: (text: string) => void;
+  replace: (from: number, to: number, text: string) => void;
+  focus: () => void;
+};
 
 type Props = {
+  ref?: Ref<EditorHandle>;
+  /** Keeps undo, cursor and scroll of each tab apart. */
+  tab: string;
   text: string;
   schema: ServerSchema | undefined;
-  problem: EditorProblem | null;
+  problems: readonly EditorProblem[];
+  valuesOf: ValuesOf;
   onChange: (text: string) => void;
   onRun: () => void;
+  onFormat: () => void;
 };
 
 const highlight = HighlightStyle.define([
@@ -48,6 +64,7 @@ const theme = EditorView.theme({
   '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': {
     backgroundColor: 'color-mix(in srgb, var(--accent) 26%, transparent)',
   },
+  '.cm-selectionMatch': { backgroundColor: 'color-mix(in srgb, var(--accent) 14%, transparent)' },
   '.cm-tooltip': {
     border: '1px solid var(--line-strong)',
     borderRadius: 'var(--radius)',
@@ -55,139 +72,177 @@ const theme = EditorView.theme({
     color: 'var(--text)',
     boxShadow: 'var(--shadow)',
   },
-  '.cm-tooltip-autocomplete > ul': { fontFamily: 'var(--font-code)', fontSize: 'var(--type-small)' },
+  '.cm-tooltip-autocomplete > ul': { fontFamily: 'var(--font-code)', fontSize: 'var(--type-small)', maxHeight: '18em' },
+  '.cm-tooltip-autocomplete > ul > li': { padding: '2px 8px' },
   '.cm-tooltip-autocomplete > ul > li[aria-selected]': { backgroundColor: 'var(--selected)', color: 'var(--text)' },
-  '.cm-completionDetail': { color: 'var(--text-faint)', fontStyle: 'normal' },
+  '.cm-completionDetail': { color: 'var(--text-faint)', fontStyle: 'normal', marginLeft: '1em' },
   '.cm-completionInfo': { maxWidth: '320px', padding: '6px 8px', fontFamily: 'var(--font-text)' },
   '.cm-completionMatchedText': { textDecoration: 'none', fontWeight: '600' },
-  '.cm-diagnostic': { fontFamily: 'var(--font-text)' },
+  '.cm-diagnostic': { fontFamily: 'var(--font-text)', padding: '5px 9px', borderLeft: 'none' },
+  '.cm-diagnosticAction': {
+    backgroundColor: 'var(--accent)',
+    color: 'var(--on-accent)',
+    borderRadius: 'var(--radius)',
+    padding: '2px 8px',
+    font: 'inherit',
+  },
+  '.cm-panels': { backgroundColor: 'var(--sunken)', color: 'var(--text)', borderColor: 'var(--line)' },
+  '.cm-panel.cm-search': { fontFamily: 'var(--font-text)', fontSize: 'var(--type-small)' },
+  '.cm-panel.cm-search input, .cm-panel.cm-search button': { fontSize: 'var(--type-small)' },
+  '.cm-textfield': { backgroundColor: 'var(--surface)', border: '1px solid var(--line-strong)', borderRadius: 'var(--radius)' },
+  '.cm-button': {
+    backgroundImage: 'none',
+    backgroundColor: 'var(--surface)',
+    border: '1px solid var(--line-strong)',
+    borderRadius: 'var(--radius)',
+  },
 });
 
-export default function Editor({ text, schema, problem, onChange, onRun }: Props) {
+type Handlers = Pick<Props, 'onChange' | 'onRun' | 'onFormat'>;
+
+/** The handlers of the page that shows an editor now: its state outlives the page's rendering. */
+const handlersOf = new WeakMap<EditorView, Handlers>();
+const schemaOf = new Compartment();
+
+/** Undo, cursor and text of tabs that are not shown. */
+const parked = new Map<string, EditorState>();
+
+/** Forgets the undo history of a tab that was closed. */
+export function forgetEditor(tab: string): void {
+  parked.delete(tab);
+}
+
+const command = (name: 'onRun' | 'onFormat') => (view: EditorView) => {
+  handlersOf.get(view)?.[name]();
+  return true;
+};
+
+const EXTENSIONS = [
+  Prec.highest(
+    keymap.of([
+      { key: 'Mod-Enter', run: command('onRun') },
+      { key: 'Shift-Alt-f', run: command('onFormat') },
+      { key: 'Tab', run: acceptCompletion },
+    ]),
+  ),
+  // Tab indents; Escape then Tab leaves the editor, for people without a mouse.
+  keymap.of([{ key: 'Escape', run: (target) => (target.contentDOM.blur(), true) }]),
+  lineNumbers(),
+  history(),
+  drawSelection(),
+  bracketMatching(),
+  closeBrackets(),
+  autocompletion({ icons: false, maxRenderedOptions: 200 }),
+  search({ top: true }),
+  highlightSelectionMatches(),
+  highlightActiveLine(),
+  lintGutter(),
+  syntaxHighlighting(highlight),
+  theme,
+  placeholder('SELECT …'),
+  sql({ dialect: PostgreSQL }).language,
+  schemaOf.of([]),
+  Prec.high(keymap.of(completionKeymap)),
+  keymap.of([...closeBracketsKeymap, ...searchKeymap, ...lintKeymap, ...historyKeymap, ...defaultKeymap, indentWithTab]),
+  EditorView.lineWrapping,
+  EditorView.contentAttributes.of({ 'aria-label': 'SQL query' }),
+  EditorView.updateListener.of((update) => {
+    if (update.docChanged) handlersOf.get(update.view)?.onChange(update.state.doc.toString());
+  }),
+];
+
+export default function Editor({ ref, tab, text, schema, problems, valuesOf, ...handlers }: Props) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
-  const language = useRef(new Compartment());
-  const handlers = useRef({ onChange, onRun });
-  const initial = useRef(text);
+  const latest = useRef({ text, handlers });
   useEffect(() => {
-    handlers.current = { onChange, onRun };
+    latest.current = { text, handlers };
+    if (view.current) handlersOf.set(view.current, handlers);
   });
 
   useEffect(() => {
     if (!host.current) return;
-    const editor = new EditorView({
-      parent: host.current,
-      state: EditorState.create({
-        doc: initial.current,
-        extensions: [
-          Prec.highest(
-            keymap.of([
-              {
-                key: 'Mod-Enter',
-                run: () => {
-                  handlers.current.onRun();
-                  return true;
-                },
-              },
-              // Tab indents; Escape then Tab leaves the editor, for people without a mouse.
-              { key: 'Escape', run: (target) => (target.contentDOM.blur(), false) },
-            ]),
-          ),
-          lineNumbers(),
-          history(),
-          drawSelection(),
-          bracketMatching(),
-          closeBrackets(),
-          autocompletion({ icons: false }),
-          highlightActiveLine(),
-          lintGutter(),
-          syntaxHighlighting(highlight),
-          theme,
-          placeholder('SELECT …'),
-          language.current.of(sql({ dialect: PostgreSQL })),
-          keymap.of([...closeBracketsKeymap, ...completionKeymap, ...historyKeymap, ...defaultKeymap, indentWithTab]),
-          EditorView.lineWrapping,
-          EditorView.contentAttributes.of({ 'aria-label': 'SQL query' }),
-          EditorView.updateListener.of((update) => {
-            if (update.docChanged) handlers.current.onChange(update.state.doc.toString());
-          }),
-        ],
-      }),
-    });
+    const kept = parked.get(tab);
+    const doc = latest.current.text;
+    const state = kept?.doc.toString() === doc ? kept : EditorState.create({ doc, extensions: EXTENSIONS });
+    const editor = new EditorView({ parent: host.current, state });
     view.current = editor;
+    handlersOf.set(editor, latest.current.handlers);
     editor.focus();
     return () => {
+      parked.set(tab, editor.state);
       editor.destroy();
+      view.current = null;
     };
-  }, []);
+  }, [tab]);
 
   useEffect(() => {
     const editor = view.current;
     if (!editor || editor.state.doc.toString() === text) return;
     editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: text } });
-  }, [text]);
+  }, [text, tab]);
 
   useEffect(() => {
     if (!schema || !view.current) return;
-    view.current.dispatch({ effects: language.current.reconfigure(languageFor(schema)) });
-  }, [schema]);
+    const source = complete(schema, valuesOf);
+    view.current.dispatch({ effects: schemaOf.reconfigure(PostgreSQL.language.data.of({ autocomplete: source })) });
+  }, [schema, valuesOf, tab]);
 
   useEffect(() => {
     const editor = view.current;
     if (!editor) return;
-    editor.dispatch(setDiagnostics(editor.state, problem ? [diagnostic(editor.state, problem)] : []));
-  }, [problem]);
+    const length = editor.state.doc.length;
+    editor.dispatch(
+      setDiagnostics(
+        editor.state,
+        problems.filter((each) => each.from <= length).map((each) => diagnostic(each, length)),
+      ),
+    );
+  }, [problems, tab]);
+
+  useImperativeHandle(
+    ref,
+    (): EditorHandle => ({
+      selection: () => view.current?.state.selection.main ?? { from: 0, to: 0 },
+      insert: (added) => {
+        const editor = view.current;
+        if (!editor) return;
+        const { from } = editor.state.selection.main;
+        const before = editor.state.doc.sliceString(Math.max(0, from - 1), from);
+        editor.dispatch(editor.state.replaceSelection(/[\w"']$/.test(before) ? ` ${added}` : added));
+        editor.focus();
+      },
+      replace: (from, to, insert) => {
+        view.current?.dispatch({ changes: { from, to, insert }, selection: { anchor: from + insert.length } });
+        view.current?.focus();
+      },
+      focus: () => {
+        view.current?.focus();
+      },
+    }),
+    [],
+  );
 
   return <div ref={host} className="sql-editor" />;
 }
 
-/** The language with tables, columns and functions, each with its documentation. */
-function languageFor(schema: ServerSchema) {
-  const tables = Object.fromEntries(
-    schema.tables.map((table) => [
-      table.name,
-      {
-        self: { label: table.name, type: 'class', detail: table.kind, info: table.doc } satisfies Completion,
-        children: table.columns.map((column): Completion => ({
-          label: column.name,
-          type: 'property',
-          detail: column.type,
-          info: column.doc,
-        })),
-      },
-    ]),
-  );
-  const columns = new Map<string, Completion>();
-  for (const table of schema.tables) {
-    for (const column of table.columns) {
-      if (!columns.has(column.name))
-        columns.set(column.name, { label: column.name, type: 'property', detail: column.type, info: column.doc, boost: -1 });
-    }
-  }
-  const functions = schema.functions.map((each): Completion => ({
-    label: each.name,
-    type: 'function',
-    detail: each.signature,
-    info: each.doc,
-    apply: `${each.name}(`,
-  }));
-  const support = sql({ dialect: PostgreSQL, schema: tables, upperCaseKeywords: true });
-  const words = [...columns.values(), ...functions];
-  return [
-    support,
-    PostgreSQL.language.data.of({
-      autocomplete: (context: CompletionContext) => {
-        const word = context.matchBefore(/[\w.]+$/);
-        if ((!word && !context.explicit) || word?.text.includes('.')) return null;
-        return { from: word?.from ?? context.pos, options: words, validFor: /^\w*$/ };
-      },
-    }),
-  ];
-}
-
-function diagnostic(state: EditorState, problem: EditorProblem) {
-  const line = state.doc.line(Math.max(1, Math.min(problem.line, state.doc.lines)));
-  const from = Math.min(line.to, line.from + Math.max(0, problem.column - 1));
-  const word = /^[\w".]+/.exec(state.doc.sliceString(from, line.to))?.[0].length ?? 1;
-  return { from, to: Math.min(state.doc.length, from + word), severity: 'error' as const, message: problem.message };
+function diagnostic({ from, to, message, severity, fix }: EditorProblem, length: number): Diagnostic {
+  return {
+    from,
+    to: Math.min(length, Math.max(to, from + 1)),
+    severity,
+    message,
+    ...(fix === null
+      ? {}
+      : {
+          actions: [
+            {
+              name: `Write ${fix}`,
+              apply: (editor: EditorView, begin: number, end: number) => {
+                editor.dispatch({ changes: { from: begin, to: end, insert: fix } });
+              },
+            },
+          ],
+        }),
+  };
 }

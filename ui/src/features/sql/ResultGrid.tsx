@@ -1,204 +1,206 @@
-/** Rows of a result: virtualised, columns resized by dragging or arrow keys, a cell copied by Ctrl+C. */
-import { useVirtualizer } from '@tanstack/react-virtual';
-import { useId, useRef, useState, type KeyboardEvent, type PointerEvent } from 'react';
+/** Rows of a result as a grid: sorted here, copied as tab-separated text or JSON, a cell opened beside it. */
+import { DropdownMenu } from 'radix-ui';
+import { useMemo, useState } from 'react';
 
 import type { SqlResult } from '../../api/types';
 import { copyText } from '../../components/CopyButton';
-import { cellLink, cellText, columnWidth, isNumeric } from './cells';
-import './result-grid.css';
+import { DataGrid, type GridColumn } from '../../components/DataGrid';
+import { Icon } from '../../components/Icon';
+import '../../components/menu.css';
+import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
+import { SplitPane } from '../../components/SplitPane';
+import { asJson, asTsv, cellText, sortedRows, type CellRange, type GridSort } from '../../lib/table';
+import type { SortBy } from './address';
+import { cellLink, columnWidth, isNumeric } from './cells';
+import { Inspector } from './Inspector';
 
-const ROW_PX = 27;
-const WIDTH_MIN = 40;
+/** A cell shows one line; a prompt of megabytes must not be laid out for it. */
+const SHOWN_MAX = 300;
 
-export function ResultGrid({ result }: { result: SqlResult }) {
+type Props = {
+  result: SqlResult;
+  sort: SortBy | null;
+  onSort: (sort: SortBy | null) => void;
+  /** Where the copy menu stands: the bar above. */
+  bar: (copy: React.ReactNode) => React.ReactNode;
+};
+
+export function ResultGrid({ result, sort, onSort, bar }: Props) {
   const { columns, rows } = result;
-  const scroller = useRef<HTMLDivElement>(null);
-  const gridId = useId();
-  const [widths, setWidths] = useState(() => columns.map((column, at) => columnWidth(column.name, rows, at)));
-  const [cell, setCell] = useState({ row: 0, column: 0 });
-  const [copied, setCopied] = useState('');
-  const virtual = useVirtualizer({
-    count: rows.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => ROW_PX,
-    overscan: 14,
+  const [range, setRange] = useState<CellRange>({ top: 0, bottom: 0, left: 0, right: 0 });
+  const [opened, setOpened] = useState(false);
+  const [said, setSaid] = useState('');
+  const [width, setWidth] = useStored('assay.sql-inspector-width', 420, isNumber);
+  const wide = useMediaQuery('(min-width: 900px)');
+  const grid = useMemo(
+    () =>
+      columns.map((column, at): GridColumn => ({
+        name: column.name,
+        doc: `${column.name}: ${column.type}`,
+        numeric: isNumeric(column.type),
+        width: columnWidth(column.name, rows, at),
+      })),
+    [columns, rows],
+  );
+  const gridSort = useMemo((): GridSort | null => {
+    const column = sort ? columns.findIndex((each) => each.name === sort.column) : -1;
+    return sort && column >= 0 ? { column, descending: sort.descending } : null;
+  }, [columns, sort]);
+  const order = useMemo(
+    () => (gridSort ? sortedRows(rows, isNumeric(columns[gridSort.column]?.type ?? ''), gridSort) : null),
+    [rows, columns, gridSort],
+  );
+  const rowAt = (row: number): readonly unknown[] => rows[order?.[row] ?? row] ?? [];
+  const names = columns.map((column) => column.name);
+  const allRows = () => rows.map((_, at) => rowAt(at));
+  const cut = ({ top, bottom, left, right }: CellRange) => ({
+    names: names.slice(left, right + 1),
+    rows: Array.from({ length: bottom - top + 1 }, (_, at) => rowAt(top + at).slice(left, right + 1)),
   });
-  const template = `52px ${widths.map((width) => `${width}px`).join(' ')}`;
-  const total = 52 + widths.reduce((sum, width) => sum + width, 0);
-
-  const resize = (column: number, width: number) => {
-    setWidths((current) => current.map((each, at) => (at === column ? Math.max(WIDTH_MIN, Math.round(width)) : each)));
+  const copy = (text: string, what: string) => {
+    copyText(text).then(
+      () => {
+        setSaid(`Copied ${what}`);
+      },
+      () => {
+        setSaid('The browser refused to copy');
+      },
+    );
   };
-
-  const key = (event: KeyboardEvent) => {
-    if (event.target !== event.currentTarget) return;
-    if ((event.ctrlKey || event.metaKey) && event.key === 'c') {
-      if (window.getSelection()?.toString()) return;
-      event.preventDefault();
-      const text = cellText(rows[cell.row]?.[cell.column]);
-      copyText(text).then(
-        () => {
-          setCopied(`Copied ${columns[cell.column]?.name ?? 'cell'}`);
-        },
-        () => {
-          setCopied('The browser refused to copy');
-        },
-      );
-      return;
-    }
-    const page = Math.max(1, Math.floor((scroller.current?.clientHeight ?? 0) / ROW_PX) - 2);
-    const moves: Record<string, [number, number]> = {
-      ArrowDown: [1, 0],
-      ArrowUp: [-1, 0],
-      ArrowRight: [0, 1],
-      ArrowLeft: [0, -1],
-      PageDown: [page, 0],
-      PageUp: [-page, 0],
-      Home: [-rows.length, 0],
-      End: [rows.length, 0],
-    };
-    const move = moves[event.key];
-    if (!move) return;
-    event.preventDefault();
-    const next = {
-      row: Math.max(0, Math.min(rows.length - 1, cell.row + move[0])),
-      column: Math.max(0, Math.min(columns.length - 1, cell.column + move[1])),
-    };
-    setCell(next);
-    virtual.scrollToIndex(next.row);
+  const nextSort = (at: number) => {
+    const name = names[at] ?? '';
+    if (gridSort?.column !== at) onSort({ column: name, descending: grid[at]?.numeric ?? false });
+    else if (gridSort.descending === (grid[at]?.numeric ?? false)) onSort({ column: name, descending: !gridSort.descending });
+    else onSort(null);
   };
+  const wholeRow: CellRange = { top: range.bottom, bottom: range.bottom, left: 0, right: columns.length - 1 };
+  const focus = { row: range.bottom, column: range.right };
+
+  const copyMenu = (
+    <DropdownMenu.Root>
+      <DropdownMenu.Trigger className="button button--plain">
+        <Icon name="copy" size={14} />
+        Copy
+      </DropdownMenu.Trigger>
+      <DropdownMenu.Portal>
+        <DropdownMenu.Content className="menu" align="end" sideOffset={5}>
+          <CopyItem
+            label="Cell"
+            keys="Ctrl C"
+            onSelect={() => {
+              copy(cellText(rowAt(focus.row)[focus.column]), 'the cell');
+            }}
+          />
+          <CopyItem
+            label="Row as JSON"
+            onSelect={() => {
+              copy(JSON.stringify(JSON.parse(asJson(names, [rowAt(wholeRow.top)]))[0], null, 2), 'the row');
+            }}
+          />
+          <DropdownMenu.Separator className="menu__line" />
+          <CopyItem
+            label="Selection, tab-separated"
+            onSelect={() => {
+              const part = cut(range);
+              copy(asTsv(part.names, part.rows), 'the selection');
+            }}
+          />
+          <CopyItem
+            label="Selection as JSON"
+            onSelect={() => {
+              const part = cut(range);
+              copy(asJson(part.names, part.rows), 'the selection');
+            }}
+          />
+          <DropdownMenu.Separator className="menu__line" />
+          <CopyItem
+            label="All rows, tab-separated"
+            onSelect={() => {
+              copy(asTsv(names, allRows()), 'all rows');
+            }}
+          />
+          <CopyItem
+            label="All rows as JSON"
+            onSelect={() => {
+              copy(asJson(names, allRows()), 'all rows');
+            }}
+          />
+        </DropdownMenu.Content>
+      </DropdownMenu.Portal>
+    </DropdownMenu.Root>
+  );
 
   return (
     <>
-      <div
-        ref={scroller}
-        className="result-grid"
-        role="grid"
-        tabIndex={0}
-        aria-label="Result"
-        aria-rowcount={rows.length + 1}
-        aria-colcount={columns.length}
-        {...(rows.length > 0 ? { 'aria-activedescendant': `${gridId}-${cell.row}-${cell.column}` } : {})}
-        onKeyDown={key}
-      >
-        <div className="result-grid__head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template, width: total }}>
-          <div role="columnheader" className="result-grid__cell result-grid__number">
-            <span className="visually-hidden">row</span>
-          </div>
-          {columns.map((column, at) => (
-            <div
-              key={`${column.name} ${at}`}
-              role="columnheader"
-              className="result-grid__cell"
-              title={`${column.name}: ${column.type}`}
-            >
-              <span className="truncate">{column.name}</span>
-              <Resizer
-                name={column.name}
-                width={widths[at] ?? WIDTH_MIN}
-                onResize={(width) => {
-                  resize(at, width);
-                }}
-              />
-            </div>
-          ))}
-        </div>
-        <div role="rowgroup" style={{ position: 'relative', height: virtual.getTotalSize(), width: total }}>
-          {virtual.getVirtualItems().map((item) => {
-            const row = rows[item.index];
-            if (!row) return null;
-            return (
-              <div
-                key={item.index}
-                role="row"
-                aria-rowindex={item.index + 2}
-                className="result-grid__row"
-                style={{ gridTemplateColumns: template, transform: `translateY(${item.start}px)`, width: total }}
-              >
-                <div role="rowheader" className="result-grid__cell result-grid__number num">
-                  {item.index + 1}
-                </div>
-                {columns.map((column, at) => (
-                  <Cell
-                    key={at}
-                    id={`${gridId}-${item.index}-${at}`}
-                    value={row[at]}
-                    numeric={isNumeric(column.type)}
-                    href={cellLink(columns, row, at)}
-                    active={cell.row === item.index && cell.column === at}
-                    onPick={() => {
-                      setCell({ row: item.index, column: at });
-                    }}
-                  />
-                ))}
-              </div>
-            );
-          })}
-        </div>
-      </div>
+      {bar(copyMenu)}
+      <SplitPane
+        direction={wide ? 'row' : 'column'}
+        size={wide ? width : 260}
+        min={wide ? 260 : 120}
+        max={900}
+        label="Size of the cell panel"
+        onResize={setWidth}
+        first={
+          <DataGrid
+            label="Result"
+            columns={grid}
+            rowCount={rows.length}
+            sort={gridSort}
+            onSort={nextSort}
+            onSelect={setRange}
+            onOpen={() => {
+              setOpened(true);
+            }}
+            onCopy={(part) => {
+              const { rows: picked } = cut(part);
+              const single = part.top === part.bottom && part.left === part.right;
+              copy(single ? cellText(picked[0]?.[0]) : asTsv(null, picked), single ? 'the cell' : 'the selection');
+            }}
+            cellTitle={(row, at) => {
+              const text = cellText(rowAt(row)[at]);
+              return text.length > 20 ? text.slice(0, 1_000) : undefined;
+            }}
+            cell={(row, at) => <Cell value={rowAt(row)[at]} href={cellLink(columns, rowAt(row), at)} />}
+          />
+        }
+        second={
+          opened ? (
+            <Inspector
+              columns={columns}
+              row={rowAt(focus.row)}
+              rowNumber={focus.row + 1}
+              column={focus.column}
+              onClose={() => {
+                setOpened(false);
+              }}
+            />
+          ) : null
+        }
+      />
       <span className="visually-hidden" role="status">
-        {copied}
+        {said}
       </span>
     </>
   );
 }
 
-type CellProps = { id: string; value: unknown; numeric: boolean; href: string | null; active: boolean; onPick: () => void };
-
-function Cell({ id, value, numeric, href, active, onPick }: CellProps) {
-  const text = cellText(value);
-  // A cell shows one line; a prompt of megabytes must not be laid out for it.
-  const shown = text.length > 300 ? `${text.slice(0, 300)}…` : text;
-  const missing = value === null || value === undefined;
+function CopyItem({ label, keys, onSelect }: { label: string; keys?: string; onSelect: () => void }) {
   return (
-    <div
-      id={id}
-      role="gridcell"
-      aria-selected={active}
-      className={`result-grid__cell ${numeric ? 'result-grid__cell--number num' : ''}`}
-      title={text.length > 20 ? text.slice(0, 2000) : undefined}
-      onMouseDown={onPick}
-    >
-      {missing ? (
-        <span className="result-grid__null">null</span>
-      ) : href === null ? (
-        <span className="truncate">{shown}</span>
-      ) : (
-        <a className="truncate" href={href} tabIndex={-1}>
-          {shown}
-        </a>
-      )}
-    </div>
+    <DropdownMenu.Item className="menu__item" onSelect={onSelect}>
+      {label}
+      {keys !== undefined && <span className="faint menu__keys">{keys}</span>}
+    </DropdownMenu.Item>
   );
 }
 
-function Resizer({ name, width, onResize }: { name: string; width: number; onResize: (width: number) => void }) {
-  const start = useRef({ x: 0, width: 0 });
+function Cell({ value, href }: { value: unknown; href: string | null }) {
+  if (value === null || value === undefined) return <span className="data-grid__null">null</span>;
+  const text = cellText(value);
+  const shown = text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
+  if (href === null) return <span className="truncate">{shown}</span>;
   return (
-    <div
-      className="result-grid__resizer"
-      role="separator"
-      tabIndex={0}
-      aria-orientation="vertical"
-      aria-label={`Width of ${name}`}
-      aria-valuenow={width}
-      aria-valuemin={WIDTH_MIN}
-      aria-valuemax={2000}
-      onPointerDown={(event: PointerEvent<HTMLDivElement>) => {
-        event.preventDefault();
-        event.currentTarget.setPointerCapture(event.pointerId);
-        start.current = { x: event.clientX, width };
-      }}
-      onPointerMove={(event) => {
-        if (event.currentTarget.hasPointerCapture(event.pointerId))
-          onResize(start.current.width + event.clientX - start.current.x);
-      }}
-      onKeyDown={(event) => {
-        if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
-        event.preventDefault();
-        event.stopPropagation();
-        onResize(width + (event.key === 'ArrowRight' ? 20 : -20));
-      }}
-    />
+    <a className="truncate" href={href} tabIndex={-1}>
+      {shown}
+    </a>
   );
 }

@@ -18,12 +18,13 @@ export function SchemaBrowser({ schema, onInsert }: { schema: ServerSchema; onIn
     }))
     .filter((table) => wanted === '' || table.name.includes(wanted) || table.columns.length > 0);
   const functions = schema.functions.filter((each) => wanted === '' || each.name.includes(wanted));
-  const views = tables.filter((table) => table.kind === 'view');
-  const stored = tables.filter((table) => table.kind !== 'view');
+  const system = tables.filter((table) => table.name.includes('.'));
+  const views = tables.filter((table) => table.kind === 'view' && !system.includes(table));
+  const stored = tables.filter((table) => table.kind !== 'view' && !system.includes(table));
   return (
-    <aside className="schema" aria-label="Schema">
+    <div className="schema">
       <input
-        className="schema__filter"
+        className="library__filter"
         aria-label="Filter tables and columns"
         placeholder="Tables, columns, functions"
         value={filter}
@@ -35,6 +36,7 @@ export function SchemaBrowser({ schema, onInsert }: { schema: ServerSchema; onIn
       <div className="schema__list">
         <Tables title="Views" tables={views} open={wanted !== ''} onInsert={onInsert} />
         <Tables title="Tables" tables={stored} open={wanted !== ''} onInsert={onInsert} />
+        <Tables title="System" tables={system} open={wanted !== ''} onInsert={onInsert} />
         {functions.length > 0 && (
           <details className="schema__group" open={wanted !== ''}>
             <summary className="schema__title">
@@ -61,7 +63,7 @@ export function SchemaBrowser({ schema, onInsert }: { schema: ServerSchema; onIn
           </details>
         )}
       </div>
-    </aside>
+    </div>
   );
 }
 

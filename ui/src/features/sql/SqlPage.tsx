@@ -1,265 +1,310 @@
-/** The SQL page: schema, editor, result. The query that ran stands in the address. */
+/** The SQL workbench: library, open queries, editor, result. What was run and how it is looked at stands in the address. */
 import { useQuery } from '@tanstack/react-query';
-import { DropdownMenu } from 'radix-ui';
-import { lazy, Suspense, useCallback, useEffect, useRef, useState } from 'react';
+import { Dialog } from 'radix-ui';
+import { lazy, Suspense, useEffect, useMemo, useRef, useState } from 'react';
 
 import { ApiError } from '../../api/client';
-import type { SqlResult } from '../../api/types';
-import { Button } from '../../components/Button';
+import { Button, IconButton } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
-import { Icon } from '../../components/Icon';
-import '../../components/menu.css';
-import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
+import '../../components/labelled.css';
+import { ErrorNotice, Skeleton } from '../../components/Notice';
+import '../../components/segments.css';
 import { SplitPane } from '../../components/SplitPane';
-import { formatAgo, formatBytes, formatCountExact, plural } from '../../lib/format';
-import { isNumber, useMediaQuery, useNow, useStored } from '../../lib/hooks';
-import { asTsv } from './cells';
+import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
+import { paramsFor, type SqlAddress } from './address';
+import type { EditorHandle } from './Editor';
+import { formatSql } from './format';
 import { isHistory, remembered, type HistoryEntry } from './history';
-import { downloadSql, FORMATS, GRID_ROWS_MAX, runSql, schemaQuery } from './queries';
-import { ResultGrid } from './ResultGrid';
+import { HistoryList } from './HistoryList';
+import { parameterNames, toRun } from './lex';
+import { Library, type Shelf } from './Library';
+import { ParamBar } from './ParamBar';
+import { markOf, type Mark } from './problems';
+import { columnValues, schemaQuery } from './queries';
+import { ResultPane } from './ResultPane';
+import { useRuns } from './runs';
 import { SchemaBrowser } from './SchemaBrowser';
 import './sql-page.css';
+import { activeTab, addressOf, arrive, change, close, FIRST_QUERY, isTabs, newTab, open, type Tab, type Tabs } from './tabs';
+import { TabStrip } from './TabStrip';
 
 const Editor = lazy(() => import('./Editor'));
 
-type Outcome =
-  | { kind: 'idle' }
-  | { kind: 'running'; since: number }
-  | { kind: 'done'; query: string; result: SqlResult }
-  | { kind: 'failed'; query: string; error: unknown }
-  | { kind: 'cancelled' };
-
-const FIRST_QUERY = `SELECT request_model, count(*) AS calls, sum(input_tokens) AS input_tokens,
-       sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd
-FROM llm_calls
-GROUP BY request_model
-ORDER BY calls DESC`;
-
 const NO_HISTORY: HistoryEntry[] = [];
+const FIRST_TABS: Tabs = { tabs: [newTab('1', FIRST_QUERY)], active: '1' };
 
-type Props = { query: string | null; onRan: (query: string) => void };
+type Props = {
+  address: SqlAddress;
+  /** `step`: a step to go back to, as after a run; else the present one is changed. */
+  onAddress: (address: SqlAddress, step: boolean) => void;
+  hrefOf: (address: SqlAddress) => string;
+};
 
-export function SqlPage({ query, onRan }: Props) {
+export function SqlPage({ address, onAddress, hrefOf }: Props) {
   const schema = useQuery(schemaQuery());
-  const [text, setText] = useState(query ?? FIRST_QUERY);
-  const [outcome, setOutcome] = useState<Outcome>({ kind: 'idle' });
+  const [tabs, setTabs] = useStored<Tabs>('assay.sql-tabs', FIRST_TABS, isTabs);
   const [history, setHistory] = useStored<HistoryEntry[]>('assay.sql-history', NO_HISTORY, isHistory);
-  const [resultHeight, setResultHeight] = useStored('assay.sql-result-height', 460, isNumber);
+  const [resultHeight, setResultHeight] = useStored('assay.sql-result-height', 480, isNumber);
+  const [said, setSaid] = useState('');
+  const [drawer, setDrawer] = useState(false);
   const wide = useMediaQuery('(min-width: 900px)');
-  const running = useRef<AbortController | null>(null);
-  const shownFor = useRef<string | null>(null);
+  const editor = useRef<EditorHandle>(null);
+  const { outcomeOf, run, cancel, forget } = useRuns();
+  const tab = activeTab(tabs);
+  const outcome = outcomeOf(tab.id);
+  const names = useMemo(() => parameterNames(tab.text), [tab.text]);
+  const params = paramsFor(names, tab.params);
 
-  const run = useCallback(
-    async (sql: string) => {
-      if (sql.trim() === '') return;
-      running.current?.abort();
-      const controller = new AbortController();
-      running.current = controller;
-      shownFor.current = sql;
-      setOutcome({ kind: 'running', since: Date.now() });
-      onRan(sql);
-      try {
-        const result = await runSql(sql, controller.signal);
-        if (running.current === controller) setOutcome({ kind: 'done', query: sql, result });
-      } catch (error) {
-        if (running.current !== controller) return;
-        setOutcome(controller.signal.aborted ? { kind: 'cancelled' } : { kind: 'failed', query: sql, error });
-      }
-    },
-    [onRan],
-  );
+  /** Writes the values of the tab; what the address shows of it follows. */
+  const set = (values: Partial<Omit<Tab, 'id'>>, step = false) => {
+    const next = change(tabs, tab.id, values);
+    setTabs(next);
+    const shown = addressOf(activeTab(next));
+    if (shown.query !== null && !same(shown, address)) onAddress(shown, step);
+  };
+  const go = (next: Tabs) => {
+    setTabs(next);
+    onAddress(addressOf(activeTab(next)), true);
+  };
 
-  const runAndRemember = () => {
-    setHistory(remembered(history, text, Date.now()));
-    void run(text);
+  const runText = (text: string, selection: { from: number; to: number }) => {
+    const statement = toRun(text, selection);
+    if (!statement) return;
+    const bound = paramsFor(parameterNames(statement.text), tab.params);
+    setHistory(remembered(history, statement.text, Date.now()));
+    set({ text, ran: statement.text, params: bound.length > 0 ? params : tab.params }, true);
+    void run(tab.id, { query: statement.text, from: statement.from, params: bound });
+  };
+  const runNow = () => {
+    runText(tab.text, editor.current?.selection() ?? { from: 0, to: 0 });
   };
 
   // A query that arrives by the address (a link, Back) is shown and run: it can only read.
+  const seen = useRef<string | null>(null);
   useEffect(() => {
-    if (query === null || query === shownFor.current) return;
-    setText(query);
-    void run(query);
-  }, [query, run]);
-  useEffect(
-    () => () => {
-      running.current?.abort();
-    },
-    [],
-  );
+    const { query } = address;
+    if (query === null) return;
+    const key = `${query}\n${JSON.stringify(address.params)}`;
+    const mine = tab.ran === query && JSON.stringify(tab.params) === JSON.stringify(address.params);
+    if (seen.current === key || (mine && outcome.kind !== 'idle')) {
+      seen.current = key;
+      return;
+    }
+    seen.current = key;
+    const next = arrive(tabs, { ...address, query }, freshId(tabs));
+    setTabs(next);
+    const bound = paramsFor(parameterNames(query), address.params);
+    void run(next.active, { query, from: 0, params: bound });
+  }, [address, outcome.kind, run, setTabs, tab.params, tab.ran, tabs]);
 
-  const problem =
-    outcome.kind === 'failed' && outcome.query === text && outcome.error instanceof ApiError && outcome.error.position
-      ? { message: outcome.error.message, ...outcome.error.position }
-      : null;
+  const mark = useMemo((): Mark | null => {
+    if (outcome.kind !== 'failed' || !(outcome.error instanceof ApiError)) return null;
+    const { query, from } = outcome.asked;
+    // The text has changed since: the place no longer means anything.
+    if (tab.text.slice(from, from + query.length) !== query) return null;
+    return markOf(outcome.error, query, from);
+  }, [outcome, tab.text]);
+  const problems = useMemo(() => (mark ? [mark] : []), [mark]);
+
+  const format = () => {
+    formatSql(tab.text).then(
+      (text) => {
+        set({ text });
+        setSaid('Formatted');
+      },
+      () => {
+        setSaid('This text cannot be formatted: it does not read as SQL');
+      },
+    );
+  };
+  const openText = (text: string) => {
+    setDrawer(false);
+    if (tab.text.trim() === '') set({ text });
+    else setTabs(open(tabs, newTab(freshId(tabs), text)));
+  };
+
+  const shelves: Shelf[] = [
+    {
+      id: 'schema',
+      title: 'Schema',
+      content: schema.data ? (
+        <SchemaBrowser
+          schema={schema.data}
+          onInsert={(name) => {
+            setDrawer(false);
+            editor.current?.insert(name);
+          }}
+        />
+      ) : schema.isError ? (
+        <ErrorNotice title="The schema could not be read" error={schema.error} />
+      ) : (
+        <Skeleton lines={12} label="loading the schema" />
+      ),
+    },
+    {
+      id: 'history',
+      title: 'History',
+      content: (
+        <HistoryList
+          history={history}
+          onPick={openText}
+          onClear={() => {
+            setHistory([]);
+          }}
+        />
+      ),
+    },
+  ];
 
   return (
     <div className="sql-page">
       <h1 className="visually-hidden">SQL</h1>
-      {wide && schema.data && (
-        <SchemaBrowser
-          schema={schema.data}
-          onInsert={(name) => {
-            setText((current) => (current === '' || /\s$/.test(current) ? current + name : `${current} ${name}`));
+      {wide && <Library shelves={shelves} />}
+      <div className="sql-page__work">
+        <TabStrip
+          tabs={tabs.tabs}
+          active={tab.id}
+          outcomeOf={outcomeOf}
+          onPick={(id) => {
+            go({ ...tabs, active: id });
+          }}
+          onNew={() => {
+            go(open(tabs, newTab(freshId(tabs), '')));
+          }}
+          onClose={(id) => {
+            forget(id);
+            go(close(tabs, id, newTab(freshId(tabs), '')));
+          }}
+          onRename={(id, name) => {
+            setTabs(change(tabs, id, { name: name === '' ? null : name }));
           }}
         />
-      )}
-      <SplitPane
-        direction="column"
-        size={resultHeight}
-        min={120}
-        max={1600}
-        label="Height of the result"
-        onResize={setResultHeight}
-        first={
-          <section className="sql-page__query" aria-label="Query">
-            <div className="sql-page__bar">
-              {outcome.kind === 'running' ? (
-                <Button
-                  icon="stop"
-                  onClick={() => {
-                    running.current?.abort();
+        <SplitPane
+          direction="column"
+          size={resultHeight}
+          min={120}
+          max={1600}
+          label="Height of the result"
+          onResize={setResultHeight}
+          first={
+            <section className="sql-page__query" aria-label="Query">
+              <div className="sql-page__bar">
+                {outcome.kind === 'running' ? (
+                  <Button
+                    icon="stop"
+                    onClick={() => {
+                      cancel(tab.id);
+                    }}
+                  >
+                    Cancel
+                  </Button>
+                ) : (
+                  <Button look="primary" icon="play" onClick={runNow}>
+                    Run
+                  </Button>
+                )}
+                <span className="faint sql-page__keys">{navigator.platform.startsWith('Mac') ? '⌘' : 'Ctrl'} Enter</span>
+                <span className="sql-page__space" />
+                <span className="faint sql-page__said" role="status">
+                  {said}
+                </span>
+                {!wide && <Drawer shelves={shelves} open={drawer} onOpen={setDrawer} />}
+                <Button look="quiet" icon="bars" onClick={format} title="Shift Alt F">
+                  Format
+                </Button>
+                <CopyButton
+                  text={() => window.location.origin + hrefOf({ ...addressOf({ ...tab, params }), query: tab.text })}
+                  label="Copy a link to this query"
+                  icon="link"
+                />
+                <CopyButton text={tab.text} label="Copy the query" />
+              </div>
+              <ParamBar
+                params={params}
+                onChange={(next) => {
+                  setTabs(change(tabs, tab.id, { params: next }));
+                }}
+                onRun={runNow}
+              />
+              <Suspense fallback={<Skeleton lines={5} label="loading the editor" />}>
+                <Editor
+                  ref={editor}
+                  tab={tab.id}
+                  text={tab.text}
+                  schema={schema.data}
+                  problems={problems}
+                  valuesOf={columnValues}
+                  onChange={(text) => {
+                    setTabs(change(tabs, tab.id, { text }));
+                    setSaid('');
                   }}
-                >
-                  Cancel
-                </Button>
-              ) : (
-                <Button look="primary" icon="play" onClick={runAndRemember}>
-                  Run
-                </Button>
-              )}
-              <span className="faint sql-page__keys">{navigator.platform.startsWith('Mac') ? '⌘' : 'Ctrl'} Enter</span>
-              <span className="sql-page__space" />
-              <History history={history} onPick={setText} />
-              <CopyButton text={text} label="Copy the query" />
-            </div>
-            <Suspense fallback={<Skeleton lines={5} label="loading the editor" />}>
-              <Editor text={text} schema={schema.data} problem={problem} onChange={setText} onRun={runAndRemember} />
-            </Suspense>
-          </section>
-        }
-        second={<ResultView outcome={outcome} />}
-      />
+                  onRun={runNow}
+                  onFormat={format}
+                />
+              </Suspense>
+            </section>
+          }
+          second={
+            <ResultPane
+              outcome={outcome}
+              view={tab.view}
+              chart={tab.chart}
+              sort={tab.sort}
+              mark={mark}
+              onView={(view) => {
+                set({ view });
+              }}
+              onChart={(chart) => {
+                set({ chart, view: 'chart' });
+              }}
+              onSort={(sort) => {
+                set({ sort });
+              }}
+              onFix={(wrong) => {
+                const text = tab.text.slice(0, wrong.from) + (wrong.fix ?? '') + tab.text.slice(wrong.to);
+                runText(text, { from: wrong.from, to: wrong.from });
+              }}
+            />
+          }
+        />
+      </div>
     </div>
   );
 }
 
-function ResultView({ outcome }: { outcome: Outcome }) {
-  const now = useNow(500);
-  switch (outcome.kind) {
-    case 'idle':
-      return (
-        <EmptyState title="No result yet">
-          <p>The same rows as everywhere: spans, logs, cost lines, and the views made of them.</p>
-        </EmptyState>
-      );
-    case 'cancelled':
-      return <EmptyState title="Cancelled" />;
-    case 'running':
-      return (
-        <div className="sql-page__running" role="status">
-          Running{now - outcome.since > 1_000 ? `, ${Math.round((now - outcome.since) / 1000)} s` : ' …'}
-        </div>
-      );
-    case 'failed': {
-      const { error } = outcome;
-      return (
-        <div className="sql-page__failed">
-          <ErrorNotice
-            title={
-              error instanceof ApiError && error.position
-                ? `The query is not valid, line ${error.position.line}`
-                : 'The query failed'
-            }
-            error={error}
-          >
-            {error instanceof ApiError && (error.found !== null || error.expected !== null) && (
-              <p className="code">
-                {error.found !== null && <>found {error.found}</>} {error.expected !== null && <>expected {error.expected}</>}
-              </p>
-            )}
-          </ErrorNotice>
-        </div>
-      );
-    }
-    case 'done':
-      return <Result query={outcome.query} result={outcome.result} />;
-  }
-}
-
-function Result({ query, result }: { query: string; result: SqlResult }) {
-  const [failed, setFailed] = useState<unknown>(null);
-  const { stats } = result;
+function Drawer({
+  shelves,
+  open: isOpen,
+  onOpen,
+}: {
+  shelves: readonly Shelf[];
+  open: boolean;
+  onOpen: (open: boolean) => void;
+}) {
   return (
-    <section className="sql-page__result" aria-label="Result">
-      <div className="sql-page__bar">
-        <span className="num" role="status">
-          {plural(result.rows.length, 'row')} in {formatCountExact(Math.round(stats.elapsed_ms))} ms
-          {typeof stats.bytes_scanned === 'number' && <span className="faint"> · {formatBytes(stats.bytes_scanned)} read</span>}
-        </span>
-        {stats.truncated && (
-          <span className="sql-page__cut">
-            <Icon name="warning" size={14} /> cut at {formatCountExact(GRID_ROWS_MAX)} rows; a download has all the server allows
-          </span>
-        )}
-        <span className="sql-page__space" />
-        <CopyButton text={() => asTsv(result.columns, result.rows)} label="Copy all rows" />
-        <DropdownMenu.Root>
-          <DropdownMenu.Trigger className="button button--plain">
-            <Icon name="download" size={14} />
-            Download
-          </DropdownMenu.Trigger>
-          <DropdownMenu.Portal>
-            <DropdownMenu.Content className="menu" align="end" sideOffset={5}>
-              {FORMATS.map((format) => (
-                <DropdownMenu.Item
-                  key={format.title}
-                  className="menu__item"
-                  onSelect={() => {
-                    setFailed(null);
-                    downloadSql(query, format).catch(setFailed);
-                  }}
-                >
-                  {format.title}
-                </DropdownMenu.Item>
-              ))}
-            </DropdownMenu.Content>
-          </DropdownMenu.Portal>
-        </DropdownMenu.Root>
-      </div>
-      {failed !== null && <ErrorNotice title="The download failed" error={failed} />}
-      {result.rows.length === 0 ? (
-        <EmptyState title="No rows" />
-      ) : (
-        <ResultGrid key={query + result.columns.length} result={result} />
-      )}
-    </section>
+    <Dialog.Root open={isOpen} onOpenChange={onOpen}>
+      <Dialog.Trigger asChild>
+        <IconButton icon="database" label="Schema, saved queries and history" />
+      </Dialog.Trigger>
+      <Dialog.Portal>
+        <Dialog.Overlay className="library-drawer__shade" />
+        <Dialog.Content className="library-drawer" aria-describedby={undefined}>
+          <Dialog.Title className="visually-hidden">Schema, saved queries and history</Dialog.Title>
+          <Library shelves={shelves} />
+          <Dialog.Close asChild>
+            <IconButton className="library-drawer__close" icon="close" label="Close" />
+          </Dialog.Close>
+        </Dialog.Content>
+      </Dialog.Portal>
+    </Dialog.Root>
   );
 }
 
-function History({ history, onPick }: { history: readonly HistoryEntry[]; onPick: (query: string) => void }) {
-  const now = useNow(30_000);
-  return (
-    <DropdownMenu.Root>
-      <DropdownMenu.Trigger className="button button--quiet" disabled={history.length === 0}>
-        <Icon name="history" size={14} />
-        History
-      </DropdownMenu.Trigger>
-      <DropdownMenu.Portal>
-        <DropdownMenu.Content className="menu sql-page__history" align="end" sideOffset={5} collisionPadding={8}>
-          {history.map((entry) => (
-            <DropdownMenu.Item
-              key={entry.query}
-              className="menu__item"
-              onSelect={() => {
-                onPick(entry.query);
-              }}
-            >
-              <span className="code truncate">{entry.query.replace(/\s+/g, ' ')}</span>
-              <span className="faint sql-page__when">{formatAgo(entry.at, now)}</span>
-            </DropdownMenu.Item>
-          ))}
-        </DropdownMenu.Content>
-      </DropdownMenu.Portal>
-    </DropdownMenu.Root>
-  );
+/** A name for the next tab that none has. */
+function freshId(tabs: Tabs): string {
+  return String(1 + Math.max(0, ...tabs.tabs.map((tab) => Number(tab.id) || 0)));
+}
+
+function same(a: SqlAddress, b: SqlAddress): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -1,0 +1,228 @@
+/** A chart of one result: lines, bars, stacked bars, points. Drawn by uPlot, coloured by tokens, explained by a legend that follows the cursor. */
+import { useEffect, useMemo, useRef, useState } from 'react';
+import uPlot from 'uplot';
+import 'uplot/dist/uPlot.min.css';
+
+import { useSize } from '../lib/hooks';
+import { useTheme } from '../lib/theme';
+import './chart.css';
+
+export type ChartSeries = { readonly label: string; /** `null` is a gap. */ readonly values: readonly (number | null)[] };
+
+type Props = {
+  /** For those who do not see it: what is drawn of what. */
+  label: string;
+  kind: 'line' | 'bar' | 'stacked' | 'scatter';
+  xKind: 'time' | 'number' | 'category';
+  /** Ascending: seconds since 1970, numbers, or places of `labels`. */
+  xs: readonly number[];
+  labels: readonly string[];
+  series: readonly ChartSeries[];
+  format: (value: number | null) => string;
+};
+
+/** Colours of the series, tokens `--series-1` and so on. */
+export const SERIES_COLOURS = 12;
+
+export function Chart({ label, kind, xKind, xs, labels, series, format }: Props) {
+  const [measure, { width, height }] = useSize<HTMLDivElement>();
+  const host = useRef<HTMLDivElement>(null);
+  const theme = useTheme().resolved;
+  const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
+  const [at, setAt] = useState<number | null>(null);
+  const shown = useMemo(() => series.filter((each) => !hidden.has(each.label)), [series, hidden]);
+  useEffect(() => {
+    const element = host.current;
+    if (!element || width === 0 || height === 0 || xs.length === 0) return;
+    const chart = new uPlot(
+      options({ kind, xKind, xs, labels, shown, series, format, width, height, onCursor: setAt }),
+      [[...xs], ...drawn(kind, shown)] as uPlot.AlignedData,
+      element,
+    );
+    return () => {
+      chart.destroy();
+    };
+  }, [kind, xKind, xs, labels, shown, series, width, height, theme, format]);
+  const place = at === null ? null : (xs[at] ?? null);
+  return (
+    <figure className="chart" aria-label={label}>
+      <div className="chart__plot" ref={measure}>
+        <div className="chart__canvas" ref={host} aria-hidden="true" />
+      </div>
+      <figcaption className="chart__legend">
+        <span className="chart__place num">{place === null ? '' : placeText(place, xKind, labels)}</span>
+        <ul>
+          {series.map((each, index) => (
+            <li key={each.label}>
+              <button
+                type="button"
+                className="chart__series"
+                aria-pressed={!hidden.has(each.label)}
+                onClick={() => {
+                  const next = new Set(hidden);
+                  if (!next.delete(each.label)) next.add(each.label);
+                  setHidden(next);
+                }}
+              >
+                <span className="chart__mark" style={{ background: `var(--series-${(index % SERIES_COLOURS) + 1})` }} />
+                <span className="truncate">{each.label === '' ? 'empty' : each.label}</span>
+                {at !== null && <span className="num chart__value">{format(each.values[at] ?? null)}</span>}
+              </button>
+            </li>
+          ))}
+        </ul>
+      </figcaption>
+    </figure>
+  );
+}
+
+type Options = Pick<Props, 'kind' | 'xKind' | 'xs' | 'labels' | 'series' | 'format'> & {
+  shown: readonly ChartSeries[];
+  width: number;
+  height: number;
+  onCursor: (at: number | null) => void;
+};
+
+/** Stacked series are drawn as running sums, the highest first, so that the lower ones cover its foot. */
+function drawn(kind: Props['kind'], shown: readonly ChartSeries[]): (number | null)[][] {
+  if (kind !== 'stacked') return shown.map((each) => [...each.values]);
+  const below: number[] = [];
+  return shown
+    .map((each) =>
+      each.values.map((value, at) => {
+        const sum = (below[at] ?? 0) + (value ?? 0);
+        below[at] = sum;
+        return sum === 0 ? null : sum;
+      }),
+    )
+    .reverse();
+}
+
+function options({ kind, xKind, xs, labels, shown, series, format, width, height, onCursor }: Options): uPlot.Options {
+  const css = getComputedStyle(document.documentElement);
+  const token = (name: string) => css.getPropertyValue(name).trim();
+  const colourOf = (each: ChartSeries) => token(`--series-${(series.indexOf(each) % SERIES_COLOURS) + 1}`);
+  const inOrder = kind === 'stacked' ? [...shown].reverse() : shown;
+  const barred = kind === 'bar' || kind === 'stacked';
+  const step = smallestStep(xs);
+  const first = xs[0] ?? 0;
+  const last = xs[xs.length - 1] ?? 0;
+  const font = `11px ${token('--font-text')}`;
+  const axis = {
+    font,
+    stroke: token('--text-faint'),
+    grid: { stroke: token('--line'), width: 1 },
+    ticks: { show: false },
+  } satisfies uPlot.Axis;
+  return {
+    width,
+    height,
+    padding: [12, 16, 0, 4],
+    legend: { show: false },
+    cursor: { y: kind === 'scatter', points: { show: !barred }, drag: { x: false, y: false } },
+    scales: {
+      x: {
+        time: xKind === 'time',
+        // Bars need half a step of room on both sides.
+        range: barred ? [first - step * 0.6, last + step * 0.6] : padded(first, last),
+      },
+      y: { range: (_, low, high) => yRange(low, high, kind === 'scatter') },
+    },
+    axes: [
+      xKind === 'category'
+        ? {
+            ...axis,
+            grid: { show: false },
+            size: 34,
+            splits: () => everyNth(xs, Math.max(1, Math.ceil((xs.length * 74) / Math.max(1, width - 80)))),
+            values: (_, splits) => splits.map((place) => cut(labels[place] ?? '', 18)),
+          }
+        : { ...axis, grid: { show: false }, size: 34, ...(xKind === 'time' ? { values: TIME_TICKS } : {}) },
+      { ...axis, size: 64, values: (_, splits) => splits.map((value) => format(value)) },
+    ],
+    series: [
+      {},
+      ...inOrder.map((each): uPlot.Series => {
+        const colour = colourOf(each);
+        const base: uPlot.Series = { label: each.label, stroke: colour, spanGaps: false };
+        if (kind === 'line') return { ...base, width: 1.75, points: { show: xs.length < 80, size: 5, fill: colour } };
+        if (kind === 'scatter')
+          return { ...base, width: 0, paths: () => null, points: { show: true, size: 6, fill: colour, width: 0 } };
+        const paths = barPaths(kind, shown.indexOf(each), shown.length, xs, step, first, last);
+        return { ...base, width: 0, fill: colour, points: { show: false }, ...(paths ? { paths } : {}) };
+      }),
+    ],
+    hooks: { setCursor: [(chart) => onCursor(chart.cursor.idx ?? null)] },
+  };
+}
+
+/** Ticks of a time axis: steps in seconds, their text, and the text where a year, day or minute begins. */
+const TIME_TICKS: uPlot.Axis.Values = [
+  [31_536_000, '{YYYY}', null, null, null, null, null, null, 1],
+  [2_419_200, '{MMM}', '\n{YYYY}', null, null, null, null, null, 1],
+  [86_400, '{D} {MMM}', '\n{YYYY}', null, null, null, null, null, 1],
+  [60, '{HH}:{mm}', '\n{D} {MMM} {YYYY}', null, '\n{D} {MMM}', null, null, null, 1],
+  [1, '{HH}:{mm}:{ss}', '\n{D} {MMM} {YYYY}', null, '\n{D} {MMM}', null, null, null, 1],
+  [0.001, ':{ss}.{fff}', '\n{D} {MMM} {YYYY} {HH}:{mm}', null, '\n{D} {MMM} {HH}:{mm}', null, '\n{HH}:{mm}', null, 1],
+];
+
+/** Bars of a group stand side by side; stacked ones have the whole step. */
+function barPaths(
+  kind: 'bar' | 'stacked',
+  index: number,
+  count: number,
+  xs: readonly number[],
+  step: number,
+  first: number,
+  last: number,
+): uPlot.Series.PathBuilder | undefined {
+  const span = last - first + step * 1.2;
+  const groupWidth = (0.8 * step) / span;
+  const beside = kind === 'bar' ? count : 1;
+  const barWidth = groupWidth / beside;
+  const offset = kind === 'bar' ? index * barWidth : 0;
+  // Places and widths as shares of the plot: 2 is uPlot's PixelPercent.
+  const x0 = xs.map((x) => (x - first + step * 0.6) / span - groupWidth / 2 + offset);
+  return uPlot.paths.bars?.({
+    disp: {
+      x0: { unit: 2, values: () => x0 },
+      size: { unit: 2, values: () => x0.map(() => barWidth) },
+    },
+  });
+}
+
+function smallestStep(xs: readonly number[]): number {
+  let step = Infinity;
+  for (let at = 1; at < xs.length; at += 1) {
+    const gap = (xs[at] ?? 0) - (xs[at - 1] ?? 0);
+    if (gap > 0) step = Math.min(step, gap);
+  }
+  return Number.isFinite(step) ? step : 1;
+}
+
+function padded(low: number, high: number): [number, number] {
+  const room = low === high ? 1 : (high - low) * 0.02;
+  return [low - room, high + room];
+}
+
+/** Zero is in sight, but for scatters, where it may be far away. */
+function yRange(low: number | null, high: number | null, free: boolean): [number, number] {
+  if (low === null || high === null) return [0, 1];
+  const room = (high - low || Math.abs(high) || 1) * 0.06;
+  if (free) return [low - room, high + room];
+  return [low < 0 ? low - room : 0, high > 0 ? high + room : low < 0 ? 0 : 1];
+}
+
+function everyNth(xs: readonly number[], n: number): number[] {
+  return xs.filter((_, at) => at % n === 0);
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
+}
+
+function placeText(place: number, kind: Props['xKind'], labels: readonly string[]): string {
+  if (kind === 'category') return labels[place] ?? '';
+  if (kind === 'number') return String(place);
+  return new Date(place * 1000).toLocaleString('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
+}

@@ -1,0 +1,246 @@
+/** What came of the query: rows, chart or plan, what they cost, and how to take them away. */
+import { DropdownMenu } from 'radix-ui';
+import { useEffect, useRef, useState, type ReactNode } from 'react';
+
+import { ApiError } from '../../api/client';
+import type { SqlResult } from '../../api/types';
+import { Button } from '../../components/Button';
+import { Icon } from '../../components/Icon';
+import '../../components/menu.css';
+import { EmptyState, ErrorNotice, Prose } from '../../components/Notice';
+import { formatBytes, formatCountExact, plural } from '../../lib/format';
+import { useNow } from '../../lib/hooks';
+import type { SortBy, View } from './address';
+import type { ChartSpec } from './chart';
+import { ChartPane } from './ChartPane';
+import type { Mark } from './problems';
+import { downloadSql, FORMATS, GRID_ROWS_MAX, type Format } from './queries';
+import { ResultGrid } from './ResultGrid';
+import type { Asked, Outcome } from './runs';
+
+type Props = {
+  outcome: Outcome;
+  view: View;
+  chart: ChartSpec | null;
+  sort: SortBy | null;
+  /** The place of the error in the editor, if it has one there. */
+  mark: Mark | null;
+  onView: (view: View) => void;
+  onChart: (chart: ChartSpec) => void;
+  onSort: (sort: SortBy | null) => void;
+  onFix: (mark: Mark) => void;
+};
+
+export function ResultPane(props: Props) {
+  const { outcome } = props;
+  switch (outcome.kind) {
+    case 'idle':
+      return (
+        <EmptyState title="No result yet">
+          <p>
+            <kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the statement at the cursor, or what is selected.
+          </p>
+        </EmptyState>
+      );
+    case 'cancelled':
+      return (
+        <EmptyState title="Cancelled">
+          <p>The server has stopped working on it.</p>
+        </EmptyState>
+      );
+    case 'running':
+      return <Running since={outcome.since} />;
+    case 'failed':
+      return <Failed error={outcome.error} mark={props.mark} onFix={props.onFix} />;
+    case 'done':
+      return <Done {...props} asked={outcome.asked} result={outcome.result} />;
+  }
+}
+
+function Running({ since }: { since: number }) {
+  const now = useNow(200);
+  const seconds = (now - since) / 1000;
+  return (
+    <div className="sql-page__running" role="status">
+      <span className="sql-page__progress" aria-hidden="true" />
+      Running{seconds > 0.5 ? ` for ${seconds.toFixed(1)} s` : ''} …
+    </div>
+  );
+}
+
+function Failed({ error, mark, onFix }: { error: unknown; mark: Mark | null; onFix: (mark: Mark) => void }) {
+  const known = error instanceof ApiError ? error : null;
+  const fix = mark?.fix ?? null;
+  return (
+    <div className="sql-page__failed">
+      <ErrorNotice
+        title={known?.position ? `The query is not valid, line ${known.position.line}` : 'The query failed'}
+        error={error}
+      >
+        {known?.expected != null && !known.message.includes(known.expected) && (
+          <p>
+            expected <Prose text={known.expected} />
+          </p>
+        )}
+        {mark && fix !== null && (
+          <p className="sql-page__fix">
+            <Button
+              onClick={() => {
+                onFix(mark);
+              }}
+            >
+              Write {fix} and run
+            </Button>
+          </p>
+        )}
+      </ErrorNotice>
+    </div>
+  );
+}
+
+function Done({ asked, result, view, chart, sort, onView, onChart, onSort }: Props & { asked: Asked; result: SqlResult }) {
+  const bar = (extra: ReactNode) => <Bar asked={asked} result={result} view={view} onView={onView} extra={extra} />;
+  return (
+    <section className="sql-page__result" aria-label="Result">
+      {view === 'chart' ? (
+        <>
+          {bar(null)}
+          <ChartPane result={result} spec={chart} onChange={onChart} />
+        </>
+      ) : result.rows.length === 0 ? (
+        <>
+          {bar(null)}
+          <EmptyState title="No rows">
+            <p>The query is valid; nothing fits its conditions.</p>
+          </EmptyState>
+        </>
+      ) : (
+        <ResultGrid
+          // Widths, cursor and selection belong to one result.
+          key={resultKey(result)}
+          result={result}
+          sort={sort}
+          onSort={onSort}
+          bar={bar}
+        />
+      )}
+    </section>
+  );
+}
+
+const keys = new WeakMap<SqlResult, string>();
+let keyCount = 0;
+
+function resultKey(result: SqlResult): string {
+  const known = keys.get(result);
+  if (known !== undefined) return known;
+  keyCount += 1;
+  const key = String(keyCount);
+  keys.set(result, key);
+  return key;
+}
+
+type BarProps = { asked: Asked; result: SqlResult; view: View; onView: (view: View) => void; extra: ReactNode };
+
+const VIEW_TITLES: readonly { view: View; title: string }[] = [
+  { view: 'table', title: 'Table' },
+  { view: 'chart', title: 'Chart' },
+];
+
+function Bar({ asked, result, view, onView, extra }: BarProps) {
+  const { stats } = result;
+  const download = useDownload();
+  return (
+    <>
+      <div className="sql-page__bar">
+        <div className="segments" role="group" aria-label="Show as">
+          {VIEW_TITLES.map((each) => (
+            <button
+              key={each.view}
+              type="button"
+              className="segments__choice"
+              aria-pressed={view === each.view}
+              onClick={() => {
+                onView(each.view);
+              }}
+            >
+              {each.title}
+            </button>
+          ))}
+        </div>
+        <span className="num sql-page__stats" role="status">
+          {plural(result.rows.length, 'row')} in {formatCountExact(Math.round(stats.elapsed_ms))} ms
+          <span className="faint"> · {formatBytes(stats.bytes_scanned)} read</span>
+        </span>
+        {stats.truncated && (
+          <span className="sql-page__cut">
+            <Icon name="warning" size={14} /> cut: there are more than {formatCountExact(GRID_ROWS_MAX)} rows; a download has all
+          </span>
+        )}
+        <span className="sql-page__space" />
+        {extra}
+        {download.state.kind === 'running' ? (
+          <Button icon="stop" onClick={download.cancel}>
+            {formatBytes(download.state.bytes)} of {download.state.format.title}
+          </Button>
+        ) : (
+          <DropdownMenu.Root>
+            <DropdownMenu.Trigger className="button button--plain">
+              <Icon name="download" size={14} />
+              Download
+            </DropdownMenu.Trigger>
+            <DropdownMenu.Portal>
+              <DropdownMenu.Content className="menu" align="end" sideOffset={5}>
+                {FORMATS.map((format) => (
+                  <DropdownMenu.Item
+                    key={format.title}
+                    className="menu__item"
+                    onSelect={() => {
+                      download.start(asked, format);
+                    }}
+                  >
+                    {format.title}
+                  </DropdownMenu.Item>
+                ))}
+              </DropdownMenu.Content>
+            </DropdownMenu.Portal>
+          </DropdownMenu.Root>
+        )}
+      </div>
+      {download.state.kind === 'failed' && <ErrorNotice title="The download failed" error={download.state.error} />}
+    </>
+  );
+}
+
+type Download =
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'running'; readonly format: Format; readonly bytes: number }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+function useDownload() {
+  const [state, setState] = useState<Download>({ kind: 'idle' });
+  const controller = useRef<AbortController | null>(null);
+  useEffect(
+    () => () => {
+      controller.current?.abort();
+    },
+    [],
+  );
+  const start = (asked: Asked, format: Format) => {
+    const current = new AbortController();
+    controller.current = current;
+    setState({ kind: 'running', format, bytes: 0 });
+    const heard = (bytes: number) => {
+      setState({ kind: 'running', format, bytes });
+    };
+    downloadSql(asked.query, asked.params, format, heard, current.signal).then(
+      () => {
+        setState({ kind: 'idle' });
+      },
+      (error: unknown) => {
+        setState(current.signal.aborted ? { kind: 'idle' } : { kind: 'failed', error });
+      },
+    );
+  };
+  return { state, start, cancel: () => controller.current?.abort() };
+}
