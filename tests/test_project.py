@@ -14,7 +14,8 @@ ARROWS = {
     "storage": {"schemas"},
     "collector": {"schemas", "storage"},
     "query": {"schemas", "storage"},
-    "assay": {"schemas", "storage", "collector", "query"},
+    "accounts": {"schemas"},
+    "assay": {"schemas", "storage", "collector", "query", "accounts"},
 }
 
 # What a crate must not build on, although the workspace has it.
@@ -22,6 +23,7 @@ FORBIDDEN = {
     "schemas": {"tokio", "object_store", "axum", "tonic", "datafusion", "deltalake-core"},
     "storage": {"datafusion", "axum", "tonic", "opentelemetry-proto"},
     "collector": {"datafusion", "deltalake-core"},
+    "accounts": {"axum", "datafusion", "object_store"},
     "query": {"deltalake-core", "tonic", "opentelemetry-proto"},
 }
 

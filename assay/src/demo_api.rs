@@ -8,24 +8,27 @@ use std::{
     },
 };
 
-use assay_query::api;
-use axum::{
-    Json, Router,
-    extract::State,
-    http::{HeaderMap, StatusCode},
-    response::{IntoResponse as _, Response},
-    routing::get,
+use assay_query::{
+    QueryError, QueryErrorKind,
+    api::{self, Problem, Project},
 };
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use utoipa::{OpenApi, ToSchema};
 
 use crate::demo::{self, DemoOptions, Progress};
 
 /// What one press of the button may ask for.
 const TRACES_MAX: usize = 100_000;
 const DAYS_MAX: u32 = 90;
+
+/// What is said of these routes in the OpenAPI document.
+#[derive(OpenApi)]
+#[openapi(paths(status, start))]
+pub(crate) struct Document;
 
 /// Runs demo traffic, one run at a time.
 #[derive(Clone)]
@@ -47,11 +50,15 @@ struct Last {
     error: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// Which traffic to send.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct DemoRequest {
+    /// The same seed gives the same traffic. Default 7.
     seed: u64,
+    /// Traces, at most 100 000. Default 2000.
     traces: usize,
+    /// Days up to now over which they are spread, at most 90. Default 7.
     days: u32,
 }
 
@@ -61,12 +68,18 @@ impl Default for DemoRequest {
     }
 }
 
-#[derive(Serialize)]
-struct DemoStatus {
+/// Progress of the last run.
+#[derive(Serialize, ToSchema)]
+struct DemoProgress {
+    /// Whether it is being sent now.
     running: bool,
+    /// Traces sent so far.
     traces: u64,
+    /// Traces asked for.
     traces_wanted: usize,
+    /// Spans sent so far.
     spans: u64,
+    /// Why it broke off, if it did.
     error: Option<String>,
 }
 
@@ -95,9 +108,9 @@ impl DemoRunner {
         })
     }
 
-    fn status(&self) -> DemoStatus {
+    fn status(&self) -> DemoProgress {
         let last = self.shared.last.lock();
-        DemoStatus {
+        DemoProgress {
             running: self.shared.running.load(Ordering::Acquire),
             traces: last.progress.traces(),
             traces_wanted: last.traces_wanted,
@@ -122,40 +135,54 @@ impl DemoRunner {
     }
 }
 
-async fn status(State(runner): State<DemoRunner>) -> Json<DemoStatus> {
+/// Progress of the demo traffic.
+#[utoipa::path(get, path = "/api/v1/demo", responses((status = 200, body = DemoProgress)))]
+async fn status(State(runner): State<DemoRunner>) -> Json<DemoProgress> {
     Json(runner.status())
 }
 
-async fn start(State(runner): State<DemoRunner>, headers: HeaderMap, body: String) -> Response {
-    let asked = if body.trim().is_empty() { Ok(DemoRequest::default()) } else { serde_json::from_str(&body) };
-    let asked = match asked {
-        Ok(asked) if asked.traces <= TRACES_MAX && asked.days <= DAYS_MAX => asked,
-        Ok(asked) => {
-            let (traces, days) = (asked.traces, asked.days);
-            let detail = format!("found `{traces}` traces over `{days}` days, expected at most `{TRACES_MAX}` over `{DAYS_MAX}`");
-            return problem(StatusCode::BAD_REQUEST, &detail);
-        }
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("the body is not a demo request: {error}")),
-    };
-    let project = match headers.get("x-assay-project").map(|value| value.to_str()) {
-        None => "default",
-        Some(Ok(project)) => project,
-        Some(Err(_)) => return problem(StatusCode::BAD_REQUEST, "header `X-Assay-Project` is not text"),
-    };
+/// Sends demo traffic to this server, in the background.
+#[utoipa::path(
+    post,
+    path = "/api/v1/demo",
+    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out")),
+    request_body(content = Option<DemoRequest>, description = "May be empty"),
+    responses(
+        (status = 202, body = DemoProgress),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is already being sent", body = Problem, content_type = "application/problem+json")
+    )
+)]
+async fn start(
+    State(runner): State<DemoRunner>,
+    Project(project): Project,
+    body: String,
+) -> Result<(StatusCode, Json<DemoProgress>), Problem> {
+    let asked = asked(&body).map_err(|error| *error)?;
     if runner.shared.running.swap(true, Ordering::AcqRel) {
-        return problem(StatusCode::CONFLICT, "demo traffic is already being sent");
+        return Err(QueryError::new(QueryErrorKind::Conflict, "demo traffic is already being sent").into());
     }
     let endpoint = format!("http://{}", runner.shared.address).parse().expect("a socket address makes a URL");
-    let options = DemoOptions { endpoint, project: project.to_owned(), seed: asked.seed, traces: asked.traces, days: asked.days };
+    let project = project.as_str().to_owned();
+    let options = DemoOptions { endpoint, project, seed: asked.seed, traces: asked.traces, days: asked.days };
     let progress = Arc::new(Progress::default());
     *runner.shared.last.lock() = Last { progress: Arc::clone(&progress), traces_wanted: asked.traces, error: None };
     // Ends with the traffic, or with the server through `stop`.
     tokio::spawn(runner.clone().run(options, progress));
-    (StatusCode::ACCEPTED, Json(runner.status())).into_response()
+    Ok((StatusCode::ACCEPTED, Json(runner.status())))
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or("Error");
-    let body = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
+fn asked(body: &str) -> Result<DemoRequest, Box<QueryError>> {
+    let invalid = |detail: String| Box::new(QueryError::new(QueryErrorKind::Invalid, detail));
+    let asked = if body.trim().is_empty() { Ok(DemoRequest::default()) } else { serde_json::from_str(body) };
+    let asked = asked.map_err(|error| invalid(format!("the body is not a demo request: {error}")))?;
+    let DemoRequest { traces, days, .. } = asked;
+    if traces <= TRACES_MAX && days <= DAYS_MAX {
+        return Ok(asked);
+    }
+    Err(Box::new(QueryError {
+        found: Some(format!("{traces} traces over {days} days")),
+        expected: Some(format!("at most {TRACES_MAX} over {DAYS_MAX}")),
+        ..*invalid("more traffic than one run may send".to_owned())
+    }))
 }

@@ -22,7 +22,7 @@ use assay_schemas::{
 use axum::{
     Router,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -31,9 +31,15 @@ use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 /// Chunks that wait for a slow reader.
 const CHUNKS_WAITING: usize = 2;
+
+/// What is said of these routes in the OpenAPI document.
+#[derive(OpenApi)]
+#[openapi(paths(export, export_trace), components(schemas(SignalName)))]
+pub(crate) struct Document;
 
 /// The routes of OTLP export.
 pub(crate) fn router(engine: QueryEngine) -> Router {
@@ -43,17 +49,24 @@ pub(crate) fn router(engine: QueryEngine) -> Router {
         .with_state(engine)
 }
 
-#[derive(Default, Deserialize)]
+/// Which rows are exported.
+#[derive(Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ExportQuery {
+    /// Default `traces`.
     #[serde(default)]
     signal: SignalName,
+    /// Only this trace, 32 hex digits.
     trace_id: Option<String>,
+    /// Begin of the range: RFC 3339, `now-15m` or `-3d`.
     from: Option<String>,
+    /// End of the range, left out of it.
     to: Option<String>,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+/// What OTLP carries.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum SignalName {
     #[default]
@@ -93,6 +106,16 @@ impl Form {
     }
 }
 
+/// A trace as the OTLP that came in.
+#[utoipa::path(
+    get,
+    path = "/api/v1/traces/{trace_id}/otlp",
+    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), ("trace_id" = String, Path, description = "32 hex digits")),
+    responses(
+        (status = 200, description = "OTLP/JSON, one request a line; protobuf if `Accept` names it", body = String, content_type = "application/json"),
+        (status = 400, body = Problem, content_type = "application/problem+json")
+    )
+)]
 async fn export_trace(
     State(engine): State<QueryEngine>,
     Path(trace_id): Path<String>,
@@ -103,13 +126,23 @@ async fn export_trace(
     respond(engine, project, query, &headers).await
 }
 
+/// Stored rows as the OTLP that came in.
+#[utoipa::path(
+    get,
+    path = "/api/v1/export/otlp",
+    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), ExportQuery),
+    responses(
+        (status = 200, description = "OTLP/JSON, one request a line; protobuf if `Accept` names it", body = String, content_type = "application/json"),
+        (status = 400, body = Problem, content_type = "application/problem+json")
+    )
+)]
 async fn export(
     State(engine): State<QueryEngine>,
-    Query(query): Query<ExportQuery>,
+    query: Result<Query<ExportQuery>, QueryRejection>,
     Project(project): Project,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    respond(engine, project, query, &headers).await
+    respond(engine, project, query?.0, &headers).await
 }
 
 async fn respond(engine: QueryEngine, project: ProjectId, query: ExportQuery, headers: &HeaderMap) -> Result<Response, Problem> {

@@ -1,5 +1,6 @@
 //! The `assay` binary: configuration, composition, signals. No logic of its own.
 
+mod accounts_api;
 mod assets;
 mod cli;
 mod client;
@@ -8,6 +9,7 @@ mod demo;
 mod demo_api;
 mod export;
 mod listen;
+mod openapi;
 mod reprice;
 mod seed;
 mod serve;

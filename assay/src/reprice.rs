@@ -21,10 +21,20 @@ use assay_schemas::{
     table::{Bool, Field, Int, Label, Money, Opt, OptTime, Row as _, Text, Time},
     tables::{CorrectionRow, CostLineRow, Origin, TableId},
 };
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{
+    Json, Router,
+    extract::{State, rejection::JsonRejection},
+    routing::post,
+};
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{OpenApi, ToSchema};
+
+/// What is said of this route in the OpenAPI document.
+#[derive(OpenApi)]
+#[openapi(paths(handle))]
+pub(crate) struct Document;
 
 /// The route of re-pricing.
 pub(crate) fn router(engine: QueryEngine, ingest: Arc<Ingest>) -> Router {
@@ -37,20 +47,59 @@ struct Repricer {
     ingest: Arc<Ingest>,
 }
 
-#[derive(Deserialize)]
+/// A past range to price anew.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RepriceRequest {
+    /// Begin of the range: RFC 3339, `now-15m` or `-3d`.
     from: String,
+    /// End of the range, left out of it. Default: now.
     to: Option<String>,
+    /// Changes the rows. Without it, the answer is a preview.
     #[serde(default)]
     apply: bool,
 }
 
+/// What re-pricing changes, or would change.
+#[derive(Serialize, ToSchema)]
+struct RepriceAnswer {
+    /// By day, provider and model.
+    preview: PreviewTable,
+    /// Cost of all rows that count as it was, in US dollars, a decimal as text.
+    old_cost_usd: String,
+    /// As it is at today's prices.
+    new_cost_usd: String,
+    /// Rows whose price changes, rows that do not count included.
+    changed_rows: u64,
+    /// Log records with a price, which stays.
+    logs_kept: u64,
+    /// Whether the rows were changed.
+    applied: bool,
+}
+
+/// Columns and rows, as the SQL endpoint answers.
+#[derive(Serialize, ToSchema)]
+struct PreviewTable {
+    #[schema(value_type = Vec<Object>)]
+    columns: Vec<Value>,
+    #[schema(value_type = Vec<Vec<Object>>)]
+    rows: Vec<Value>,
+}
+
+/// Prices the calls of a past range at today's prices: a preview, or with `apply` the change.
+#[utoipa::path(
+    post,
+    path = "/api/v1/reprice",
+    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out")),
+    request_body = RepriceRequest,
+    responses((status = 200, body = RepriceAnswer), (status = 400, body = Problem, content_type = "application/problem+json"))
+)]
 async fn handle(
     State(repricer): State<Repricer>,
     Project(project): Project,
-    Json(request): Json<RepriceRequest>,
-) -> Result<Json<Value>, Problem> {
+    request: Result<Json<RepriceRequest>, JsonRejection>,
+) -> Result<Json<RepriceAnswer>, Problem> {
+    let request = request?.0;
     let now = Utc::now();
     let from = instant(&request.from, now).map_err(|error| *error)?;
     let to = request.to.as_deref().map_or(Ok(now), |text| instant(text, now)).map_err(|error| *error)?;
@@ -196,7 +245,7 @@ fn past_call(
 }
 
 /// The preview with its lines as columns and rows, as the SQL endpoint answers.
-fn answer(preview: &Preview, applied: bool) -> Value {
+fn answer(preview: &Preview, applied: bool) -> RepriceAnswer {
     let names = [
         "day",
         "provider",
@@ -228,12 +277,12 @@ fn answer(preview: &Preview, applied: bool) -> Value {
             ])
         })
         .collect();
-    json!({
-        "preview": { "columns": columns, "rows": rows },
-        "old_cost_usd": preview.old_cost_usd.to_string(),
-        "new_cost_usd": preview.new_cost_usd.to_string(),
-        "changed_rows": preview.changed_rows,
-        "logs_kept": preview.logs_kept,
-        "applied": applied,
-    })
+    RepriceAnswer {
+        preview: PreviewTable { columns, rows },
+        old_cost_usd: preview.old_cost_usd.to_string(),
+        new_cost_usd: preview.new_cost_usd.to_string(),
+        changed_rows: preview.changed_rows,
+        logs_kept: preview.logs_kept,
+        applied,
+    }
 }

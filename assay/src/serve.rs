@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use assay_accounts::Accounts;
 use assay_collector::{
     Ingest,
     normalise::Normaliser,
@@ -27,13 +28,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    assets,
+    accounts_api, assets,
     cli::ServeArgs,
     config::{Config, LogFormat},
     demo_api::DemoRunner,
     export,
     listen::Listener,
-    reprice, seed,
+    openapi, reprice, seed,
 };
 
 /// Requests get this long to finish once the server was told to stop.
@@ -86,6 +87,7 @@ impl Server {
         let registry = Registry::new();
         let storage = Storage::open(storage_config(config)).await.context("could not open the store")?;
         storage.metrics(&registry)?;
+        let accounts = Accounts::open(&config.data_dir.join("assay.db"))?;
         let engine = QueryEngine::new(storage.clone(), Arc::clone(&prices), query_config(config))?;
         engine.metrics().register(&registry)?;
 
@@ -112,11 +114,13 @@ impl Server {
             version: env!("CARGO_PKG_VERSION"),
             started_at: Utc::now(),
             ready: ready(&storage),
+            document: Arc::new(openapi::document()),
             demo: demo.status_source(),
         };
         let public = assay_query::api::router(state)
             .merge(export::router(engine.clone()))
             .merge(reprice::router(engine, ingest))
+            .merge(accounts_api::router(accounts))
             .merge(demo.router())
             .merge(otlp.clone())
             .fallback(assets::serve);

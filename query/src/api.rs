@@ -35,6 +35,8 @@ pub struct ApiState {
     pub started_at: DateTime<Utc>,
     /// Whether the server should get traffic: `/readyz`.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What `/api/openapi.json` shows: [`openapi`] and what else the server serves.
+    pub document: Arc<utoipa::openapi::OpenApi>,
     /// Demo traffic, for `/api/v1/status`.
     pub demo: Arc<dyn Fn() -> DemoStatus + Send + Sync>,
 }
@@ -161,6 +163,6 @@ async fn metrics(State(state): State<ApiState>) -> Response {
 
 /// This document.
 #[utoipa::path(get, path = "/api/openapi.json", responses((status = 200, description = "OpenAPI document", body = Object)))]
-async fn openapi_json() -> Json<utoipa::openapi::OpenApi> {
-    Json(openapi())
+async fn openapi_json(State(state): State<ApiState>) -> Response {
+    Json(&*state.document).into_response()
 }

@@ -12,6 +12,8 @@ pub enum QueryErrorKind {
     ReadOnly,
     /// What was asked for is not there.
     NotFound,
+    /// It does not fit what is there now: look again, then ask anew.
+    Conflict,
     /// It took longer than allowed: ask for less or allow more.
     Timeout,
     /// It needs more memory, rows or bytes than one query may use: ask for less.

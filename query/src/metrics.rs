@@ -48,6 +48,7 @@ impl Metrics {
             QueryErrorKind::Invalid => "invalid",
             QueryErrorKind::ReadOnly => "read_only",
             QueryErrorKind::NotFound => "not_found",
+            QueryErrorKind::Conflict => "conflict",
             QueryErrorKind::Timeout => "timeout",
             QueryErrorKind::TooLarge => "too_large",
             QueryErrorKind::Overloaded => "overloaded",

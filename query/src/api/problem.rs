@@ -45,6 +45,7 @@ impl From<QueryError> for Problem {
             QueryErrorKind::Invalid => ("invalid-request", "the request cannot be understood", StatusCode::BAD_REQUEST),
             QueryErrorKind::ReadOnly => ("read-only", "queries only read", StatusCode::FORBIDDEN),
             QueryErrorKind::NotFound => ("not-found", "there is no such thing", StatusCode::NOT_FOUND),
+            QueryErrorKind::Conflict => ("conflict", "it does not fit what is there now", StatusCode::CONFLICT),
             QueryErrorKind::Timeout => ("timeout", "the query took too long", StatusCode::GATEWAY_TIMEOUT),
             QueryErrorKind::TooLarge => ("too-large", "the query needs too much", StatusCode::UNPROCESSABLE_ENTITY),
             QueryErrorKind::Overloaded => ("overloaded", "too many queries at once", StatusCode::SERVICE_UNAVAILABLE),

@@ -96,6 +96,7 @@ impl Fixture {
 
     pub(crate) fn router(&self) -> Router {
         router(ApiState {
+            document: Arc::new(assay_query::api::openapi()),
             engine: self.engine.clone(),
             registry: prometheus::Registry::new(),
             version: "0.0.0-test",

@@ -21,6 +21,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/demo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Progress of the demo traffic. */
+        get: operations["status"];
+        put?: never;
+        /** Sends demo traffic to this server, in the background. */
+        post: operations["start"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/export/otlp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Stored rows as the OTLP that came in. */
+        get: operations["export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/facets": {
         parameters: {
             query?: never;
@@ -33,6 +68,95 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The notes on a trace. */
+        get: operations["list_notes"];
+        put?: never;
+        /** Leaves a note on a trace or a span. */
+        post: operations["create_note"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/notes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes what a note says. */
+        put: operations["change_note"];
+        post?: never;
+        /** Deletes a note. */
+        delete: operations["delete_note"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/reprice": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Prices the calls of a past range at today's prices: a preview, or with `apply` the change. */
+        post: operations["handle"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saved": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The saved views and queries of the project. */
+        get: operations["list_saved"];
+        put?: never;
+        /** Saves a view or a query. */
+        post: operations["create_saved"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saved/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes a saved view or query. */
+        put: operations["change_saved"];
+        post?: never;
+        /** Deletes a saved view or query. */
+        delete: operations["delete_saved"];
         options?: never;
         head?: never;
         patch?: never;
@@ -132,6 +256,23 @@ export interface paths {
         };
         /** A trace with its spans. */
         get: operations["trace"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/{trace_id}/otlp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A trace as the OTLP that came in. */
+        get: operations["export_trace"];
         put?: never;
         post?: never;
         delete?: never;
@@ -240,6 +381,45 @@ export interface components {
             /** @description SQL type. */
             type: string;
         };
+        /** @description Progress of the last run. */
+        DemoProgress: {
+            /** @description Why it broke off, if it did. */
+            error?: string | null;
+            /** @description Whether it is being sent now. */
+            running: boolean;
+            /**
+             * Format: int64
+             * @description Spans sent so far.
+             */
+            spans: number;
+            /**
+             * Format: int64
+             * @description Traces sent so far.
+             */
+            traces: number;
+            /** @description Traces asked for. */
+            traces_wanted: number;
+        };
+        /** @description Which traffic to send. */
+        DemoRequest: {
+            /**
+             * Format: int32
+             * @description Days up to now over which they are spread, at most 90. Default 7.
+             * @default 7
+             */
+            days: number;
+            /**
+             * Format: int64
+             * @description The same seed gives the same traffic. Default 7.
+             * @default 7
+             */
+            seed: number;
+            /**
+             * @description Traces, at most 100 000. Default 2000.
+             * @default 2000
+             */
+            traces: number;
+        };
         /** @description Progress of the demo traffic. */
         DemoStatus: {
             /** @description Whether it is being sent now. */
@@ -279,6 +459,56 @@ export interface components {
             /** @description How it is called. */
             signature: string;
         };
+        /** @description A note to keep. */
+        NewNote: {
+            /** @description 16 hex digits, if it is about one span. */
+            span_id?: string | null;
+            /** @description 1 to 10 000 characters. */
+            text: string;
+            /** @description 32 hex digits. */
+            trace_id: string;
+        };
+        /** @description A view or query to save. */
+        NewSavedItem: {
+            /** @description A JSON object of at most 64 KiB; of a query with its SQL as `query`. */
+            body: Record<string, never>;
+            /** @description Makes this view the default, in the place of the one that is. */
+            is_default?: boolean;
+            /** @description What it is. */
+            kind: components["schemas"]["SavedKind"];
+            /** @description 1 to 120 characters, unique among those of its kind in the project. */
+            name: string;
+        };
+        /** @description A note on a trace or one of its spans. */
+        Note: {
+            /** @description RFC 3339. */
+            created_at: string;
+            /** @description Identifier. */
+            id: string;
+            /** @description The span, if it is about one. */
+            span_id?: string | null;
+            /** @description What it says, Markdown. */
+            text: string;
+            /** @description The trace. */
+            trace_id: string;
+            /** @description RFC 3339. A change may name it, and is refused if the note was changed since. */
+            updated_at: string;
+        };
+        /** @description What a note says from now on. A whole note can be sent. */
+        NoteChange: {
+            /** @description 1 to 10 000 characters. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description `updated_at` of the note as it was read: the change is refused (409) if it was changed since.
+             */
+            updated_at?: string | null;
+        };
+        /** @description Notes on a trace. */
+        Notes: {
+            /** @description The oldest first. */
+            notes: components["schemas"]["Note"][];
+        };
         /**
          * @description Direction of an order.
          * @enum {string}
@@ -296,6 +526,11 @@ export interface components {
              * @description Line.
              */
             line: number;
+        };
+        /** @description Columns and rows, as the SQL endpoint answers. */
+        PreviewTable: {
+            columns: Record<string, never>[];
+            rows: Record<string, never>[][];
         };
         /** @description What went wrong, as the client sees it. */
         Problem: {
@@ -318,11 +553,88 @@ export interface components {
             /** @description What kind of problem, stable: `https://assay.dev/problems/<kind>`. */
             type: string;
         };
+        /** @description What re-pricing changes, or would change. */
+        RepriceAnswer: {
+            /** @description Whether the rows were changed. */
+            applied: boolean;
+            /**
+             * Format: int64
+             * @description Rows whose price changes, rows that do not count included.
+             */
+            changed_rows: number;
+            /**
+             * Format: int64
+             * @description Log records with a price, which stays.
+             */
+            logs_kept: number;
+            /** @description As it is at today's prices. */
+            new_cost_usd: string;
+            /** @description Cost of all rows that count as it was, in US dollars, a decimal as text. */
+            old_cost_usd: string;
+            /** @description By day, provider and model. */
+            preview: components["schemas"]["PreviewTable"];
+        };
+        /** @description A past range to price anew. */
+        RepriceRequest: {
+            /** @description Changes the rows. Without it, the answer is a preview. */
+            apply?: boolean;
+            /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. */
+            from: string;
+            /** @description End of the range, left out of it. Default: now. */
+            to?: string | null;
+        };
+        /** @description A saved view or query. */
+        SavedItem: {
+            /** @description What the client keeps of it; of a query `{"query", "params"?: [{"name", "type", "default"}], "chart"?}`. */
+            body: Record<string, never>;
+            /** @description RFC 3339. */
+            created_at: string;
+            /** @description Identifier. */
+            id: string;
+            /** @description Whether it is the view that the project opens with. */
+            is_default: boolean;
+            /** @description What it is. */
+            kind: components["schemas"]["SavedKind"];
+            /** @description Unique among those of its kind in the project. */
+            name: string;
+            /** @description RFC 3339. A change may name it, and is refused if the item was changed since. */
+            updated_at: string;
+        };
+        /** @description What is to be changed; what is left out stays. A whole item can be sent. */
+        SavedItemChange: {
+            /** @description New body. */
+            body?: Record<string, never> | null;
+            /** @description Whether this view is the default. */
+            is_default?: boolean | null;
+            kind?: components["schemas"]["SavedKind"] | null;
+            /** @description New name. */
+            name?: string | null;
+            /**
+             * Format: date-time
+             * @description `updated_at` of the item as it was read: the change is refused (409) if it was changed since.
+             */
+            updated_at?: string | null;
+        };
+        /** @description Saved items. */
+        SavedItems: {
+            /** @description By name. */
+            items: components["schemas"]["SavedItem"][];
+        };
+        /**
+         * @description What is saved.
+         * @enum {string}
+         */
+        SavedKind: "view" | "query";
         /** @description Everything that SQL can name. */
         Schema: {
             functions: components["schemas"]["FunctionDoc"][];
             tables: components["schemas"]["TableDoc"][];
         };
+        /**
+         * @description What OTLP carries.
+         * @enum {string}
+         */
+        SignalName: "traces" | "logs" | "metrics";
         /**
          * @description How a list is ordered. Ties are broken by trace id.
          * @enum {string}
@@ -605,6 +917,109 @@ export interface operations {
             };
         };
     };
+    status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DemoProgress"];
+                };
+            };
+        };
+    };
+    start: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** @description May be empty */
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["DemoRequest"] | null;
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DemoProgress"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is already being sent */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export: {
+        parameters: {
+            query?: {
+                /** @description Default `traces`. */
+                signal?: components["schemas"]["SignalName"];
+                /** @description Only this trace, 32 hex digits. */
+                trace_id?: string;
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. */
+                from?: string;
+                /** @description End of the range, left out of it. */
+                to?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OTLP/JSON, one request a line; protobuf if `Accept` names it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     facets: {
         parameters: {
             query: {
@@ -639,6 +1054,364 @@ export interface operations {
                 };
             };
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_notes: {
+        parameters: {
+            query: {
+                /** @description 32 hex digits. */
+                trace_id: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Notes"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_note: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewNote"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Note"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The trace has as many notes as it may */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_note: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path: {
+                /** @description Identifier */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoteChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Note"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Someone changed it meanwhile */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_note: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path: {
+                /** @description Identifier */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    handle: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RepriceRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepriceAnswer"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_saved: {
+        parameters: {
+            query?: {
+                /** @description Only items of this kind. */
+                kind?: components["schemas"]["SavedKind"];
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedItems"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_saved: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSavedItem"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedItem"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The name is taken */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_saved: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path: {
+                /** @description Identifier */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SavedItemChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedItem"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The name is taken, or someone changed it meanwhile */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_saved: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path: {
+                /** @description Identifier */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -894,6 +1667,40 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_trace: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path: {
+                /** @description 32 hex digits */
+                trace_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OTLP/JSON, one request a line; protobuf if `Accept` names it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
