@@ -67,5 +67,5 @@ export async function openList(page: Page, search = ''): Promise<void> {
 
 export const grid = (page: Page) => page.getByRole('grid', { name: 'Traces' });
 export const rows = (page: Page) => grid(page).getByRole('rowgroup').getByRole('row');
-export const filter = (page: Page) => page.getByRole('combobox', { name: 'Filter traces' });
+export const filter = (page: Page) => page.getByRole('combobox', { name: 'Filter' });
 export const tree = (page: Page) => page.getByRole('tree', { name: 'Spans' });

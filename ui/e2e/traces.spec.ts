@@ -73,6 +73,69 @@ test('headers sort, and the order stands in the address', async ({ page, request
   await expect(rows(page).first().getByRole('link')).toHaveAttribute('href', new RegExp(text(traces[0]?.trace_id)));
 });
 
+test('columns are chosen, pinned, moved and resized, and a link keeps them', async ({ page }) => {
+  await openList(page);
+  const head = (name: string) => grid(page).getByRole('columnheader', { name });
+  await page.getByRole('button', { name: 'Columns and view' }).click();
+  await page.getByRole('checkbox', { name: 'Service' }).uncheck();
+  await page.getByRole('button', { name: 'Pin Cost to the left' }).click();
+  await page.getByRole('radio', { name: 'Compact' }).check({ force: true });
+  await page.keyboard.press('Escape');
+  await expect(head('Service')).toBeHidden();
+  await expect(grid(page).getByRole('columnheader').first()).toContainText('Cost');
+  await head('Duration').getByRole('button').focus();
+  await page.keyboard.press('Alt+ArrowLeft');
+  await page.getByRole('separator', { name: 'Width of Trace' }).focus();
+  await page.keyboard.press('ArrowRight');
+  await expect(page).toHaveURL(/cols=\*cost_usd-start_time-name\.256-duration_ns-models/);
+  await expect(page).toHaveURL(/density=compact/);
+  await page.reload();
+  await expect(rows(page).first()).toBeVisible();
+  await expect(grid(page).getByRole('columnheader').first()).toContainText('Cost');
+  await expect(grid(page).getByRole('columnheader').nth(3)).toContainText('Duration');
+});
+
+test('a header is dragged to another place', async ({ page }) => {
+  await openList(page);
+  const box = async (name: string) => {
+    const found = await grid(page).getByRole('columnheader', { name }).boundingBox();
+    if (!found) throw new Error(`no column ${name}`);
+    return found;
+  };
+  const from = await box('Cost');
+  const to = await box('Service');
+  await page.mouse.move(from.x + from.width - 20, from.y + 14);
+  await page.mouse.down();
+  await page.mouse.move(to.x + to.width / 2, to.y + 14, { steps: 8 });
+  await page.mouse.move(to.x + 6, to.y + 14);
+  await page.mouse.up();
+  await expect(page).toHaveURL(/cols=start_time-name-cost_usd-service_name/);
+  await expect(page).not.toHaveURL(/sort=/);
+});
+
+test('the command menu goes to pages and jumps to a trace that is pasted', async ({ page, request }) => {
+  await openList(page);
+  const { trace_id } = await one(request, 'SELECT trace_id FROM spans ORDER BY start_time LIMIT 1');
+  await page.keyboard.press('Control+k');
+  const box = page.getByRole('combobox', { name: 'Command, page or trace id' });
+  await expect(box).toBeFocused();
+  await box.fill('sql');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/\/sql/);
+  await page.keyboard.press('Control+k');
+  await box.fill(`00-${text(trace_id)}-00f067aa0ba902b7-01`);
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(new RegExp(`/traces/${text(trace_id)}`));
+});
+
+test('a question mark shows what the keyboard can do', async ({ page }) => {
+  await openList(page);
+  await page.keyboard.press('?');
+  await expect(page.getByRole('dialog', { name: 'Keyboard' })).toBeVisible();
+  await page.keyboard.press('Escape');
+  await expect(page.getByRole('dialog')).toBeHidden();
+});
+
 test('free-form time is understood and nonsense is refused in place', async ({ page }) => {
   await openList(page);
   await page.getByRole('button', { name: /^Time range/ }).click();
@@ -122,7 +185,7 @@ test('arrow keys move, space peeks, Escape closes, Enter opens', async ({ page }
 test('the SQL of the list runs in the SQL page and gives the same traces', async ({ page }) => {
   await openList(page);
   const href = await rows(page).first().getByRole('link').getAttribute('href');
-  await page.getByRole('link', { name: 'Show SQL' }).click();
+  await page.getByRole('link', { name: 'SQL of the traces', exact: true }).click();
   await expect(page).toHaveURL(/\/sql\?q=/);
   const result = page.getByRole('grid', { name: 'Result' });
   await expect(result.getByRole('link').first()).toHaveAttribute('href', text(href));

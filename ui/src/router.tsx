@@ -3,10 +3,10 @@ import { QueryClient } from '@tanstack/react-query';
 import { createRouter } from '@tanstack/react-router';
 
 import { ApiError } from './api/client';
+import { tracesRoute } from './routes/lists';
 import { rootRoute } from './routes/root';
 import { sqlRoute } from './routes/sql';
 import { traceRoute } from './routes/trace';
-import { tracesRoute } from './routes/traces';
 
 export function createQueryClient(): QueryClient {
   return new QueryClient({

@@ -19,6 +19,8 @@ type Props = {
   title: string;
   /** The number over the strip: a total or typical value. */
   figure: React.ReactNode;
+  /** After the figure, such as a link to its SQL. */
+  more?: React.ReactNode;
   /** Start of each bucket, in seconds since 1970. */
   times: number[];
   bucketSeconds: number;
@@ -31,7 +33,7 @@ type Props = {
 
 const HEIGHT = 46;
 
-export function TimeStrip({ title, figure, times, bucketSeconds, series, format, theme, onNarrow }: Props) {
+export function TimeStrip({ title, figure, more, times, bucketSeconds, series, format, theme, onNarrow }: Props) {
   const [measure, { width }] = useSize<HTMLDivElement>();
   const host = useRef<HTMLDivElement>(null);
   const legend = useRef<HTMLSpanElement>(null);
@@ -110,6 +112,7 @@ export function TimeStrip({ title, figure, times, bucketSeconds, series, format,
       <figcaption className="strip__caption">
         <span className="strip__title">{title}</span>
         <span className="strip__figure">{figure}</span>
+        {more}
         <span className="strip__legend num" ref={legend} aria-hidden="true" />
       </figcaption>
       <div className="strip__chart" ref={host} style={{ height: HEIGHT }} aria-hidden="true" />

@@ -1,14 +1,18 @@
 /** Durations, money, token counts and states as every page shows them: short in place, exact on hover. */
 import {
+  formatAgo,
   formatCount,
   formatCountExact,
   formatDuration,
+  formatFullTime,
+  formatListTime,
   formatMoney,
   formatMoneyExact,
   heat,
   UNKNOWN,
   type Femto,
 } from '../lib/format';
+import { useClock } from '../lib/clock';
 import { Icon } from './Icon';
 import './values.css';
 
@@ -37,6 +41,28 @@ export function Count({ value }: { value: number | null }) {
   return (
     <span className={value === null ? 'num faint' : 'num'} title={value === null ? 'unknown' : formatCountExact(value)}>
       {formatCount(value)}
+    </span>
+  );
+}
+
+/** A moment as the person wants it, in full on hover. */
+export function TimeCell({ iso, now }: { iso: string | null; now: number }) {
+  const { style } = useClock();
+  if (iso === null) return <span className="faint">{UNKNOWN}</span>;
+  return (
+    <time dateTime={iso} title={formatFullTime(iso)} className="time-cell num faint">
+      {style === 'ago' ? formatAgo(Date.parse(iso), now) : formatListTime(iso, now)}
+    </time>
+  );
+}
+
+/** A part of a whole, in percent. */
+export function Share({ part, whole }: { part: number | null; whole: number | null }) {
+  if (part === null || whole === null || whole === 0) return <span className="faint">{UNKNOWN}</span>;
+  const percent = (100 * part) / whole;
+  return (
+    <span className={part === 0 ? 'num faint' : 'num'} title={`${formatCountExact(part)} of ${formatCountExact(whole)}`}>
+      {percent === 0 || percent >= 10 ? Math.round(percent) : percent.toFixed(1)} %
     </span>
   );
 }

@@ -2,108 +2,64 @@
  * The filter language of the search box, as far as the browser must know it: colouring tokens, suggesting keys and values, and editing
  * terms by click. The server decides what a filter means; here a text is only cut into tokens.
  *
- * `service:shop -status:error cost:>0.01 model:gpt-4o|claude* "refund policy"`
+ * `service:shop -status:error (cost:>0.01 OR has:error) model:gpt-4o|claude* "refund policy"`
  */
 
+type Place = { readonly start: number; readonly end: number; readonly problem: string | null };
+
 export type Token =
-  | { readonly kind: 'term'; readonly start: number; readonly end: number; readonly negated: boolean; readonly key: string; readonly keyEnd: number; readonly valueStart: number; readonly value: string; readonly problem: string | null }
-  | { readonly kind: 'text'; readonly start: number; readonly end: number; readonly negated: boolean; readonly value: string; readonly problem: string | null }; // prettier-ignore
+  | (Place & { readonly kind: 'term'; readonly negated: boolean; readonly key: string; readonly keyEnd: number; readonly valueStart: number; readonly value: string })
+  | (Place & { readonly kind: 'text'; readonly negated: boolean; readonly value: string })
+  | (Place & { readonly kind: 'open'; readonly negated: boolean })
+  | (Place & { readonly kind: 'close' })
+  | (Place & { readonly kind: 'or' }); // prettier-ignore
 
-export type FacetName =
-  | 'service_name'
-  | 'request_model'
-  | 'status_code'
-  | 'operation'
-  | 'provider'
-  | 'tool_name'
-  | 'error_type'
-  | 'session_id'
-  | 'user_id';
-
-export type FilterKey = {
-  readonly key: string;
-  readonly doc: string;
-  /** Field of `/api/v1/facets` that knows its values. */
-  readonly facet?: FacetName;
-  readonly example: string;
-};
-
-export const FILTER_KEYS: readonly FilterKey[] = [
-  { key: 'service', doc: 'service that sent the span', facet: 'service_name', example: 'service:checkout' },
-  { key: 'model', doc: 'model asked for or that answered', facet: 'request_model', example: 'model:gpt-4o*' },
-  { key: 'status', doc: 'ERROR, OK or UNSET', facet: 'status_code', example: 'status:error' },
-  { key: 'has', doc: 'something is present', example: 'has:error' },
-  { key: 'name', doc: 'span name', example: 'name:chat*' },
-  { key: 'operation', doc: 'chat, execute_tool, invoke_agent …', facet: 'operation', example: 'operation:chat' },
-  { key: 'provider', doc: 'who answered', facet: 'provider', example: 'provider:openai' },
-  { key: 'cost', doc: 'US dollars', example: 'cost:>0.01' },
-  { key: 'duration', doc: 'time taken', example: 'duration:>2s' },
-  { key: 'tokens', doc: 'input and output tokens', example: 'tokens:>1000' },
-  { key: 'input_tokens', doc: 'tokens of the prompt', example: 'input_tokens:>1000' },
-  { key: 'output_tokens', doc: 'tokens of the answer', example: 'output_tokens:>500' },
-  { key: 'tool', doc: 'tool that ran', facet: 'tool_name', example: 'tool:search' },
-  { key: 'agent', doc: 'agent that ran', example: 'agent:planner' },
-  { key: 'error', doc: 'class of the error', facet: 'error_type', example: 'error:RateLimitError' },
-  { key: 'session', doc: 'conversation', facet: 'session_id', example: 'session:s-42' },
-  { key: 'user', doc: 'end user', facet: 'user_id', example: 'user:u-7' },
-  { key: 'tag', doc: 'tag', example: 'tag:beta' },
-  { key: 'env', doc: 'deployment environment', example: 'env:production' },
-  { key: 'trace', doc: 'trace id', example: 'trace:4bf92f35…' },
-  { key: 'span', doc: 'span id', example: 'span:00f067aa…' },
-  { key: 'attr.', doc: 'any attribute as received', example: 'attr.http.route:/chat' },
-];
-
-const ALIASES: Record<string, string> = { op: 'operation' };
-
-/** The description of a key, aliases included; `attr.anything` is a key. */
-export function filterKey(key: string): FilterKey | undefined {
-  const name = ALIASES[key] ?? key;
-  if (name.startsWith('attr.') && name.length > 5) return FILTER_KEYS.find((each) => each.key === 'attr.');
-  return FILTER_KEYS.find((each) => each.key === name && each.key !== 'attr.');
-}
-
-/** Cuts a filter into tokens. Never fails: what cannot be right carries its `problem`. */
+/** Cuts a filter into tokens. Never fails: what cannot be right carries its `problem`. Whether a key exists is not asked here. */
 export function tokenise(text: string): Token[] {
   const tokens: Token[] = [];
   let at = 0;
   while (at < text.length) {
-    if (isSpace(text[at])) {
-      at += 1;
-      continue;
+    if (isSpace(text[at])) at += 1;
+    else {
+      const token = readToken(text, at);
+      tokens.push(token);
+      at = token.end;
     }
-    const start = at;
-    const negated = text[at] === '-' && at + 1 < text.length && !isSpace(text[at + 1]);
-    if (negated) at += 1;
-    const key = /^[A-Za-z_][\w.-]*(?=:)/.exec(text.slice(at))?.[0];
-    if (key === undefined) {
-      const value = readValue(text, at);
-      tokens.push({ kind: 'text', start, end: value.end, negated, value: value.text, problem: value.problem });
-      at = value.end;
-      continue;
-    }
-    const keyEnd = at + key.length;
-    const value = readValue(text, keyEnd + 1);
-    const problem = value.problem ?? (filterKey(key) ? null : `\`${key}\` is not a key`);
-    tokens.push({
-      kind: 'term',
-      start,
-      end: value.end,
-      negated,
-      key,
-      keyEnd,
-      valueStart: keyEnd + 1,
-      value: value.text,
-      problem,
-    });
-    at = value.end;
   }
-  return tokens;
+  return withStructureProblems(tokens);
 }
 
-/** Reads up to the next space outside quotes; the text is as written. */
+function readToken(text: string, start: number): Token {
+  if (text[start] === ')') return { kind: 'close', start, end: start + 1, problem: null };
+  const or = /^OR(?=[\s()]|$)/.exec(text.slice(start));
+  if (or) return { kind: 'or', start, end: start + 2, problem: null };
+  const negated = text[start] === '-' && start + 1 < text.length && !isSpace(text[start + 1]) && text[start + 1] !== ')';
+  const from = negated ? start + 1 : start;
+  if (text[from] === '(') return { kind: 'open', start, end: from + 1, negated, problem: null };
+  const key = /^[A-Za-z_][\w.-]*(?=:)/.exec(text.slice(from))?.[0];
+  if (key === undefined) {
+    const value = readValue(text, from);
+    return { kind: 'text', start, end: value.end, negated, value: value.text, problem: value.problem };
+  }
+  const keyEnd = from + key.length;
+  const value = readValue(text, keyEnd + 1);
+  return {
+    kind: 'term',
+    start,
+    end: value.end,
+    negated,
+    key,
+    keyEnd,
+    valueStart: keyEnd + 1,
+    value: value.text,
+    problem: value.problem,
+  };
+}
+
+/** Reads up to the next space or parenthesis outside quotes; the text is as written. */
 function readValue(text: string, from: number): { text: string; end: number; problem: string | null } {
   let at = from;
-  while (at < text.length && !isSpace(text[at])) {
+  while (at < text.length && !isSpace(text[at]) && text[at] !== '(' && text[at] !== ')') {
     if (text[at] !== '"') {
       at += 1;
       continue;
@@ -116,6 +72,29 @@ function readValue(text: string, from: number): { text: string; end: number; pro
   return { text: text.slice(from, at), end: at, problem: null };
 }
 
+/** The same tokens, with what is wrong between them: parentheses without a partner, an `OR` that joins nothing. */
+function withStructureProblems(tokens: readonly Token[]): Token[] {
+  const problems = new Map<Token, string>();
+  const opened: Token[] = [];
+  tokens.forEach((token, at) => {
+    const before = tokens[at - 1];
+    const after = tokens[at + 1];
+    if (token.kind === 'open') opened.push(token);
+    else if (token.kind === 'close' && opened.pop() === undefined) problems.set(token, 'no parenthesis is open here');
+    else if (token.kind === 'close' && before?.kind === 'open') problems.set(token, 'there is nothing between the parentheses');
+    else if (token.kind === 'or' && (!startsTerm(after) || !endsTerm(before)))
+      problems.set(token, '`OR` needs a term on both sides');
+  });
+  for (const token of opened) problems.set(token, 'the parenthesis is not closed');
+  return tokens.map((token) => {
+    const problem = problems.get(token);
+    return problem === undefined ? token : { ...token, problem };
+  });
+}
+
+const startsTerm = (token: Token | undefined) => token !== undefined && token.kind !== 'or' && token.kind !== 'close';
+const endsTerm = (token: Token | undefined) => token !== undefined && token.kind !== 'or' && token.kind !== 'open';
+
 function isSpace(char: string | undefined): boolean {
   return char !== undefined && /\s/.test(char);
 }
@@ -123,10 +102,11 @@ function isSpace(char: string | undefined): boolean {
 /** What can be suggested at the caret: keys, or values of a key. `start..end` is what a suggestion replaces. */
 export type Completion =
   | { readonly kind: 'key'; readonly prefix: string; readonly start: number; readonly end: number }
-  | { readonly kind: 'value'; readonly key: string; readonly prefix: string; readonly start: number; readonly end: number };
+  | { readonly kind: 'value'; readonly key: string; readonly prefix: string; readonly start: number; readonly end: number }
+  | { readonly kind: 'none' };
 
 export function completionAt(text: string, caret: number): Completion {
-  const token = tokenise(text).find((each) => each.start <= caret && caret <= each.end);
+  const token = tokenise(text).find((each) => each.start <= caret && caret <= each.end && takesText(each, caret));
   if (!token) return { kind: 'key', prefix: '', start: caret, end: caret };
   if (token.kind === 'term' && caret > token.keyEnd) {
     // Within `a|b`, only the alternative at the caret is completed.
@@ -136,25 +116,35 @@ export function completionAt(text: string, caret: number): Completion {
     const prefix = unquote(text.slice(from, caret));
     return { kind: 'value', key: token.key, prefix, start: from, end: rest < 0 ? token.end : caret + rest };
   }
-  const start = token.negated ? token.start + 1 : token.start;
-  if (text[start] === '"') return { kind: 'key', prefix: '\u0000', start: caret, end: caret };
+  const start = token.kind !== 'or' && token.kind !== 'close' && token.negated ? token.start + 1 : token.start;
+  if (text[start] === '"') return { kind: 'none' };
   return { kind: 'key', prefix: text.slice(start, caret), start, end: token.end };
+}
+
+/** Whether text typed at the caret belongs to the token: after a parenthesis a new one begins. */
+function takesText(token: Token, caret: number): boolean {
+  if (token.kind === 'open' || token.kind === 'close') return false;
+  return token.kind !== 'or' || caret < token.end;
 }
 
 /** A value as the filter must write it: in quotes where it holds spaces or marks of the language. */
 export function quoteValue(value: string): string {
-  return value !== '' && /^[^\s"|*:><=\\][^\s"|*\\]*$/.test(value) ? value : `"${value.replace(/(["\\])/g, '\\$1')}"`;
+  const plain = value !== '' && value !== 'OR' && /^[^\s"|*:><=\\()-][^\s"|*\\()]*$/.test(value);
+  return plain ? value : `"${value.replace(/(["\\])/g, '\\$1')}"`;
 }
 
-function unquote(text: string): string {
+/** One value as it was written within a term, without its quotes. */
+export function unquote(text: string): string {
   const inner = text.startsWith('"') ? text.slice(1).replace(/"$/, '') : text;
   return inner.replace(/\\(.)/g, '$1');
 }
 
-/** The values that `key:a|b` asks for, not negated; empty if the filter does not name the key. */
+/** The values that `key:a|b` asks for, not negated and not within parentheses; empty if the filter does not demand the key. */
 export function termValues(text: string, key: string): string[] {
-  return tokenise(text).flatMap((token) =>
-    token.kind === 'term' && token.key === key && !token.negated ? splitAlternatives(token.value).map(unquote) : [],
+  const tokens = tokenise(text);
+  if (joinsByOr(tokens)) return [];
+  return topTerms(tokens).flatMap((token) =>
+    token.key === key && !token.negated ? splitAlternatives(token.value).map(unquote) : [],
   );
 }
 
@@ -162,13 +152,42 @@ function splitAlternatives(value: string): string[] {
   return value.match(/(?:"(?:\\.|[^"\\])*"|[^|"])+/g) ?? [];
 }
 
+/** Whether an `OR` stands outside all parentheses: then a further term must not be put beside it as it is. */
+function joinsByOr(tokens: readonly Token[]): boolean {
+  let depth = 0;
+  for (const token of tokens) {
+    if (token.kind === 'open') depth += 1;
+    else if (token.kind === 'close') depth -= 1;
+    else if (token.kind === 'or' && depth === 0) return true;
+  }
+  return false;
+}
+
+type Term = Extract<Token, { kind: 'term' }>;
+
+/** The terms outside all parentheses. */
+function topTerms(tokens: readonly Token[]): Term[] {
+  const terms: Term[] = [];
+  let depth = 0;
+  for (const token of tokens) {
+    if (token.kind === 'open') depth += 1;
+    else if (token.kind === 'close') depth -= 1;
+    else if (token.kind === 'term' && depth === 0) terms.push(token);
+  }
+  return terms;
+}
+
 /** The filter with `key` asking for exactly these values (any of them); without the key if there are none. */
 export function withTermValues(text: string, key: string, values: readonly string[]): string {
-  const kept = tokenise(text)
-    .filter((token) => !(token.kind === 'term' && token.key === key && !token.negated))
-    .map((token) => text.slice(token.start, token.end));
-  if (values.length > 0) kept.push(`${key}:${values.map(quoteValue).join('|')}`);
-  return kept.join(' ');
+  const term = values.length > 0 ? `${key}:${values.map(quoteValue).join('|')}` : '';
+  const tokens = tokenise(text);
+  if (joinsByOr(tokens)) return term === '' ? canonicalFilter(text) : `(${canonicalFilter(text)}) ${term}`;
+  const replaced = new Set<Token>(topTerms(tokens).filter((token) => token.key === key && !token.negated));
+  const kept = joined(
+    text,
+    tokens.filter((token) => !replaced.has(token)),
+  );
+  return [kept, term].filter((part) => part !== '').join(' ');
 }
 
 /** The filter with one value of a key added or, if it was there, taken away. */
@@ -177,9 +196,24 @@ export function toggleTermValue(text: string, key: string, value: string): strin
   return withTermValues(text, key, values.includes(value) ? values.filter((each) => each !== value) : [...values, value]);
 }
 
+/** Both filters at once: what both let through. */
+export function bothFilters(a: string, b: string): string {
+  const part = (text: string) => (joinsByOr(tokenise(text)) ? `(${canonicalFilter(text)})` : canonicalFilter(text));
+  return [part(a), part(b)].filter((text) => text !== '').join(' ');
+}
+
 /** Spaces at the ends and doubled spaces between tokens do not make another filter. */
 export function canonicalFilter(text: string): string {
-  return tokenise(text)
-    .map((token) => text.slice(token.start, token.end))
-    .join(' ');
+  return joined(text, tokenise(text));
+}
+
+function joined(text: string, tokens: readonly Token[]): string {
+  let out = '';
+  let glued = true;
+  for (const token of tokens) {
+    if (!glued && token.kind !== 'close') out += ' ';
+    out += text.slice(token.start, token.end);
+    glued = token.kind === 'open';
+  }
+  return out;
 }

@@ -1,6 +1,7 @@
 /**
  * How durations, money, tokens and times read on every page. Pure; money stays decimal text and exact integers, never a float.
  */
+import { fieldsOf, zoneName } from './clock';
 
 /** What stands where nothing is known. Unknown is not zero, so it must not look like a number. */
 export const UNKNOWN = '–';
@@ -143,31 +144,25 @@ export function formatAgo(thenMs: number, nowMs: number): string {
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
-/** Local time for a list: `14:05:03.120` today, `21 Nov 14:05:03` before, with the year if it is another one. */
+/** A moment for a list, in the chosen zone: `14:05:03.120` today, `21 Nov 14:05:03` before, with the year if it is another one. */
 export function formatListTime(iso: string, nowMs: number): string {
   const then = new Date(iso);
   if (Number.isNaN(then.getTime())) return UNKNOWN;
-  const now = new Date(nowMs);
-  const clock = `${pad2(then.getHours())}:${pad2(then.getMinutes())}:${pad2(then.getSeconds())}`;
-  if (then.toDateString() === now.toDateString()) return `${clock}.${String(then.getMilliseconds()).padStart(3, '0')}`;
-  const day = `${then.getDate()} ${MONTHS[then.getMonth()] ?? ''}`;
-  return then.getFullYear() === now.getFullYear() ? `${day} ${clock}` : `${day} ${then.getFullYear()} ${clock.slice(0, 5)}`;
+  const at = fieldsOf(then);
+  const now = fieldsOf(new Date(nowMs));
+  const time = `${pad2(at.hour)}:${pad2(at.minute)}:${pad2(at.second)}`;
+  if (at.day === now.day && at.month === now.month && at.year === now.year) return `${time}.${String(at.ms).padStart(3, '0')}`;
+  const day = `${at.day} ${MONTHS[at.month] ?? ''}`;
+  return at.year === now.year ? `${day} ${time}` : `${day} ${at.year} ${time.slice(0, 5)}`;
 }
 
-/** Local time to the millisecond with its zone, for headers and tooltips: `21 Nov 2026 14:05:03.120 UTC+1`. */
+/** A moment to the millisecond with its zone, for headers and tooltips: `21 Nov 2026 14:05:03.120 UTC+1`. */
 export function formatFullTime(iso: string): string {
   const then = new Date(iso);
   if (Number.isNaN(then.getTime())) return UNKNOWN;
-  const clock = `${pad2(then.getHours())}:${pad2(then.getMinutes())}:${pad2(then.getSeconds())}.${String(then.getMilliseconds()).padStart(3, '0')}`;
-  return `${then.getDate()} ${MONTHS[then.getMonth()] ?? ''} ${then.getFullYear()} ${clock} ${zoneName(then)}`;
-}
-
-function zoneName(at: Date): string {
-  const minutes = -at.getTimezoneOffset();
-  if (minutes === 0) return 'UTC';
-  const hours = Math.trunc(Math.abs(minutes) / 60);
-  const rest = Math.abs(minutes) % 60;
-  return `UTC${minutes < 0 ? '−' : '+'}${hours}${rest ? `:${pad2(rest)}` : ''}`;
+  const at = fieldsOf(then);
+  const time = `${pad2(at.hour)}:${pad2(at.minute)}:${pad2(at.second)}.${String(at.ms).padStart(3, '0')}`;
+  return `${at.day} ${MONTHS[at.month] ?? ''} ${at.year} ${time} ${zoneName(then)}`;
 }
 
 /** Heat of a value within its list: 0 (cold) to 4 (hot), by share of the largest. Square root, so that the middle is visible. */

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 
-import { ALL_TIME, describeRange, isRange, parseRange, resolveBound } from './time';
+import { setClock } from './clock';
+import { absoluteRange, ALL_TIME, describeRange, isRange, panned, parseRange, resolveBound, zoomedOut } from './time';
 
 const NOW = new Date(2026, 10, 21, 15, 30, 0).getTime();
 const local = (...parts: [number, number, number, number?, number?]) =>
@@ -51,4 +52,21 @@ test('ranges are described in words', () => {
   expect(describeRange({ from: local(2026, 10, 20, 10).toISOString(), to: local(2026, 10, 20, 12).toISOString() })).toBe(
     '2026-11-20 10:00 – 12:00',
   );
+});
+
+test('with UTC chosen, dates without a zone are in UTC and read so', () => {
+  setClock({ zone: 'utc' });
+  const range = parseRange('2026-11-20 10:00 to 12:15', NOW);
+  expect(range).toEqual({ from: '2026-11-20T10:00:00.000Z', to: '2026-11-20T12:15:00.000Z' });
+  expect(describeRange(range ?? ALL_TIME)).toBe('2026-11-20 10:00 – 12:15');
+  expect(parseRange('2026-11-20', NOW)?.to).toBe('2026-11-21T00:00:00.000Z');
+  setClock({ zone: 'local' });
+});
+
+test('a range moves by its own width and widens, but not into the future', () => {
+  expect(panned({ from: 'now-1h', to: 'now' }, -1, NOW)).toEqual(absoluteRange(NOW - 2 * 36e5, NOW - 36e5));
+  expect(panned({ from: 'now-1h', to: 'now' }, 1, NOW)).toBeNull();
+  expect(panned(absoluteRange(NOW - 36e5, NOW - 18e5), 1, NOW)).toEqual(absoluteRange(NOW - 18e5, NOW));
+  expect(zoomedOut({ from: 'now-1h', to: 'now' }, NOW)).toEqual(absoluteRange(NOW - 3 * 36e5, NOW));
+  expect(panned(ALL_TIME, -1, NOW)).toBeNull();
 });

@@ -4,6 +4,7 @@
  * A bound is either relative (`now`, `now-25m`), `all` (a start only: the earliest span) or RFC 3339. Relative bounds stay relative in the URL, so that a link to "the last hour"
  * means the last hour of whoever opens it.
  */
+import { fieldsOf, momentOf } from './clock';
 
 export type TimeRange = { readonly from: string; readonly to: string };
 
@@ -51,7 +52,7 @@ export function isRange(range: TimeRange, nowMs: number): boolean {
 
 /**
  * A range as people write it: `25m`, `3d`, `1.5h`, `last 2 hours`, `today`, `yesterday`, `all`, one date, or two moments joined by
- * `to`, `..` or `–`. Dates without a zone are local. `null` if it is not understood.
+ * `to`, `..` or `–`. Dates without a zone are in the chosen one (lib/clock.ts). `null` if it is not understood.
  */
 export function parseRange(text: string, nowMs: number): TimeRange | null {
   const input = text.trim().toLowerCase();
@@ -63,13 +64,8 @@ export function parseRange(text: string, nowMs: number): TimeRange | null {
     const amount = Number(span[1] ?? '1');
     return amount > 0 ? { from: `now-${amount}${unit}`, to: 'now' } : null;
   }
-  const midnight = new Date(nowMs).setHours(0, 0, 0, 0);
-  if (input === 'today') return { from: new Date(midnight).toISOString(), to: 'now' };
-  if (input === 'yesterday') {
-    const start = new Date(midnight);
-    start.setDate(start.getDate() - 1);
-    return { from: start.toISOString(), to: new Date(midnight).toISOString() };
-  }
+  if (input === 'today') return { from: iso(dayStart(nowMs, 0)), to: 'now' };
+  if (input === 'yesterday') return { from: iso(dayStart(nowMs, -1)), to: iso(dayStart(nowMs, 0)) };
   return parseAbsolute(text.trim(), nowMs);
 }
 
@@ -80,12 +76,12 @@ function parseAbsolute(text: string, nowMs: number): TimeRange | null {
   if (!from) return null;
   if (right === undefined) {
     if (!from.dayOnly) return { from: iso(from.ms), to: 'now' };
-    return { from: iso(from.ms), to: iso(nextDay(from.ms)) };
+    return { from: iso(from.ms), to: iso(dayStart(from.ms, 1)) };
   }
   if (right.trim().toLowerCase() === 'now') return { from: iso(from.ms), to: 'now' };
   const to = parseMoment(right, nowMs, from.ms);
   if (!to) return null;
-  const end = to.dayOnly ? nextDay(to.ms) : to.ms;
+  const end = to.dayOnly ? dayStart(to.ms, 1) : to.ms;
   return end > from.ms ? { from: iso(from.ms), to: iso(end) } : null;
 }
 
@@ -94,9 +90,9 @@ function parseMoment(text: string, nowMs: number, sameDayAs: number | null): { m
   const input = text.trim();
   const clock = /^(\d{1,2}):(\d{2})(?::(\d{2}))?$/.exec(input);
   if (clock) {
-    const day = new Date(sameDayAs ?? nowMs);
-    day.setHours(Number(clock[1]), Number(clock[2]), Number(clock[3] ?? 0), 0);
-    return { ms: day.getTime(), dayOnly: false };
+    const day = fieldsOf(new Date(sameDayAs ?? nowMs));
+    const time = { hour: Number(clock[1]), minute: Number(clock[2]), second: Number(clock[3] ?? 0), ms: 0 };
+    return time.hour > 23 || time.minute > 59 ? null : { ms: momentOf({ ...day, ...time }), dayOnly: false };
   }
   const date = /^(\d{4})-(\d{1,2})-(\d{1,2})(?:[ t](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?\s*(z|[+-]\d{2}:?\d{2})?)?$/i.exec(
     input,
@@ -113,17 +109,20 @@ function parseMoment(text: string, nowMs: number, sameDayAs: number | null): { m
     Number(second ?? 0),
   ] as const;
   if (parts[1] > 11 || parts[2] < 1 || parts[2] > 31 || parts[3] > 23 || parts[4] > 59) return null;
-  if (zone === undefined) return { ms: new Date(...parts, ms).getTime(), dayOnly: hour === undefined };
+  if (zone === undefined) {
+    const at = { year: parts[0], month: parts[1], day: parts[2], hour: parts[3], minute: parts[4], second: parts[5], ms };
+    return { ms: momentOf(at), dayOnly: hour === undefined };
+  }
   const offset = /^z$/i.test(zone)
     ? 0
     : (zone.startsWith('-') ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(-2)));
   return { ms: Date.UTC(...parts, ms) - offset * 60_000, dayOnly: false };
 }
 
-function nextDay(ms: number): number {
-  const day = new Date(ms);
-  day.setDate(day.getDate() + 1);
-  return day.getTime();
+/** The midnight before a moment, or that many days later. */
+function dayStart(ms: number, days: number): number {
+  const { year, month, day } = fieldsOf(new Date(ms));
+  return momentOf({ year, month, day: day + days, hour: 0, minute: 0, second: 0, ms: 0 });
 }
 
 function iso(ms: number): string {
@@ -133,6 +132,30 @@ function iso(ms: number): string {
 /** A range between two moments, as dragged on a strip. */
 export function absoluteRange(fromMs: number, toMs: number): TimeRange {
   return { from: iso(fromMs), to: iso(toMs) };
+}
+
+/** The range moved by its own width: −1 to what was before, 1 to what came after, but never beyond now. `null` for all time. */
+export function panned(range: TimeRange, by: -1 | 1, nowMs: number): TimeRange | null {
+  const bounds = spanOf(range, nowMs);
+  if (!bounds) return null;
+  const width = bounds.to - bounds.from;
+  const to = Math.min(nowMs, bounds.to + by * width);
+  return to === bounds.to && by === 1 ? null : absoluteRange(to - width, to);
+}
+
+/** Three times the width around the same middle, ending at now at the latest. `null` for all time. */
+export function zoomedOut(range: TimeRange, nowMs: number): TimeRange | null {
+  const bounds = spanOf(range, nowMs);
+  if (!bounds) return null;
+  const width = bounds.to - bounds.from;
+  const to = Math.min(nowMs, bounds.to + width);
+  return absoluteRange(to - 3 * width, to);
+}
+
+function spanOf(range: TimeRange, nowMs: number): { from: number; to: number } | null {
+  const from = resolveBound(range.from, nowMs);
+  const to = resolveBound(range.to, nowMs);
+  return range.from === ALL_TIME.from || from === null || to === null ? null : { from, to };
 }
 
 /** The range in words, for the time button. */
@@ -147,10 +170,10 @@ export function describeRange(range: TimeRange): string {
 function describeBound(bound: string, after?: string): string {
   const at = Date.parse(bound);
   if (bound.startsWith('now') || Number.isNaN(at)) return bound;
-  const date = new Date(at);
+  const { year, month, day, hour, minute, second } = fieldsOf(new Date(at));
   const pad = (value: number) => String(value).padStart(2, '0');
-  const seconds = date.getSeconds() === 0 ? '' : `:${pad(date.getSeconds())}`;
-  const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}${seconds}`;
-  if (after !== undefined && new Date(after).toDateString() === date.toDateString()) return clock;
-  return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${clock}`;
+  const time = `${pad(hour)}:${pad(minute)}${second === 0 ? '' : `:${pad(second)}`}`;
+  const before = after === undefined ? null : fieldsOf(new Date(after));
+  if (before?.year === year && before.month === month && before.day === day) return time;
+  return `${year}-${pad(month + 1)}-${pad(day)} ${time}`;
 }

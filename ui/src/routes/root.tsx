@@ -1,14 +1,23 @@
-/** The frame of every page: mark, navigation, freshness, theme. */
+/** The frame of every page: mark, navigation, command menu, freshness, theme. */
 import type { QueryClient } from '@tanstack/react-query';
 import { createRootRouteWithContext, Link, Outlet, retainSearchParams, useRouter } from '@tanstack/react-router';
-import { useEffect } from 'react';
+import { useCallback, useEffect, useState } from 'react';
 
 import { projectInUrl } from '../api/client';
+import { CommandMenu } from '../components/command/CommandMenu';
+import { Icon } from '../components/Icon';
 import { EmptyState, ErrorNotice } from '../components/Notice';
+import { SqlHrefProvider } from '../components/SqlLink';
 import { ThemeMenu } from '../components/ThemeMenu';
 import { Tag } from '../components/Values';
 import { Freshness } from '../features/live/Freshness';
+import { useClock } from '../lib/clock';
+import { useShortcut } from '../lib/hooks';
+import { useCommandGroups } from './commands';
+import { sqlHref } from './links';
+import { PAGES, usePageTitle, useScope } from './pages';
 import './root.css';
+import { ShortcutHelp } from './ShortcutHelp';
 
 export type RootSearch = { project?: string };
 
@@ -33,9 +42,25 @@ export const rootRoute = createRootRouteWithContext<{ queryClient: QueryClient }
 
 function Frame() {
   const project = projectInUrl();
+  const router = useRouter();
+  const { zone } = useClock();
+  const [commandsOpen, setCommandsOpen] = useState(false);
+  const [helpOpen, setHelpOpen] = useState(false);
+  const hrefOfSql = useCallback((sql: string) => sqlHref(router, sql), [router]);
+  const openHelp = useCallback(() => {
+    setHelpOpen(true);
+  }, []);
+  const groups = useCommandGroups(openHelp);
   useLinksWithoutReload();
+  usePageTitle();
+  useCommandKey(() => {
+    setCommandsOpen((open) => !open);
+  });
+  useShortcut((event) => {
+    if (event.key === '?') setHelpOpen(true);
+  });
   return (
-    <>
+    <SqlHrefProvider value={hrefOfSql}>
       <a className="frame__skip" href="#main">
         Skip to the content
       </a>
@@ -44,24 +69,53 @@ function Frame() {
           <Mark />
           <span>Assay</span>
         </Link>
-        <nav className="frame__nav" aria-label="Pages">
-          <Link to="/" activeOptions={{ exact: true, includeSearch: false }}>
-            Traces
-          </Link>
-          <Link to="/sql" activeOptions={{ includeSearch: false }}>
-            SQL
-          </Link>
-        </nav>
+        <Navigation />
         <div className="frame__end">
           {project !== 'default' && <Tag title="project">{project}</Tag>}
           <Freshness />
+          <button
+            type="button"
+            className="frame__command"
+            aria-label="Commands"
+            aria-haspopup="dialog"
+            onClick={() => {
+              setCommandsOpen(true);
+            }}
+          >
+            <Icon name="command" size={14} />
+            <kbd aria-hidden="true">{IS_MAC ? '⌘K' : 'Ctrl K'}</kbd>
+          </button>
           <ThemeMenu />
         </div>
       </header>
-      <main id="main" className="frame__main">
+      {/* Times are written anew when the zone changes. */}
+      <main id="main" className="frame__main" key={zone}>
         <Outlet />
       </main>
-    </>
+      <CommandMenu open={commandsOpen} onOpenChange={setCommandsOpen} groups={groups} />
+      <ShortcutHelp open={helpOpen} onOpenChange={setHelpOpen} />
+    </SqlHrefProvider>
+  );
+}
+
+const IS_MAC = /Mac|iPhone|iPad/.test(navigator.userAgent);
+
+/** The pages; lists take the time and the filter with them. */
+function Navigation() {
+  const scope = useScope();
+  return (
+    <nav className="frame__nav" aria-label="Pages">
+      {PAGES.map((page) => (
+        <Link
+          key={page.to}
+          to={page.to}
+          search={page.list ? scope : {}}
+          activeOptions={{ exact: page.to === '/', includeSearch: false }}
+        >
+          {page.title}
+        </Link>
+      ))}
+    </nav>
   );
 }
 
@@ -80,6 +134,21 @@ function Mark() {
       />
     </svg>
   );
+}
+
+/** Ctrl K or ⌘ K, also from within a text field. */
+function useCommandKey(open: () => void): void {
+  useEffect(() => {
+    const listen = (event: KeyboardEvent) => {
+      if (event.key.toLowerCase() !== 'k' || !(event.metaKey || event.ctrlKey) || event.shiftKey || event.altKey) return;
+      event.preventDefault();
+      open();
+    };
+    window.addEventListener('keydown', listen);
+    return () => {
+      window.removeEventListener('keydown', listen);
+    };
+  }, [open]);
 }
 
 /** Ordinary links deep in a feature (a session, an id in a result) change the page without loading it anew. */

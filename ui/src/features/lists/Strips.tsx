@@ -2,6 +2,7 @@
 import { useMemo } from 'react';
 
 import type { Strip } from '../../api/types';
+import { SqlLink } from '../../components/SqlLink';
 import { TimeStrip, type StripSeries } from '../../components/TimeStrip';
 import {
   addMoney,
@@ -24,14 +25,30 @@ export function Strips({ strip, onNarrow }: { strip: Strip | undefined; onNarrow
   const data = useMemo(() => (strip ? summarise(strip) : null), [strip]);
   if (!data) return <div className="strips strips--waiting" aria-hidden="true" />;
   const common = { times: data.times, bucketSeconds: data.bucketSeconds, theme: resolved, onNarrow };
+  const sql = (of: string) => <SqlLink sql={strip?.sql} of={`${of} over time`} />;
   return (
     <div className="strips">
-      <TimeStrip {...common} title="Traces" figure={formatCountExact(data.total)} series={data.volume} format={round} />
-      <TimeStrip {...common} title="Errors" figure={formatCountExact(data.failed)} series={data.errors} format={round} />
+      <TimeStrip
+        {...common}
+        title="Traces"
+        more={sql('traces')}
+        figure={formatCountExact(data.total)}
+        series={data.volume}
+        format={round}
+      />
+      <TimeStrip
+        {...common}
+        title="Errors"
+        more={sql('errors')}
+        figure={formatCountExact(data.failed)}
+        series={data.errors}
+        format={round}
+      />
       {!narrow && (
         <TimeStrip
           {...common}
           title="Latency"
+          more={sql('latency')}
           figure={
             <>
               {formatDuration(data.typicalNs)}
@@ -45,6 +62,7 @@ export function Strips({ strip, onNarrow }: { strip: Strip | undefined; onNarrow
       <TimeStrip
         {...common}
         title="Cost"
+        more={sql('cost')}
         figure={<span title={formatMoneyExact(data.cost)}>{formatMoney(data.cost)}</span>}
         series={data.spend}
         format={dollars}

@@ -2,21 +2,21 @@
  * The search box. Tokens are coloured behind a transparent input, keys and values are suggested with their counts, and a filter that the
  * server refuses stays in the box with the reason while the table keeps what it shows.
  */
-import { useQuery } from '@tanstack/react-query';
 import { useId, useRef, useState, type KeyboardEvent, type SyntheticEvent } from 'react';
 
 import { ApiError } from '../../api/client';
 import { IconButton } from '../../components/Button';
 import { Icon } from '../../components/Icon';
-import { canonicalFilter, completionAt, FILTER_KEYS, filterKey, quoteValue, tokenise, type Completion } from '../../lib/filter';
-import { formatCount, formatCountExact } from '../../lib/format';
+import { canonicalFilter, completionAt, tokenise, type Token } from '../../lib/filter';
+import { formatCountExact } from '../../lib/format';
 import { useShortcut } from '../../lib/hooks';
 import './filter-box.css';
-import { checkFilter, facetQuery, type Scope } from './queries';
+import { filterKey } from './keys';
+import { checkFilter, type Scope } from './queries';
+import { rememberFilter } from './recent';
+import { useSuggestions, type Suggestion } from './suggestions';
 
 type Props = { scope: Scope; onApply: (q: string) => void };
-
-type Suggestion = { insert: string; label: string; note: string; more: boolean };
 
 export function FilterBox({ scope, onApply }: Props) {
   const [draft, setDraft] = useState(scope.q);
@@ -46,16 +46,16 @@ export function FilterBox({ scope, onApply }: Props) {
   });
 
   const completion = completionAt(draft, caret);
-  const suggestions = useSuggestions(completion, scope, open);
+  const suggestions = useSuggestions(completion, draft, scope, open);
   const shown = open && suggestions.length > 0;
 
   const submit = async (text: string) => {
     const next = canonicalFilter(text);
-    const local = tokenise(next).find((token) => token.problem !== null);
+    const wrong = tokenise(next).find((token) => problemOf(token) !== null);
     setOpen(false);
     setActive(-1);
-    if (local) {
-      setProblem(`${local.problem ?? ''} (at character ${local.start + 1})`);
+    if (wrong) {
+      setProblem(`${problemOf(wrong) ?? ''} (at character ${wrong.start + 1}).`);
       return;
     }
     setChecking(true);
@@ -64,6 +64,7 @@ export function FilterBox({ scope, onApply }: Props) {
       setProblem(null);
       setApplied(next);
       setDraft(next);
+      rememberFilter(next);
       onApply(next);
     } catch (error) {
       setProblem(error instanceof ApiError ? explain(error) : String(error));
@@ -73,11 +74,16 @@ export function FilterBox({ scope, onApply }: Props) {
   };
 
   const accept = (suggestion: Suggestion) => {
+    if (suggestion.whole || completion.kind === 'none') {
+      setDraft(suggestion.insert);
+      void submit(suggestion.insert);
+      return;
+    }
     const before = draft.slice(0, completion.start);
     const after = draft.slice(completion.end);
-    const next = `${before}${suggestion.insert}${suggestion.more ? '' : after.startsWith(' ') ? '' : ' '}${after}`;
-    const at = before.length + suggestion.insert.length + (suggestion.more ? 0 : 1);
-    setDraft(next);
+    const space = suggestion.more || /^[\s)|]/.test(after) ? '' : ' ';
+    const at = before.length + suggestion.insert.length + space.length;
+    setDraft(before + suggestion.insert + space + after);
     setCaret(at);
     setActive(-1);
     setOpen(true);
@@ -123,7 +129,7 @@ export function FilterBox({ scope, onApply }: Props) {
             ref={input}
             className="filter__input"
             role="combobox"
-            aria-label="Filter traces"
+            aria-label="Filter"
             aria-expanded={shown}
             aria-controls={listId}
             aria-autocomplete="list"
@@ -205,61 +211,35 @@ export function FilterBox({ scope, onApply }: Props) {
   );
 }
 
+/** What the browser itself can see to be wrong; whether the rest is right, the server says. */
+function problemOf(token: Token): string | null {
+  if (token.problem !== null || token.kind !== 'term') return token.problem;
+  return filterKey(token.key) ? null : `\`${token.key}\` is not a key`;
+}
+
 /** The text of the box in the colours of its tokens; every character keeps its place under the input. */
 function Painted({ text }: { text: string }) {
   const pieces: React.ReactNode[] = [];
   let at = 0;
   for (const token of tokenise(text)) {
     pieces.push(text.slice(at, token.start));
-    const mark = token.problem ? ' token--problem' : '';
-    if (token.kind === 'text') {
-      pieces.push(
-        <span key={token.start} className={`token token--text${mark}`}>
-          {text.slice(token.start, token.end)}
-        </span>,
-      );
-    } else {
-      pieces.push(
-        <span key={token.start} className={`token${token.negated ? ' token--not' : ''}${mark}`}>
+    const mark = problemOf(token) === null ? '' : ' token--problem';
+    pieces.push(
+      token.kind === 'term' ? (
+        <span key={token.start} className={`token token--term${token.negated ? ' token--not' : ''}${mark}`}>
           <span className="token__key">{text.slice(token.start, token.valueStart)}</span>
           <span className="token__value">{text.slice(token.valueStart, token.end)}</span>
-        </span>,
-      );
-    }
+        </span>
+      ) : (
+        <span key={token.start} className={`token token--${token.kind}${mark}`}>
+          {text.slice(token.start, token.end)}
+        </span>
+      ),
+    );
     at = token.end;
   }
   pieces.push(text.slice(at));
   return <>{pieces}</>;
-}
-
-const FIXED_VALUES: Record<string, readonly string[]> = { has: ['error', 'cost', 'session', 'user', 'tool'] };
-
-function useSuggestions(completion: Completion, scope: Scope, open: boolean): Suggestion[] {
-  const known = completion.kind === 'value' ? filterKey(completion.key) : undefined;
-  const field = known?.facet;
-  const facet = useQuery({
-    ...facetQuery(field ?? 'service_name', { ...scope, q: '' }, completion.prefix, 12),
-    enabled: open && field !== undefined,
-  });
-  if (completion.kind === 'key') {
-    const prefix = completion.prefix.toLowerCase();
-    return FILTER_KEYS.filter((each) => each.key.startsWith(prefix)).map((each) => ({
-      insert: each.key === 'attr.' ? 'attr.' : `${each.key}:`,
-      label: each.key === 'attr.' ? 'attr.<name>:' : `${each.key}:`,
-      note: `${each.doc} · ${each.example}`,
-      more: true,
-    }));
-  }
-  if (field !== undefined) {
-    return (facet.data?.values ?? []).flatMap(({ value, count }) =>
-      value === null || value === undefined || value === ''
-        ? []
-        : [{ insert: quoteValue(value), label: value, note: `${formatCount(count)} span${count === 1 ? '' : 's'}`, more: false }],
-    );
-  }
-  return (FIXED_VALUES[completion.key] ?? [])
-    .filter((value) => value.startsWith(completion.prefix))
-    .map((value) => ({ insert: value, label: value, note: '', more: false }));
 }
 
 function explain(error: ApiError): string {

@@ -1,0 +1,71 @@
+/** `/` and the other lists: one page, a route for each kind. */
+import { createRoute, useNavigate, useRouter } from '@tanstack/react-router';
+import { useCallback } from 'react';
+
+import { useSqlHref } from '../components/SqlLink';
+import { KIND_INFO } from '../features/lists/kinds';
+import { ListPage } from '../features/lists/ListPage';
+import { listSearch, listState, readListSearch, type Kind, type ListState } from '../features/lists/state';
+import { useStatus } from '../features/live/queries';
+import { TracePeek } from '../features/trace/TracePeek';
+import { LIST_PATHS, useLinks } from './links';
+import { rootRoute } from './root';
+
+export const tracesRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: LIST_PATHS.traces,
+  validateSearch: readListSearch,
+  component: () => <List kind="traces" search={tracesRoute.useSearch()} />,
+});
+
+function List({ kind, search }: { kind: Kind; search: ReturnType<typeof readListSearch> }) {
+  const state = listState(search);
+  const navigate = useNavigate();
+  const router = useRouter();
+  const status = useStatus();
+  const sqlHref = useSqlHref();
+  const links = useLinks(state);
+  const info = KIND_INFO[kind];
+  const change = useCallback(
+    (changed: Partial<ListState>) => {
+      // Read anew: two changes may come before the page is drawn again.
+      const before = listState(readListSearch(router.state.location.search));
+      // Moving the peek or a column edge is not a step to go back to.
+      const replace = 'cols' in changed || ('peek' in changed && before.peek !== null);
+      void navigate({ to: '.', search: listSearch({ ...before, ...changed }), replace });
+    },
+    [navigate, router],
+  );
+  const go = useCallback(
+    (href: string) => {
+      router.history.push(href);
+    },
+    [router],
+  );
+  return (
+    <ListPage
+      key={kind}
+      info={info}
+      state={state}
+      status={status.data}
+      links={links}
+      onChange={change}
+      onGo={go}
+      peek={(peeked, step) => {
+        const [traceId = '', spanId] = peeked.split('.');
+        return (
+          <TracePeek
+            key={peeked}
+            step={step}
+            sqlHref={sqlHref}
+            traceId={traceId}
+            openHref={links.trace(traceId, spanId)}
+            onClose={() => {
+              change({ peek: null });
+            }}
+          />
+        );
+      }}
+    />
+  );
+}
