@@ -136,7 +136,7 @@ impl DemoRunner {
 }
 
 /// Progress of the demo traffic.
-#[utoipa::path(get, path = "/api/v1/demo", responses((status = 200, body = DemoProgress)))]
+#[utoipa::path(get, path = "/api/v1/demo", operation_id = "demo_status", responses((status = 200, body = DemoProgress)))]
 async fn status(State(runner): State<DemoRunner>) -> Json<DemoProgress> {
     Json(runner.status())
 }
@@ -145,6 +145,7 @@ async fn status(State(runner): State<DemoRunner>) -> Json<DemoProgress> {
 #[utoipa::path(
     post,
     path = "/api/v1/demo",
+    operation_id = "start_demo",
     params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out")),
     request_body(content = Option<DemoRequest>, description = "May be empty"),
     responses(

@@ -90,6 +90,7 @@ struct PreviewTable {
 #[utoipa::path(
     post,
     path = "/api/v1/reprice",
+    operation_id = "reprice",
     params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out")),
     request_body = RepriceRequest,
     responses((status = 200, body = RepriceAnswer), (status = 400, body = Problem, content_type = "application/problem+json"))

@@ -29,10 +29,10 @@ export interface paths {
             cookie?: never;
         };
         /** Progress of the demo traffic. */
-        get: operations["status"];
+        get: operations["demo_status"];
         put?: never;
         /** Sends demo traffic to this server, in the background. */
-        post: operations["start"];
+        post: operations["start_demo"];
         delete?: never;
         options?: never;
         head?: never;
@@ -119,7 +119,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Prices the calls of a past range at today's prices: a preview, or with `apply` the change. */
-        post: operations["handle"];
+        post: operations["reprice"];
         delete?: never;
         options?: never;
         head?: never;
@@ -917,7 +917,7 @@ export interface operations {
             };
         };
     };
-    status: {
+    demo_status: {
         parameters: {
             query?: never;
             header?: never;
@@ -936,7 +936,7 @@ export interface operations {
             };
         };
     };
-    start: {
+    start_demo: {
         parameters: {
             query?: never;
             header?: {
@@ -1225,7 +1225,7 @@ export interface operations {
             };
         };
     };
-    handle: {
+    reprice: {
         parameters: {
             query?: never;
             header?: {
