@@ -204,3 +204,35 @@ test('live mode announces a trace that arrives and shows it on request', async (
   await expect(page.getByRole('link', { name: 'the second' })).toBeVisible();
   await expect(page.getByText(/last span/)).toBeVisible();
 });
+
+test('a list is saved as a view, opened again, made the first page and deleted', async ({ page, request }) => {
+  const project = `views-${Date.now()}`;
+  await send(request, project, [{ name: 'something' }]);
+  await page.goto(`/?project=${project}&q=name:something&density=compact`);
+  await expect(page.getByRole('link', { name: 'something' })).toBeVisible();
+  const views = page.getByRole('button', { name: /^Saved views/ });
+  await views.click();
+  await page.getByLabel('This list as a new view').fill('Mine');
+  await page.getByRole('button', { name: 'Save', exact: true }).click();
+  await expect(page).toHaveURL(/view=/);
+  await expect(views).toHaveText('Mine');
+  await page.keyboard.press('/');
+  await filter(page).fill('name:some*');
+  await filter(page).press('Enter');
+  await expect(page.getByRole('button', { name: 'Saved views: Mine, changed' })).toBeVisible();
+  await views.click();
+  await page.getByRole('button', { name: 'Make Mine the first page' }).click();
+  await expect(page.getByRole('button', { name: /Mine is the first page/ })).toHaveAttribute('aria-pressed', 'true');
+
+  await page.goto(`/?project=${project}`);
+  await expect(page).toHaveURL(/q=name%3Asomething/);
+  await expect(page).toHaveURL(/density=compact/);
+  await page.keyboard.press('Control+k');
+  await page.getByRole('combobox', { name: 'Command, page or trace id' }).fill('mine');
+  await expect(page.getByRole('option', { name: 'Mine', exact: true })).toBeVisible();
+  await page.keyboard.press('Escape');
+  await views.click();
+  await page.getByRole('button', { name: 'Delete Mine' }).click();
+  await page.getByRole('button', { name: 'Yes, delete Mine' }).click();
+  await expect(page.getByText('Keep this list')).toBeVisible();
+});

@@ -1,21 +1,26 @@
 /** What the command menu offers: a jump to what was pasted, the pages, the page in sight, and the theme. */
+import { useQuery } from '@tanstack/react-query';
 import { useRouter } from '@tanstack/react-router';
 import { useCallback } from 'react';
 
 import type { CommandGroup } from '../components/command/CommandMenu';
 import { useOfferedCommands, type Command } from '../components/command/commands';
 import { spanIdIn, traceIdIn } from '../components/command/search';
+import { savedViewsQuery } from '../features/lists/saved';
 import { setClock, useClock } from '../lib/clock';
 import { quoteValue } from '../lib/filter';
 import { setTheme, useTheme } from '../lib/theme';
+import { viewHref } from './links';
 import { PAGES, useScope } from './pages';
 
-export function useCommandGroups(openHelp: () => void): (typed: string) => readonly CommandGroup[] {
+/** `open`: whether the menu is in sight; what it needs from the server is asked for only then. */
+export function useCommandGroups(open: boolean, openHelp: () => void): (typed: string) => readonly CommandGroup[] {
   const router = useRouter();
   const offered = useOfferedCommands();
   const { resolved } = useTheme();
   const { zone } = useClock();
   const scope = useScope();
+  const views = useQuery({ ...savedViewsQuery(), enabled: open }).data;
   return useCallback(
     (typed: string) => {
       const pages = PAGES.map((page): Command => ({
@@ -48,12 +53,24 @@ export function useCommandGroups(openHelp: () => void): (typed: string) => reado
       return [
         { title: 'Jump', found: true, commands: jumps(typed, router) },
         { title: 'Pages', commands: pages },
+        {
+          title: 'Saved views',
+          commands: (views ?? []).map((view) => ({
+            id: `view ${view.id}`,
+            title: view.name,
+            icon: 'bookmark',
+            words: `view ${view.kind}`,
+            run: () => {
+              router.history.push(viewHref(router, view));
+            },
+          })),
+        },
         { title: 'On this page', commands: offered.flat() },
         { title: 'Everywhere', commands: always },
         { title: 'Search', found: true, commands: searches(typed, router) },
       ];
     },
-    [router, offered, resolved, zone, scope, openHelp],
+    [router, offered, resolved, zone, scope, views, openHelp],
   );
 }
 

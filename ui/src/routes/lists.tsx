@@ -1,20 +1,33 @@
 /** `/` and the other lists: one page, a route for each kind. */
-import { createRoute, useNavigate, useRouter } from '@tanstack/react-router';
+import { createRoute, redirect, useNavigate, useRouter } from '@tanstack/react-router';
 import { useCallback } from 'react';
 
 import { useSqlHref } from '../components/SqlLink';
 import { KIND_INFO } from '../features/lists/kinds';
 import { ListPage } from '../features/lists/ListPage';
 import { listSearch, listState, readListSearch, type Kind, type ListState } from '../features/lists/state';
+import { savedViewsQuery, type SavedView } from '../features/lists/saved';
 import { useStatus } from '../features/live/queries';
 import { TracePeek } from '../features/trace/TracePeek';
-import { LIST_PATHS, useLinks } from './links';
+import { LIST_PATHS, listPath, useLinks, viewHref } from './links';
 import { rootRoute } from './root';
+
+/** Whether a page has been opened since the application was loaded: only the first can be the project's default view. */
+let entered = false;
 
 export const tracesRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: LIST_PATHS.traces,
   validateSearch: readListSearch,
+  beforeLoad: async ({ context, search }) => {
+    if (entered) return;
+    entered = true;
+    if (Object.keys(readListSearch(search)).length > 0) return;
+    // Without an answer there is no default view: the list itself will say what is wrong.
+    const views = await context.queryClient.fetchQuery({ ...savedViewsQuery(), retry: false }).catch(() => []);
+    const view = views.find((each) => each.isDefault);
+    if (view) throw redirect({ to: listPath(view.kind), search: { ...view.search, view: view.id }, replace: true });
+  },
   component: () => <List kind="traces" search={tracesRoute.useSearch()} />,
 });
 
@@ -26,6 +39,7 @@ function List({ kind, search }: { kind: Kind; search: ReturnType<typeof readList
   const sqlHref = useSqlHref();
   const links = useLinks(state);
   const info = KIND_INFO[kind];
+  const hrefOfView = useCallback((view: SavedView) => viewHref(router, view), [router]);
   const change = useCallback(
     (changed: Partial<ListState>) => {
       // Read anew: two changes may come before the page is drawn again.
@@ -49,6 +63,7 @@ function List({ kind, search }: { kind: Kind; search: ReturnType<typeof readList
       state={state}
       status={status.data}
       links={links}
+      viewHref={hrefOfView}
       onChange={change}
       onGo={go}
       peek={(peeked, step) => {

@@ -50,7 +50,7 @@ function Frame() {
   const openHelp = useCallback(() => {
     setHelpOpen(true);
   }, []);
-  const groups = useCommandGroups(openHelp);
+  const groups = useCommandGroups(commandsOpen, openHelp);
   useLinksWithoutReload();
   usePageTitle();
   useCommandKey(() => {

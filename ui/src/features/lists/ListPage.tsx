@@ -27,7 +27,9 @@ import { largest, type Row } from './row';
 import type { ListState } from './state';
 import { Strips } from './Strips';
 import { useTotals } from './totals';
+import type { SavedView } from './saved';
 import { ViewMenu } from './ViewMenu';
+import { ViewsMenu } from './ViewsMenu';
 
 export type Step = { previous: (() => void) | null; next: (() => void) | null };
 
@@ -36,6 +38,7 @@ type Props = {
   state: ListState;
   status: Status | undefined;
   links: Links;
+  viewHref: (view: SavedView) => string;
   onChange: (change: Partial<ListState>) => void;
   /** Goes to an address of `links`. */
   onGo: (href: string) => void;
@@ -43,7 +46,7 @@ type Props = {
   peek: (peeked: string, step: Step) => ReactNode;
 };
 
-export function ListPage({ info, state, status, links, onChange, onGo, peek }: Props) {
+export function ListPage({ info, state, status, links, viewHref, onChange, onGo, peek }: Props) {
   const client = useQueryClient();
   const question = { ...state, sort: state.sort ?? info.sort };
   const list = useInfiniteQuery(listQuery(info.kind, question));
@@ -121,7 +124,16 @@ export function ListPage({ info, state, status, links, onChange, onGo, peek }: P
         if (href !== null) onGo(href);
       }}
       totals={totals}
-      footer={<Footer loaded={rows.length} more={list.hasNextPage} failed={list.isFetchNextPageError} page={first} info={info} />}
+      footer={
+        <Footer
+          loaded={rows.length}
+          more={list.hasNextPage}
+          failed={list.isFetchNextPageError}
+          reading={list.isPlaceholderData}
+          page={first}
+          info={info}
+        />
+      }
     />
   );
   const body = list.isPending ? (
@@ -176,6 +188,15 @@ export function ListPage({ info, state, status, links, onChange, onGo, peek }: P
           density={state.density}
           onDensity={(density) => {
             onChange({ density });
+          }}
+        />
+        <ViewsMenu
+          info={info}
+          state={state}
+          hrefOf={viewHref}
+          onGo={onGo}
+          onSaved={(view) => {
+            onChange({ view });
           }}
         />
       </div>
@@ -312,14 +333,16 @@ function useListCommands(info: KindInfo, state: ListState, onChange: Props['onCh
   );
 }
 
-type FooterProps = { loaded: number; more: boolean; failed: boolean; page: Page | undefined; info: KindInfo };
+type FooterProps = { loaded: number; more: boolean; failed: boolean; reading: boolean; page: Page | undefined; info: KindInfo };
 
-function Footer({ loaded, more, failed, page, info }: FooterProps) {
+function Footer({ loaded, more, failed, reading, page, info }: FooterProps) {
   return (
     <>
-      <span className="num">{more ? `${formatCountExact(loaded)} loaded` : `${plural(loaded, info.noun)}, all loaded`}</span>
+      <span className="num">
+        {reading ? 'reading …' : more ? `${formatCountExact(loaded)} loaded` : `${plural(loaded, info.noun)}, all loaded`}
+      </span>
       {failed && <span className="list__failed">The next rows could not be read.</span>}
-      {page && <span className="faint num">{Math.round(page.elapsed_ms)} ms</span>}
+      {page && !reading && <span className="faint num">{Math.round(page.elapsed_ms)} ms</span>}
       <span className="list__sql">
         <SqlLink sql={page?.sql} of={`the ${info.title.toLowerCase()}`} />
       </span>

@@ -14,6 +14,7 @@ test('the address round-trips a state and leaves defaults out', () => {
     peek: 'abc.def',
     cols: '*name.320-cost',
     density: 'compact',
+    view: 'v1',
   };
   expect(listSearch(listState(search))).toEqual(search);
 });

@@ -16,12 +16,14 @@ export type ListState = TimeRange & {
   /** Columns as `lib/columns.ts` writes them. */
   readonly cols: string | null;
   readonly density: Density;
+  /** The saved view that this list is, or began as. */
+  readonly view: string | null;
 };
 
 /** Search parameters: all text, all optional; what is missing or cannot be understood is the default. */
 export type ListSearch = Partial<Record<(typeof SEARCH_KEYS)[number], string>>;
 
-const SEARCH_KEYS = ['from', 'to', 'q', 'sort', 'order', 'live', 'peek', 'cols', 'density'] as const;
+const SEARCH_KEYS = ['from', 'to', 'q', 'sort', 'order', 'live', 'peek', 'cols', 'density', 'view'] as const;
 
 export function readListSearch(search: Record<string, unknown>): ListSearch {
   const read: ListSearch = {};
@@ -44,6 +46,7 @@ export function listState(search: ListSearch): ListState {
     peek: search.peek ?? null,
     cols: search.cols ?? null,
     density: search.density === 'compact' || search.density === 'roomy' ? search.density : 'normal',
+    view: search.view ?? null,
   };
 }
 
@@ -57,6 +60,7 @@ export function listSearch(state: ListState): ListSearch {
     ...(state.peek === null ? {} : { peek: state.peek }),
     ...(state.cols === null ? {} : { cols: state.cols }),
     ...(state.density === 'normal' ? {} : { density: state.density }),
+    ...(state.view === null ? {} : { view: state.view }),
   };
 }
 
