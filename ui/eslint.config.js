@@ -12,7 +12,7 @@ const forbid = (...groups) => ({
   ],
 });
 
-const features = ['lists', 'live', 'sessions', 'sql', 'trace'];
+const features = ['ingest', 'lists', 'live', 'sessions', 'sql', 'trace'];
 
 export default tseslint.config(
   { ignores: ['dist', 'src/api/generated', 'test-results', 'playwright-report'] },

@@ -6,6 +6,11 @@ import { ALL_TIME, one, rows, text, tree } from './support';
 
 const CALL = `SELECT trace_id, span_id FROM spans WHERE operation = 'chat' AND input_messages IS NOT NULL ORDER BY start_time DESC LIMIT 1`;
 
+/** A span that is refused: its trace id is zero. */
+const REFUSED = {
+  resourceSpans: [{ scopeSpans: [{ spans: [{ traceId: '0'.repeat(32), spanId: '1'.repeat(16), name: 'refused' }] }] }],
+};
+
 const PAGES: { name: string; open: (page: Page, trace: string, span: string) => Promise<void> }[] = [
   {
     name: 'list',
@@ -62,6 +67,29 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
     },
   },
   {
+    name: 'ingest',
+    open: async (page) => {
+      await page.goto('/ingest?from=all');
+      await expect(page.getByRole('figure', { name: /^Records per minute/ })).toBeVisible();
+      await expect(page.getByRole('row', { name: /^traces/ })).toContainText('rows');
+    },
+  },
+  {
+    name: 'ingest, quarantine',
+    open: async (page) => {
+      await page.request.post('/v1/traces', { data: REFUSED });
+      await page.goto('/ingest?tab=quarantine&from=all');
+      await expect(page.getByRole('textbox', { name: 'Record as OTLP/JSON' })).toBeVisible();
+    },
+  },
+  {
+    name: 'ingest, unpriced models',
+    open: async (page) => {
+      await page.goto('/ingest?tab=prices');
+      await expect(page.getByRole('button', { name: 'How to price it' }).first()).toBeVisible();
+    },
+  },
+  {
     name: 'sql with an error',
     open: async (page) => {
       await page.goto(`/sql?q=${encodeURIComponent('SELECT nope FROM nowhere')}`);
@@ -90,7 +118,7 @@ for (const width of [390, 1024, 3840]) {
   test(`pages fit ${width} px`, async ({ page, request }) => {
     const call = await one(request, CALL);
     await page.setViewportSize({ width, height: 900 });
-    for (const path of [`/?${ALL_TIME}`, `/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`, '/sql']) {
+    for (const path of [`/?${ALL_TIME}`, `/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`, '/sql', '/ingest']) {
       await page.goto(path);
       await expect(page.getByRole('main')).not.toBeEmpty();
       await page.waitForLoadState('networkidle', { timeout: 3_000 }).catch(() => undefined);

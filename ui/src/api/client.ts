@@ -8,6 +8,13 @@ export function projectInUrl(): string {
   return new URLSearchParams(window.location.search).get('project') ?? 'default';
 }
 
+/** A path of this server with the project of the address, for links that are not built by the router. */
+export function inProject(path: string): string {
+  const project = new URLSearchParams(window.location.search).get('project');
+  if (project === null) return path;
+  return `${path}${path.includes('?') ? '&' : '?'}${new URLSearchParams({ project }).toString()}`;
+}
+
 export const api = createClient<paths>({ baseUrl: '' });
 
 api.use({

@@ -19,12 +19,16 @@ type Props = {
   labels: readonly string[];
   series: readonly ChartSeries[];
   format: (value: number | null) => string;
+  /** What x shows at least, empty ends included. Without it, what there is. */
+  domain?: readonly [number, number] | null;
+  /** Steps of the axis are those of the unit. */
+  unit?: 'bytes';
 };
 
 /** Colours of the series, tokens `--series-1` and so on. */
 export const SERIES_COLOURS = 12;
 
-export function Chart({ label, kind, xKind, xs, labels, series, format }: Props) {
+export function Chart({ label, kind, xKind, xs, labels, series, format, domain = null, unit }: Props) {
   const [measure, { width, height }] = useSize<HTMLDivElement>();
   const host = useRef<HTMLDivElement>(null);
   const theme = useTheme().resolved;
@@ -35,14 +39,14 @@ export function Chart({ label, kind, xKind, xs, labels, series, format }: Props)
     const element = host.current;
     if (!element || width === 0 || height === 0 || xs.length === 0) return;
     const chart = new uPlot(
-      options({ kind, xKind, xs, labels, shown, series, format, width, height, onCursor: setAt }),
+      options({ kind, xKind, xs, labels, shown, series, format, domain, unit, width, height, onCursor: setAt }),
       [[...xs], ...drawn(kind, shown)] as uPlot.AlignedData,
       element,
     );
     return () => {
       chart.destroy();
     };
-  }, [kind, xKind, xs, labels, shown, series, width, height, theme, format]);
+  }, [kind, xKind, xs, labels, shown, series, width, height, theme, format, domain, unit]);
   const place = at === null ? null : (xs[at] ?? null);
   return (
     <figure className="chart" aria-label={label}>
@@ -77,6 +81,8 @@ export function Chart({ label, kind, xKind, xs, labels, series, format }: Props)
 }
 
 type Options = Pick<Props, 'kind' | 'xKind' | 'xs' | 'labels' | 'series' | 'format'> & {
+  domain: readonly [number, number] | null;
+  unit: Props['unit'];
   shown: readonly ChartSeries[];
   width: number;
   height: number;
@@ -98,13 +104,15 @@ function drawn(kind: Props['kind'], shown: readonly ChartSeries[]): (number | nu
     .reverse();
 }
 
-function options({ kind, xKind, xs, labels, shown, series, format, width, height, onCursor }: Options): uPlot.Options {
+function options(asked: Options): uPlot.Options {
+  const { kind, xKind, xs, labels, shown, series, format, unit, width, height, onCursor } = asked;
   const css = getComputedStyle(document.documentElement);
   const token = (name: string) => css.getPropertyValue(name).trim();
   const colourOf = (each: ChartSeries) => token(`--series-${(series.indexOf(each) % SERIES_COLOURS) + 1}`);
   const inOrder = kind === 'stacked' ? [...shown].reverse() : shown;
   const barred = kind === 'bar' || kind === 'stacked';
   const step = smallestStep(xs);
+  const span = barSpan(asked, step);
   const first = xs[0] ?? 0;
   const last = xs[xs.length - 1] ?? 0;
   const font = `11px ${token('--font-text')}`;
@@ -123,8 +131,7 @@ function options({ kind, xKind, xs, labels, shown, series, format, width, height
     scales: {
       x: {
         time: xKind === 'time',
-        // Bars need half a step of room on both sides.
-        range: barred ? [first - step * 0.6, last + step * 0.6] : padded(first, last),
+        range: barred ? span : padded(Math.min(asked.domain?.[0] ?? first, first), Math.max(asked.domain?.[1] ?? last, last)),
       },
       y: { range: (_, low, high) => yRange(low, high, kind === 'scatter') },
     },
@@ -138,7 +145,12 @@ function options({ kind, xKind, xs, labels, shown, series, format, width, height
             values: (_, splits) => splits.map((place) => cut(labels[place] ?? '', 18)),
           }
         : { ...axis, grid: { show: false }, size: 34, ...(xKind === 'time' ? { values: TIME_TICKS } : {}) },
-      { ...axis, size: 64, values: (_, splits) => splits.map((value) => format(value)) },
+      {
+        ...axis,
+        size: 64,
+        ...(unit === 'bytes' ? { incrs: BYTE_STEPS } : {}),
+        values: (_, splits) => splits.map((value) => format(value)),
+      },
     ],
     series: [
       {},
@@ -148,7 +160,7 @@ function options({ kind, xKind, xs, labels, shown, series, format, width, height
         if (kind === 'line') return { ...base, width: 1.75, points: { show: xs.length < 80, size: 5, fill: colour } };
         if (kind === 'scatter')
           return { ...base, width: 0, paths: () => null, points: { show: true, size: 6, fill: colour, width: 0 } };
-        const paths = barPaths(kind, shown.indexOf(each), shown.length, xs, step, first, last);
+        const paths = barPaths(kind, shown.indexOf(each), shown.length, xs, step, span, xKind === 'time');
         return { ...base, width: 0, fill: colour, points: { show: false }, ...(paths ? { paths } : {}) };
       }),
     ],
@@ -173,16 +185,17 @@ function barPaths(
   count: number,
   xs: readonly number[],
   step: number,
-  first: number,
-  last: number,
+  [from, to]: [number, number],
+  begins: boolean,
 ): uPlot.Series.PathBuilder | undefined {
-  const span = last - first + step * 1.2;
+  const span = to - from;
   const groupWidth = (0.8 * step) / span;
   const beside = kind === 'bar' ? count : 1;
   const barWidth = groupWidth / beside;
   const offset = kind === 'bar' ? index * barWidth : 0;
   // Places and widths as shares of the plot: 2 is uPlot's PixelPercent.
-  const x0 = xs.map((x) => (x - first + step * 0.6) / span - groupWidth / 2 + offset);
+  const middle = begins ? step / 2 : 0;
+  const x0 = xs.map((x) => (x + middle - from) / span - groupWidth / 2 + offset);
   return uPlot.paths.bars?.({
     disp: {
       x0: { unit: 2, values: () => x0 },
@@ -190,6 +203,17 @@ function barPaths(
     },
   });
 }
+
+/** What x shows of bars: a bar of time stands on its bucket, which begins at x; others stand around x. */
+function barSpan({ xKind, xs, domain }: Options, step: number): [number, number] {
+  const first = xs[0] ?? 0;
+  const last = xs[xs.length - 1] ?? 0;
+  const [before, after] = xKind === 'time' ? [0, step] : [step * 0.6, step * 0.6];
+  return [Math.min(domain?.[0] ?? Infinity, first - before), Math.max(domain?.[1] ?? -Infinity, last + after)];
+}
+
+/** 1, 2, 4 … 512 of B, KB, MB and so on: steps that read as whole numbers of their unit. */
+const BYTE_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
 function smallestStep(xs: readonly number[]): number {
   let step = Infinity;

@@ -6,7 +6,7 @@ import type { IconName } from '../components/Icon';
 import { listState, readListSearch, scopeSearch, type ListSearch } from '../features/lists/state';
 
 export type Page = {
-  readonly to: '/' | '/sql';
+  readonly to: '/' | '/sql' | '/ingest';
   readonly title: string;
   readonly icon: IconName;
   /** It takes the time and the filter of the list before it. */
@@ -16,6 +16,7 @@ export type Page = {
 export const PAGES: readonly Page[] = [
   { to: '/', title: 'Traces', icon: 'tree', list: true },
   { to: '/sql', title: 'SQL', icon: 'database', list: false },
+  { to: '/ingest', title: 'Ingest', icon: 'download', list: false },
 ];
 
 /** Time and filter of the list in sight; empty on other pages. */

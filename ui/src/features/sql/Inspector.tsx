@@ -8,7 +8,8 @@ import { JsonView } from '../../components/JsonView';
 import '../../components/tabs.css';
 import { formatBytes } from '../../lib/format';
 import { cellText } from '../../lib/table';
-import { asStructure, cellLink } from './cells';
+import { asStructure } from './cells';
+import { linkOf } from './links';
 import './inspector.css';
 
 /** Text is shown in parts, so that a body of 50 MB opens at once. */
@@ -44,7 +45,7 @@ export function Inspector({ columns, row, rowNumber, column, onClose }: Props) {
           <IconButton icon="close" label="Close the cell panel" onClick={onClose} />
         </div>
         <Tabs.Content className="inspector__body" value="cell">
-          <Value key={`${rowNumber} ${column}`} column={current} value={row[column]} href={cellLink(columns, row, column)} />
+          <Value key={`${rowNumber} ${column}`} column={current} value={row[column]} href={linkOf(columns, row, column)} />
         </Tabs.Content>
         <Tabs.Content className="inspector__body" value="row">
           <dl className="inspector__fields">
@@ -52,7 +53,7 @@ export function Inspector({ columns, row, rowNumber, column, onClose }: Props) {
               <div key={at} className="inspector__field">
                 <dt className="code">{each.name}</dt>
                 <dd>
-                  <Short value={row[at]} href={cellLink(columns, row, at)} />
+                  <Short value={row[at]} href={linkOf(columns, row, at)} />
                 </dd>
               </div>
             ))}

@@ -11,8 +11,9 @@ import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
 import { SplitPane } from '../../components/SplitPane';
 import { asJson, asTsv, cellText, sortedRows, type CellRange, type GridSort } from '../../lib/table';
 import type { SortBy } from './address';
-import { cellLink, columnWidth, isNumeric } from './cells';
+import { columnWidth, isNumeric } from './cells';
 import { Inspector } from './Inspector';
+import { linkOf } from './links';
 
 /** A cell shows one line; a prompt of megabytes must not be laid out for it. */
 const SHOWN_MAX = 300;
@@ -160,7 +161,7 @@ export function ResultGrid({ result, sort, onSort, bar }: Props) {
               const text = cellText(rowAt(row)[at]);
               return text.length > 20 ? text.slice(0, 1_000) : undefined;
             }}
-            cell={(row, at) => <Cell value={rowAt(row)[at]} href={cellLink(columns, rowAt(row), at)} />}
+            cell={(row, at) => <Cell value={rowAt(row)[at]} href={linkOf(columns, rowAt(row), at)} />}
           />
         }
         second={

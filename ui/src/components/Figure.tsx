@@ -1,0 +1,34 @@
+/** A number that matters, with its name, what it means and the SQL that gives it. */
+import type { ReactNode } from 'react';
+
+import './figure.css';
+import { SqlLink } from './SqlLink';
+
+type Props = {
+  title: string;
+  /** `null`: not known yet. */
+  value: ReactNode | null;
+  sql: string | null;
+  tone?: 'plain' | 'good' | 'warning' | 'error';
+  children?: ReactNode;
+};
+
+export function Figure({ title, value, sql, tone = 'plain', children }: Props) {
+  return (
+    <div className={`figure figure--${tone}`}>
+      <p className="figure__title">
+        {title} <SqlLink sql={sql} of={title} />
+      </p>
+      <p className="figure__value num">{value ?? <span className="figure__wait" aria-label="loading" role="img" />}</p>
+      {children !== undefined && <p className="figure__more">{children}</p>}
+    </div>
+  );
+}
+
+export function Figures({ label, children }: { label: string; children: ReactNode }) {
+  return (
+    <section className="figures" aria-label={label}>
+      {children}
+    </section>
+  );
+}

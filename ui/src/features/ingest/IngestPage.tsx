@@ -1,0 +1,64 @@
+/** The ingest page: what comes in, what is refused, where it lies, what has no price, how it is understood. */
+import type { ReactNode } from 'react';
+
+import { TimeRangePicker } from '../../components/TimeRangePicker';
+import { FlowTab } from './FlowTab';
+import './ingest-page.css';
+import { PricesTab } from './PricesTab';
+import { QuarantineTab } from './QuarantineTab';
+import type { IngestState, IngestTab } from './state';
+
+type Props = {
+  state: IngestState;
+  onChange: (change: Partial<IngestState>) => void;
+  hrefOf: (change: Partial<IngestState>) => string;
+};
+
+const TABS: readonly { tab: IngestTab; title: string; ranged: boolean }[] = [
+  { tab: 'flow', title: 'Flow and ledger', ranged: true },
+  { tab: 'quarantine', title: 'Quarantine', ranged: true },
+  { tab: 'prices', title: 'Unpriced models', ranged: false },
+];
+
+export function IngestPage({ state, onChange, hrefOf }: Props) {
+  const shown = TABS.find((each) => each.tab === state.tab) ?? TABS[0];
+  return (
+    <div className="ingest">
+      <h1 className="visually-hidden">Ingest</h1>
+      <div className="ingest__bar">
+        <nav className="ingest__tabs" aria-label="Parts of the ingest page">
+          {TABS.map(({ tab, title }) => (
+            <a
+              key={tab}
+              className="ingest__tab"
+              href={hrefOf({ tab, reason: null, record: null })}
+              aria-current={tab === shown?.tab ? 'page' : undefined}
+            >
+              {title}
+            </a>
+          ))}
+        </nav>
+        {shown?.ranged && (
+          <TimeRangePicker
+            range={state.range}
+            onChange={(range) => {
+              onChange({ range, record: null });
+            }}
+          />
+        )}
+      </div>
+      <div className="ingest__body">{content(shown?.tab ?? 'flow', { state, onChange, hrefOf })}</div>
+    </div>
+  );
+}
+
+function content(tab: IngestTab, props: Props): ReactNode {
+  switch (tab) {
+    case 'quarantine':
+      return <QuarantineTab {...props} />;
+    case 'prices':
+      return <PricesTab />;
+    default:
+      return <FlowTab range={props.state.range} quarantineHref={props.hrefOf({ tab: 'quarantine' })} />;
+  }
+}
