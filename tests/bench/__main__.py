@@ -1,7 +1,9 @@
 """Measures what the project promises, on the release binary: `make bench`. Prints a table and, as its last line, JSON.
 
-Inputs are seeded. What moves a figure: the disk's fsync (freshness, ingest), the number of cores (ingest, start), the page cache (start).
-`ASSAY_BENCH_SCALE=0.01` runs it small, as the tests do, to see that it works; its figures then mean nothing.
+`python tests/bench [NAME…]` runs only the measures named (`reads`: all questions over 5 million spans; `strip`: that one of them).
+Inputs are seeded. What moves a figure: the disk's fsync (freshness, ingest), the number of cores (ingest, start, reads), the page cache
+(start, cold reads). `ASSAY_BENCH_SCALE=0.01` runs it small, as the tests do, to see that it works; its figures then mean nothing.
+`ASSAY_BENCH_LAKE=DIR` keeps the folder that `reads` fills, about 2 GB, and uses it again.
 """
 
 import json
@@ -13,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import reads
 import telemetry as otlp
 from harness import Server
 
@@ -22,13 +25,24 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 def main():
     """Runs each measurement in a data folder of its own, on the same disk as this checkout's cache if `TMPDIR` says so."""
-    results = []
+    wanted, results = set(sys.argv[1:]), []
     for measure in (freshness, idle_memory, ingest_small_spans, ingest_chat_spans, start_with_full_wal):
+        if wanted and measure.__name__ not in wanted:
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(Path(folder) / "data")
-        results.append({"measure": measure.__name__, **found})
-        print(f"{measure.__name__:22} {found['value']:>10} {found['unit']:26} {found['target']:>10}   {found['input']}", flush=True)
+            _report(results, measure.__name__, measure(Path(folder) / "data"))
+    if not wanted or "reads" in wanted or wanted & set(reads.NAMES):
+        with tempfile.TemporaryDirectory() as folder:
+            only = None if not wanted or "reads" in wanted else wanted
+            for name, value, target, what, more in reads.measures(os.environ.get("ASSAY_BENCH_LAKE") or folder, SCALE, only):
+                _report(results, name, _result(value, "ms", f"<= {target}", what, **more))
     print(json.dumps({"scale": SCALE, "cores": os.cpu_count(), "results": results}))
+
+
+def _report(results, name, found):
+    results.append({"measure": name, **found})
+    cold = f"   cold {found['cold']:.0f}, worst {found['worst']:.0f}" if "cold" in found else ""
+    print(f"{name:24} {found['value']:>10} {found['unit']:26} {found['target']:>10}   {found['input']}{cold}", flush=True)
 
 
 def freshness(folder):

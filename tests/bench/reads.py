@@ -1,0 +1,172 @@
+"""Questions over a lake of 5 million spans, by the public API: cold (a fresh process, nothing in the page cache) and hot.
+
+A folder that is kept (`ASSAY_BENCH_LAKE=DIR`) is filled once, through the public OTLP port, and read as it is afterwards.
+"""
+
+import json
+import os
+import statistics
+import time
+import urllib.parse
+from pathlib import Path
+
+import traffic
+from harness import Refused, Server
+
+SPANS = 5_000_000
+DAYS = 7
+HOT_RUNS = 12
+MARKER = "bench.json"
+NOWHERE = {"from": "", "to": "", "traces": []}
+
+
+def measures(folder, scale, only=None):
+    """Fills `folder` unless it was, and yields (name, hot median in ms, target, input, other figures) for each question."""
+    server, facts = _filled(folder, scale)
+    for name, target, question in _questions(facts):
+        if only is None or name in only:
+            yield _measure(server, name, target, question, facts)
+    server.stop()
+
+
+def _questions(facts):
+    """(name, target in ms, function of the run's number that gives a request: (method, path, body))."""
+    span_of_time = {"from": facts["from"], "to": facts["to"]}
+    traces = facts["traces"]
+
+    def get(path, **query):
+        text = urllib.parse.urlencode({**span_of_time, **query})
+        return lambda _: ("GET", f"{path}?{text}", None)
+
+    def sql(text):
+        body = json.dumps({"query": text}).encode()
+        return lambda _: ("POST", "/api/v1/sql", body)
+
+    week = f"start_time >= '{facts['from']}' AND start_time < '{facts['to']}'"
+    slim = "trace_id, span_id, name, start_time, duration_ns, error_type, cost_usd"
+    return [
+        ("trace_by_id", 50, lambda run: ("GET", f"/api/v1/traces/{traces[run % len(traces)]}", None)),
+        ("list_open", 500, get("/api/v1/traces")),
+        ("list_filter_model", 500, get("/api/v1/traces", q="model:claude-sonnet*")),
+        ("list_filter_error", 500, get("/api/v1/traces", q="has:error")),
+        ("list_filter_text", 500, get("/api/v1/traces", q='"refund policy"')),
+        ("list_filter_absent_text", 500, get("/api/v1/traces", q='"no such words"')),
+        ("list_filter_user", 500, get("/api/v1/traces", q="user:user-000777")),
+        ("list_sort_cost", 500, get("/api/v1/traces", sort="cost_usd")),
+        ("list_sort_duration", 500, get("/api/v1/traces", sort="duration_ns")),
+        ("list_sort_cost_of_model", 500, get("/api/v1/traces", sort="cost_usd", q="model:claude-sonnet*")),
+        ("strip", 500, get("/api/v1/traces/strip")),
+        ("strip_error", 500, get("/api/v1/traces/strip", q="has:error")),
+        ("status", 500, get("/api/v1/status")),
+        (
+            "latest_50_of_filter",
+            100,
+            sql(f"SELECT {slim} FROM spans WHERE status_code = 'ERROR' AND tool_name = 'search' ORDER BY start_time DESC LIMIT 50"),
+        ),
+        (
+            "cost_per_model_and_hour",
+            300,
+            sql(
+                "SELECT time_bucket(INTERVAL '1 hour', start_time) AS hour, response_model, request_model, sum(cost_usd) AS cost_usd, "
+                f"count(*) AS calls FROM llm_calls WHERE {week} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+            ),
+        ),
+        (
+            "cost_per_hour_date_trunc",
+            300,
+            sql(f"SELECT date_trunc('hour', start_time) AS hour, sum(cost_usd) AS cost_usd FROM llm_calls WHERE {week} GROUP BY 1 ORDER BY 1"),
+        ),
+        ("top_users", 500, sql("SELECT user_id, sum(cost_usd) AS cost_usd FROM llm_calls GROUP BY 1 ORDER BY 2 DESC LIMIT 20")),
+    ]
+
+
+def _measure(server, name, target, question, facts):
+    large = facts["spans"] > 100_000
+    if large:
+        server.stop()
+        _forget_pages(server.data_dir)
+        server.start()
+    cold = _timed(server, question(0))
+    runs = HOT_RUNS if large else 2
+    # Other traces, the same files: hot is a server that has been asked before, not an answer that was kept.
+    for run in range(1, 4):
+        _timed(server, question(run))
+    hot = sorted(_timed(server, question(run)) for run in range(4, 4 + runs))
+    more = {"cold": cold, "worst": hot[-1]}
+    return name, statistics.median(hot), target, f"{facts['spans']} spans, {len(hot)} runs hot (median)", more
+
+
+def _timed(server, request):
+    method, path, body = request
+    headers = {"content-type": "application/json"} if body else {}
+    started = time.perf_counter()
+    server.request(method, path, body, headers)
+    return (time.perf_counter() - started) * 1000
+
+
+def _filled(folder, scale):
+    """A running server over a filled folder, and what is in it."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Server(folder / "data").start()
+    marker = folder / MARKER
+    if marker.exists():
+        return server, json.loads(marker.read_text())
+    n_spans = max(1000, int(SPANS * scale))
+    end = int(time.time()) * 10**9
+    traces, started = [], time.perf_counter()
+    for number, (trace_id, body) in enumerate(traffic.requests(n_spans, end, DAYS)):
+        _send(server, body)
+        if number % max(1, n_spans // 1000 // 40) == 0:
+            traces.append(trace_id)
+    _until_at_rest(server)
+    facts = {
+        "spans": server.sql("SELECT count(*) AS n FROM spans")[0]["n"],
+        "traces": traces,
+        "from": _text(end - DAYS * traffic.DAY_NS),
+        "to": _text(end + 3600 * 10**9),
+        "fill_seconds": time.perf_counter() - started,
+    }
+    marker.write_text(json.dumps(facts))
+    return server, facts
+
+
+def _send(server, body):
+    """Sends until accepted, as an exporter does: the server may ask to wait."""
+    while True:
+        try:
+            return server.send("traces", body)
+        except Refused as refused:
+            if refused.status not in (429, 503):
+                raise
+            time.sleep(float(refused.headers.get("retry-after") or 1))
+
+
+def _until_at_rest(server):
+    """Returns when everything is in files and compaction finds nothing to do."""
+    before = None
+    while True:
+        storage = server.get("/api/v1/status")["storage"]
+        compaction = storage["jobs"].get("compaction", {})
+        rests = not storage["hot_rows"] and not compaction.get("running")
+        if rests and before == (compaction.get("done"), storage["tables"]["spans"]["files"]):
+            return
+        before = (compaction.get("done"), storage["tables"]["spans"]["files"]) if rests else None
+        # Longer than the pause between two rounds of compaction; in a small run there is nothing to wait for.
+        time.sleep(70 if storage["tables"]["spans"]["rows"] > 100_000 else 0.2)
+
+
+def _forget_pages(folder):
+    """Takes the files of `folder` out of the page cache."""
+    for path in Path(folder).rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+
+
+def _text(nanos):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(nanos // 10**9))
+
+
+NAMES = [name for name, _, _ in _questions(NOWHERE)]
