@@ -105,6 +105,11 @@ impl CorrectionSet {
         self.len == 0
     }
 
+    /// Traces of the spans that are corrected; one that has several corrections comes several times.
+    pub fn traces(&self) -> impl Iterator<Item = &str> {
+        self.by_span.values().flatten().map(|correction| &*correction.trace_id)
+    }
+
     /// `batch` of `table` with the corrections of its rows applied to whichever patchable columns it has. Only `spans` and
     /// `cost_lines` are corrected. `batch` must hold `trace_id` and `span_id`; without them it is returned as it is.
     ///

@@ -38,12 +38,14 @@ use self::{
 };
 use crate::{
     tasks::blocking,
-    trace_index::{self, IndexCache, TraceIndex, TraceIndexError},
+    trace_index::{self, Cache, Caches, IndexPaths, TraceIndex, TraceIndexError},
     view::LakeFiles,
 };
 
 /// Memory for trace indexes that were read lately.
 const INDEX_CACHE_BYTES: usize = 64 << 20;
+/// Memory for sums of traces that were read lately: some 600 000 traces.
+const SUMS_CACHE_BYTES: usize = 64 << 20;
 const LAKE: &str = "lake";
 const INDEX: &str = "lake-index";
 
@@ -83,7 +85,7 @@ pub enum LakeError {
 #[derive(Debug)]
 pub(crate) struct Lake {
     store: Arc<dyn ObjectStore>,
-    cache: Arc<IndexCache>,
+    caches: Arc<Caches>,
     tables: HashMap<TableId, Table>,
 }
 
@@ -111,8 +113,8 @@ pub(crate) struct FileRows {
 impl Lake {
     /// Opens every table, making those that are missing, and lists their files.
     pub(crate) async fn open(store: Arc<dyn ObjectStore>, node_id: &str) -> Result<(Self, LakeFiles), LakeError> {
-        let cache = Arc::new(IndexCache::new(INDEX_CACHE_BYTES));
-        let mut lake = Self { store, cache, tables: HashMap::new() };
+        let caches = Arc::new(Caches { indexes: Cache::new(INDEX_CACHE_BYTES), sums: Cache::new(SUMS_CACHE_BYTES) });
+        let mut lake = Self { store, caches, tables: HashMap::new() };
         let mut files = LakeFiles::default();
         let opened = futures::future::try_join_all(TableId::ALL.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id)));
         for (log, found) in opened.await? {
@@ -222,11 +224,12 @@ impl Lake {
         Ok(listed.into_iter().filter(|m| m.last_modified < before && is_data(&m.location)).map(|m| m.location).collect())
     }
 
-    /// Deletes a file that no table refers to, and its index.
+    /// Deletes a file that no table refers to, its index and its sums.
     pub(crate) async fn delete_file(&self, path: &Path) -> Result<(), LakeError> {
-        let index = index_path(path);
-        self.cache.forget(&index);
-        for path in [&index, path] {
+        let (index, sums) = (index_path(path), sums_path(path));
+        self.caches.indexes.forget(&index);
+        self.caches.sums.forget(&sums);
+        for path in [&index, &sums, path] {
             match self.store.delete(path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(source) => return Err(LakeError::Store { action: "delete", path: path.clone(), source }),
@@ -244,18 +247,16 @@ impl Lake {
         position: u64,
         encoded: Encoded,
     ) -> Result<DataFile, LakeError> {
-        let Encoded { parquet, rows, raw_bytes, stats, runs } = encoded;
+        let Encoded { parquet, rows, raw_bytes, stats, runs, sums } = encoded;
         let name = format!("part-{position:020}-{}.zstd.parquet", uuid::Uuid::new_v4().simple());
         let path = Path::from(format!("{LAKE}/{}/project_id={project}/date={date}/{name}", table.name()));
         let size = parquet.len() as u64;
-        if let Some(runs) = runs {
-            let index = index_path(&path);
-            let content = trace_index::encode(runs);
-            let put = self.store.put(&index, content.clone().into()).await;
-            put.map_err(|source| LakeError::Store { action: "write", path: index, source })?;
+        let beside = [(index_path(&path), runs.map(trace_index::encode)), (sums_path(&path), sums)];
+        let contents = beside.into_iter().filter_map(|(path, content)| Some((path, content?)));
+        for (path, content) in contents.chain([(path.clone(), parquet.into())]) {
+            let put = self.store.put(&path, content.into()).await;
+            put.map_err(|source| LakeError::Store { action: "write", path, source })?;
         }
-        let put = self.store.put(&path, parquet.into()).await;
-        put.map_err(|source| LakeError::Store { action: "write", path: path.clone(), source })?;
         Ok(self.data_file(table, FileFacts { path, size, rows, project, date, stats, raw_bytes, corrected_to }))
     }
 
@@ -263,7 +264,9 @@ impl Lake {
         let FileFacts { path, size, rows, project, date, stats, raw_bytes, corrected_to } = facts;
         let (time_min, time_max) = time_range(table, &stats);
         let traces = grouped_by_trace(table).then(|| {
-            Arc::new(TraceIndex::new(Arc::clone(&self.store), Arc::clone(&self.cache), index_path(&path), path.clone()))
+            let sums = (table == TableId::Spans).then(|| sums_path(&path));
+            let paths = IndexPaths { index: index_path(&path), sums, file: path.clone() };
+            Arc::new(TraceIndex::new(Arc::clone(&self.store), Arc::clone(&self.caches), paths))
         });
         DataFile { path, size, rows, project, date, time_min, time_max, stats, traces, raw_bytes, corrected_to }
     }
@@ -289,9 +292,18 @@ fn table_path(table: TableId) -> Path {
 
 /// Where the trace index of the file at `path` lies: in a folder of its own, so that other engines find only Parquet in the lake.
 fn index_path(path: &Path) -> Path {
+    beside_lake(path, "tix")
+}
+
+/// Where the sums of the traces of the file at `path` lie.
+fn sums_path(path: &Path) -> Path {
+    beside_lake(path, "sums")
+}
+
+fn beside_lake(path: &Path, extension: &str) -> Path {
     let table = path.parts().nth(1).map_or_else(String::new, |part| part.as_ref().to_owned());
     let name = path.filename().unwrap_or_default();
-    Path::from(format!("{INDEX}/{table}/{name}.tix"))
+    Path::from(format!("{INDEX}/{table}/{name}.{extension}"))
 }
 
 #[cfg(test)]

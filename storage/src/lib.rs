@@ -1,8 +1,8 @@
 //! Durable storage of telemetry: write-ahead log, hot buffer, Delta lake. What is appended is durable, what is published is visible,
 //! what is flushed is in open tables; exactly once across crashes.
 //!
-//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `flush`, `lake`, `trace_index`, `corrections`, `blobs`,
-//! `maintenance`.
+//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `flush`, `lake`, `trace_index`, `trace_sums`,
+//! `corrections`, `blobs`, `maintenance`.
 
 mod blobs;
 mod config;
@@ -17,6 +17,7 @@ mod storage;
 mod store;
 mod tasks;
 mod trace_index;
+mod trace_sums;
 mod view;
 mod wal;
 
@@ -30,6 +31,7 @@ pub use self::{
     status::{JobStatus, StorageStatus, TableStatus},
     storage::{Admission, OpenStorageError, Storage},
     trace_index::{TraceIndex, TraceIndexError},
+    trace_sums::{FileSums, SpanSums, TraceKey, TraceSum, trace_key_of},
     view::ReadView,
     wal::{AppendError, AppendErrorKind, OpenWalError, ReplayError, WalPosition, WalRecord, WalStatus},
 };

@@ -1,7 +1,8 @@
 //! Which rows of a file belong to which trace: a small file beside the lake, read when first asked for.
 //!
 //! `lake-index/<table>/<name of the Parquet file>.tix` holds, sorted by trace, the trace (16 bytes), its first row and its number of
-//! rows. It can be lost: it is then rebuilt from the Parquet file's own `trace_id` column. Memory is bounded by [`IndexCache`].
+//! rows. It can be lost: it is then rebuilt from the Parquet file's own `trace_id` column. Memory is bounded by [`Cache`]. Beside it, for
+//! `spans`, lies what each trace adds up to: see `trace_sums`.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -12,6 +13,11 @@ use parking_lot::Mutex;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 use sha2::{Digest as _, Sha256};
 
+use crate::{
+    tasks::blocking,
+    trace_sums::{self, FileSums, TraceKey, TraceSums},
+};
+
 const MAGIC: [u8; 8] = *b"ASSAYTI\x01";
 const HEADER_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 24;
@@ -20,9 +26,24 @@ const ENTRY_BYTES: usize = 24;
 #[derive(Debug)]
 pub struct TraceIndex {
     store: Arc<dyn ObjectStore>,
-    cache: Arc<IndexCache>,
-    index_path: Path,
-    file_path: Path,
+    caches: Arc<Caches>,
+    paths: IndexPaths,
+}
+
+/// Where an index lies, and what it is of.
+#[derive(Debug)]
+pub(crate) struct IndexPaths {
+    pub(crate) index: Path,
+    /// For `spans` only.
+    pub(crate) sums: Option<Path>,
+    pub(crate) file: Path,
+}
+
+/// What was read lately of the indexes of all files.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    pub(crate) indexes: Cache<Bytes>,
+    pub(crate) sums: Cache<Arc<TraceSums>>,
 }
 
 /// A trace index could neither be read nor rebuilt.
@@ -34,8 +55,8 @@ pub struct TraceIndexError {
 }
 
 impl TraceIndex {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, cache: Arc<IndexCache>, index_path: Path, file_path: Path) -> Self {
-        Self { store, cache, index_path, file_path }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, caches: Arc<Caches>, paths: IndexPaths) -> Self {
+        Self { store, caches, paths }
     }
 
     /// Rows of the file that belong to `trace_id` (32 hex digits), or `None` if the file has none of it. Reads the index on first
@@ -57,45 +78,100 @@ impl TraceIndex {
         Ok(trace_ids.into_iter().filter(|id| find(&entries, &trace_key(id)).is_some()).collect())
     }
 
+    /// What each trace of the file adds up to; `None` for a table that has no sums. Reads a few bytes for each trace on first use.
+    ///
+    /// # Errors
+    /// [`TraceIndexError`] if index or sums are missing and the Parquet file cannot be read either.
+    pub async fn sums(&self) -> Result<Option<FileSums>, TraceIndexError> {
+        let Some(path) = &self.paths.sums else { return Ok(None) };
+        let traces = TraceKeys(self.load().await?);
+        if let Some(sums) = self.caches.sums.get(path) {
+            return Ok(Some(FileSums { traces, sums }));
+        }
+        let n_traces = traces.len();
+        let decoded = match self.read(path).await {
+            Some(stored) => blocking(move || trace_sums::decode(stored, n_traces)).await,
+            None => None,
+        };
+        let sums = match decoded {
+            Some(sums) => sums,
+            None => self.rebuild_sums(path, n_traces).await?,
+        };
+        let sums = Arc::new(sums);
+        self.caches.sums.put(path.clone(), Arc::clone(&sums), sums.bytes());
+        Ok(Some(FileSums { traces, sums }))
+    }
+
     async fn load(&self) -> Result<Bytes, TraceIndexError> {
-        if let Some(entries) = self.cache.get(&self.index_path) {
+        if let Some(entries) = self.caches.indexes.get(&self.paths.index) {
             return Ok(entries);
         }
-        let stored = match self.store.get(&self.index_path).await {
-            Ok(found) => found.bytes().await.ok().and_then(|bytes| check(&bytes)),
-            Err(_) => None,
-        };
-        let entries = match stored {
+        let entries = match self.read(&self.paths.index).await.and_then(|bytes| check(&bytes)) {
             Some(entries) => entries,
             None => self.rebuild().await?,
         };
-        self.cache.put(self.index_path.clone(), entries.clone());
+        self.caches.indexes.put(self.paths.index.clone(), entries.clone(), entries.len());
         Ok(entries)
     }
 
+    async fn read(&self, path: &Path) -> Option<Bytes> {
+        self.store.get(path).await.ok()?.bytes().await.ok()
+    }
+
     async fn rebuild(&self) -> Result<Bytes, TraceIndexError> {
-        tracing::warn!(file = %self.file_path, "rebuilding a missing or damaged trace index");
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| TraceIndexError { path: self.file_path.clone(), source };
-        let runs = read_runs(Arc::clone(&self.store), self.file_path.clone()).await.map_err(failed)?;
+        tracing::warn!(file = %self.paths.file, "rebuilding a missing or damaged trace index");
+        let runs = read_runs(Arc::clone(&self.store), self.paths.file.clone()).await.map_err(|e| self.failed(e))?;
         let encoded = encode(runs);
-        // The index only saves time: if it cannot be written, the next start rebuilds it again.
-        if let Err(error) = self.store.put(&self.index_path, encoded.clone().into()).await {
-            tracing::warn!(index = %self.index_path, %error, "could not write a trace index");
-        }
+        self.keep(&self.paths.index, &encoded).await;
         Ok(encoded.slice(HEADER_BYTES..))
+    }
+
+    async fn rebuild_sums(&self, path: &Path, n_traces: usize) -> Result<TraceSums, TraceIndexError> {
+        tracing::info!(file = %self.paths.file, "adding up the traces of a file that was written without sums");
+        let content = async { self.store.get(&self.paths.file).await?.bytes().await };
+        let content = content.await.map_err(|e| self.failed(e.into()))?;
+        let encoded = blocking(move || trace_sums::rebuild(content)).await.map_err(|e| self.failed(e))?;
+        self.keep(path, &encoded).await;
+        trace_sums::decode(encoded, n_traces).ok_or_else(|| self.failed("the trace index is of another file".into()))
+    }
+
+    /// An index only saves time: if it cannot be written, the next start rebuilds it again.
+    async fn keep(&self, path: &Path, content: &Bytes) {
+        if let Err(error) = self.store.put(path, content.clone().into()).await {
+            tracing::warn!(index = %path, %error, "could not write a trace index");
+        }
+    }
+
+    fn failed(&self, source: Box<dyn std::error::Error + Send + Sync>) -> TraceIndexError {
+        TraceIndexError { path: self.paths.file.clone(), source }
+    }
+}
+
+/// The traces of a file, by key.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceKeys(Bytes);
+
+impl TraceKeys {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len() / ENTRY_BYTES
+    }
+
+    pub(crate) fn get(&self, idx: usize) -> TraceKey {
+        let at = idx * ENTRY_BYTES;
+        self.0[at..at + 16].try_into().expect("sixteen bytes")
     }
 }
 
 /// One run of rows of one trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TraceRun {
-    pub(crate) key: [u8; 16],
+    pub(crate) key: TraceKey,
     pub(crate) first_row: u32,
     pub(crate) rows: u32,
 }
 
 /// A trace as 16 bytes: its hex digits, or a hash of what is not that.
-pub(crate) fn trace_key(trace_id: &str) -> [u8; 16] {
+pub(crate) fn trace_key(trace_id: &str) -> TraceKey {
     let mut key = [0; 16];
     if hex::decode_to_slice(trace_id, &mut key).is_err() {
         key.copy_from_slice(&Sha256::digest(trace_id)[..16]);
@@ -201,44 +277,51 @@ async fn read_runs(store: Arc<dyn ObjectStore>, path: Path) -> Result<Vec<TraceR
     Ok(runs.finish())
 }
 
-/// Indexes in memory, the least recently used dropped first.
+/// What was read lately, the least recently used dropped first.
 #[derive(Debug)]
-pub(crate) struct IndexCache {
+pub(crate) struct Cache<V> {
     bytes_max: usize,
-    state: Mutex<CacheState>,
+    state: Mutex<CacheState<V>>,
 }
 
-#[derive(Debug, Default)]
-struct CacheState {
-    entries: HashMap<Path, (Bytes, u64)>,
+#[derive(Debug)]
+struct CacheState<V> {
+    entries: HashMap<Path, Cached<V>>,
     bytes: usize,
     clock: u64,
 }
 
-impl IndexCache {
+#[derive(Debug)]
+struct Cached<V> {
+    value: V,
+    bytes: usize,
+    used: u64,
+}
+
+impl<V: Clone> Cache<V> {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, state: Mutex::default() }
+        Self { bytes_max, state: Mutex::new(CacheState { entries: HashMap::new(), bytes: 0, clock: 0 }) }
     }
 
-    fn get(&self, path: &Path) -> Option<Bytes> {
+    fn get(&self, path: &Path) -> Option<V> {
         let mut state = self.state.lock();
         state.clock += 1;
         let now = state.clock;
-        let (bytes, used) = state.entries.get_mut(path)?;
-        *used = now;
-        Some(bytes.clone())
+        let cached = state.entries.get_mut(path)?;
+        cached.used = now;
+        Some(cached.value.clone())
     }
 
-    pub(crate) fn put(&self, path: Path, bytes: Bytes) {
+    pub(crate) fn put(&self, path: Path, value: V, bytes: usize) {
         let mut state = self.state.lock();
         state.clock += 1;
-        let now = state.clock;
-        state.bytes += bytes.len();
-        if let Some((old, _)) = state.entries.insert(path, (bytes, now)) {
-            state.bytes -= old.len();
+        let used = state.clock;
+        state.bytes += bytes;
+        if let Some(old) = state.entries.insert(path, Cached { value, bytes, used }) {
+            state.bytes -= old.bytes;
         }
         while state.bytes > self.bytes_max && state.entries.len() > 1 {
-            let Some(oldest) = state.entries.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone()) else {
+            let Some(oldest) = state.entries.iter().min_by_key(|(_, cached)| cached.used).map(|(path, _)| path.clone()) else {
                 return;
             };
             state.remove(&oldest);
@@ -250,10 +333,10 @@ impl IndexCache {
     }
 }
 
-impl CacheState {
+impl<V> CacheState<V> {
     fn remove(&mut self, path: &Path) {
-        if let Some((old, _)) = self.entries.remove(path) {
-            self.bytes -= old.len();
+        if let Some(old) = self.entries.remove(path) {
+            self.bytes -= old.bytes;
         }
     }
 }
@@ -296,12 +379,12 @@ mod tests {
 
     #[test]
     fn the_cache_forgets_what_was_not_used() {
-        let cache = IndexCache::new(10);
+        let cache = Cache::new(10);
         let path = |n: u32| Path::from(format!("{n}"));
-        cache.put(path(1), Bytes::from_static(b"12345"));
-        cache.put(path(2), Bytes::from_static(b"12345"));
+        cache.put(path(1), "one", 5);
+        cache.put(path(2), "two", 5);
         assert!(cache.get(&path(1)).is_some());
-        cache.put(path(3), Bytes::from_static(b"12345"));
+        cache.put(path(3), "three", 5);
         assert!(cache.get(&path(2)).is_none());
         assert!(cache.get(&path(1)).is_some() && cache.get(&path(3)).is_some());
     }

@@ -19,7 +19,12 @@ use parquet::{
 };
 
 use super::file::{ColumnStats, StatValue, stats_columns, time_column};
-use crate::trace_index::{RunCollector, TraceRun};
+use bytes::Bytes;
+
+use crate::{
+    trace_index::{RunCollector, TraceRun},
+    trace_sums::SumCollector,
+};
 
 /// A row group ends after so many bytes of rows, not after a number of rows: rows with prompts can be megabytes.
 const ROW_GROUP_BYTES: u64 = 64 << 20;
@@ -44,6 +49,8 @@ pub(crate) struct Encoded {
     pub(crate) stats: Vec<ColumnStats>,
     /// Runs of rows of one trace, for tables that are sorted by trace.
     pub(crate) runs: Option<Vec<TraceRun>>,
+    /// What the traces add up to, for `spans`: the content of the file of sums.
+    pub(crate) sums: Option<Bytes>,
 }
 
 /// Rows could not be encoded: a bug, or no memory.
@@ -81,6 +88,7 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch]) -> Result<Encoded,
         .map_err(failed)?;
     let mut stats = StatsCollector::new(table);
     let mut runs = grouped_by_trace(table).then(RunCollector::default);
+    let mut sums = (table == TableId::Spans).then(SumCollector::default);
     let references: Vec<&RecordBatch> = batches.iter().collect();
     let mut raw_bytes = 0;
     let mut group_bytes = 0;
@@ -89,6 +97,9 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch]) -> Result<Encoded,
         stats.add(&slice);
         if let Some(runs) = &mut runs {
             collect_runs(&slice, runs);
+        }
+        if let Some(sums) = &mut sums {
+            sums.add(&slice);
         }
         let bytes = slice.get_array_memory_size() as u64;
         raw_bytes += bytes;
@@ -100,7 +111,8 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch]) -> Result<Encoded,
         }
     }
     let parquet = writer.into_inner().map_err(failed)?;
-    Ok(Encoded { parquet, rows: rows as u64, raw_bytes, stats: stats.finish(), runs: runs.map(RunCollector::finish) })
+    let sums = sums.map(SumCollector::encode).transpose().map_err(failed)?;
+    Ok(Encoded { parquet, rows: rows as u64, raw_bytes, stats: stats.finish(), runs: runs.map(RunCollector::finish), sums })
 }
 
 /// `batch` without the partition columns.

@@ -174,11 +174,14 @@ async fn a_lost_trace_index_is_rebuilt_from_its_file() {
     let (lake, _) = open(&store).await;
     let files = written(&lake, 1).await;
     lake.commit_rows(TableId::Spans, &files, 1).await.unwrap();
-    let index = index_path(&files[0].path);
+    let (index, sums) = (index_path(&files[0].path), sums_path(&files[0].path));
     store.delete(&index).await.unwrap();
+    store.delete(&sums).await.unwrap();
     let (_, listed) = open(&store).await;
     let file = &listed.of(TableId::Spans, &project())[0];
     let rows = file.traces.as_ref().unwrap().rows(&format!("{:032x}", 1)).await.unwrap();
     assert_eq!(rows, Some(0..1));
-    assert!(store.head(&index).await.is_ok(), "and kept");
+    let added_up = file.traces.as_ref().unwrap().sums().await.unwrap().expect("spans have sums");
+    assert_eq!((added_up.len(), added_up.sum(0).spans), (1, 1));
+    assert!(store.head(&index).await.is_ok() && store.head(&sums).await.is_ok(), "and kept");
 }
