@@ -1,5 +1,6 @@
 //! The functions SQL can call: DataFusion's, JSON access (`->`, `->>`, `json_get…`), and our own `time_bucket` and `llm_cost`.
 
+mod date_trunc;
 mod llm_cost;
 mod time_bucket;
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 /// Registers our own functions and those of JSON access.
 pub(crate) fn register(state: &mut SessionState, prices: Arc<PriceTable>) -> Result<()> {
     datafusion_functions_json::register_all(state)?;
+    state.register_udf(Arc::new(ScalarUDF::from(date_trunc::DateTrunc::new())))?;
     state.register_udf(Arc::new(ScalarUDF::from(time_bucket::TimeBucket::new())))?;
     state.register_udf(Arc::new(ScalarUDF::from(llm_cost::LlmCost::new(prices))))?;
     state.register_udaf(Arc::new(approx_percentile_cont_udaf().as_ref().clone().with_aliases(["approx_percentile"])))?;

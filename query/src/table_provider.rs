@@ -120,9 +120,15 @@ impl LakeTable {
         }
         let exact = scan.files.iter().all(|(_, rows)| rows.is_none());
         let statistics = pruning::statistics(self.table, scan.files.iter().map(|(file, _)| file));
-        let files =
-            scan.files.iter().map(|(file, rows)| self.partitioned_file(file, rows.as_deref())).collect::<Result<Vec<_>>>()?;
-        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        // The newest files first in every partition: what asks for the latest rows then knows soon which files it can leave out.
+        let mut newest_first: Vec<_> = scan.files.iter().collect();
+        newest_first.sort_by_key(|(file, _)| std::cmp::Reverse((file.time_max, file.last_position())));
+        let mut groups = vec![Vec::new(); state.config().target_partitions().clamp(1, newest_first.len())];
+        let n_groups = groups.len();
+        for (nth, (file, rows)) in newest_first.into_iter().enumerate() {
+            groups[nth % n_groups].push(self.partitioned_file(file, rows.as_deref())?);
+        }
+        let groups = groups.into_iter().map(FileGroup::new).collect();
         let config = FileScanConfigBuilder::new(lake_store::url(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(if exact { statistics } else { statistics.to_inexact() })
