@@ -96,6 +96,8 @@ pub(crate) struct QueryConfig {
     pub(crate) timeout: Duration,
     /// Rows of one answer at most. Default `1000000`.
     pub(crate) row_limit: usize,
+    /// Bytes of the rows of one answer at most. Default `1GiB`.
+    pub(crate) answer_max: ByteSize,
     /// Queries running at once; more wait. Default `8`.
     pub(crate) concurrency: NonZeroUsize,
 }
@@ -171,6 +173,7 @@ impl Default for QueryConfig {
             memory_max: ByteSize::mib(512),
             timeout: Duration::from_secs(60),
             row_limit: 1_000_000,
+            answer_max: ByteSize::mib(1024),
             concurrency: NonZeroUsize::new(8).expect("8 is not 0"),
         }
     }

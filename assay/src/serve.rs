@@ -201,6 +201,7 @@ fn query_config(config: &Config) -> QueryConfig {
         spill_dir: config.data_dir.join("spill"),
         timeout_max: query.timeout,
         row_limit_max: query.row_limit,
+        answer_bytes_max: query.answer_max.len(),
         concurrency: query.concurrency.get(),
         ..QueryConfig::default()
     }

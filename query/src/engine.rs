@@ -32,11 +32,11 @@ use datafusion::{
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
-    physical_plan::{ExecutionPlan, coop::CooperativeExec, execute_stream},
+    physical_plan::{ExecutionPlan, coop::CooperativeExec, execute_stream, execution_plan::CardinalityEffect},
     prelude::{Expr, SessionConfig},
 };
 use futures::StreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 
 use crate::{
     catalog::{self, ProjectCatalog},
@@ -66,8 +66,10 @@ pub struct QueryConfig {
     pub timeout_max: Duration,
     /// Rows of an answer unless the request says otherwise. Default 10 000.
     pub row_limit_default: usize,
-    /// Most rows of an answer that a request may ask for. Default 10 000 000.
+    /// Most rows of an answer that a request over HTTP may ask for. Default 10 000 000.
     pub row_limit_max: usize,
+    /// Most bytes of rows, as they are in memory, in an answer over HTTP; beyond it the query fails. Default 1 GiB.
+    pub answer_bytes_max: usize,
     /// Queries at the same time; others wait. Default 8.
     pub concurrency: usize,
     /// Queries that may wait; more are refused. Default 64.
@@ -85,6 +87,7 @@ impl Default for QueryConfig {
             timeout_max: Duration::from_secs(60),
             row_limit_default: 10_000,
             row_limit_max: 10_000_000,
+            answer_bytes_max: 1 << 30,
             concurrency: 8,
             waiting_max: 64,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
@@ -119,8 +122,10 @@ pub struct Ask {
     pub sql: String,
     /// Values of its parameters.
     pub params: Option<Params>,
-    /// Most rows wanted; the engine's default if `None`.
+    /// Most rows wanted, `usize::MAX` for all; the engine's default if `None`.
     pub row_limit: Option<usize>,
+    /// Most bytes of rows, as they are in memory; no limit if `None`.
+    pub bytes_max: Option<usize>,
     /// Longest time; the engine's maximum if `None`.
     pub timeout: Option<Duration>,
 }
@@ -153,6 +158,8 @@ struct Inner {
     threads: Option<tokio::runtime::Runtime>,
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// One at a time may put the sums of traces together.
+    sums: Semaphore,
     metrics: Metrics,
 }
 
@@ -190,6 +197,7 @@ impl QueryEngine {
         let inner = Inner {
             places: Arc::new(Semaphore::new(config.concurrency.max(1))),
             waiting: Arc::new(Semaphore::new(config.waiting_max.max(1))),
+            sums: Semaphore::new(1),
             base: Arc::new(base),
             runtime_env,
             threads: Some(threads),
@@ -273,8 +281,8 @@ impl QueryEngine {
         let permit = self.place().await?;
         let catalog = self.catalog(project, view);
         // Planning and first execution happen on the query threads: a deep plan must not hold up the server.
-        let (engine, limit) =
-            (self.clone(), ask.row_limit.unwrap_or(self.inner.config.row_limit_default).min(self.inner.config.row_limit_max));
+        let (engine, limit, bytes_max) =
+            (self.clone(), ask.row_limit.unwrap_or(self.inner.config.row_limit_default), ask.bytes_max.unwrap_or(usize::MAX));
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
         let (planned, plan) = tokio::sync::oneshot::channel();
         let handle = self.threads().spawn(async move {
@@ -296,7 +304,9 @@ impl QueryEngine {
             plan,
             received,
             limit,
+            bytes_max,
             rows: 0,
+            bytes: 0,
             truncated: false,
             started,
             deadline,
@@ -314,6 +324,11 @@ impl QueryEngine {
             return Err(QueryError::new(QueryErrorKind::Overloaded, "too many queries are waiting").hint("try again in a moment"));
         };
         Arc::clone(&self.inner.places).acquire_owned().await.map_err(closed)
+    }
+
+    /// Waits for the turn to put sums of traces together; it ends when the permit is dropped.
+    pub(crate) async fn sums_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.sums.acquire().await.ok()
     }
 
     async fn plan(
@@ -341,11 +356,11 @@ impl QueryEngine {
         }
         if question.is_query {
             plan = json_as_text(plan, state).map_err(explained)?;
-            // One row more than wanted, to know whether there was more.
-            plan = LogicalPlanBuilder::from(plan)
-                .limit(0, Some(limit + 1))
-                .and_then(LogicalPlanBuilder::build)
-                .map_err(explained)?;
+            if limit < usize::MAX {
+                // One row more than wanted, to know whether there was more.
+                let limited = LogicalPlanBuilder::from(plan).limit(0, Some(limit + 1));
+                plan = limited.and_then(LogicalPlanBuilder::build).map_err(explained)?;
+            }
         }
         state.create_physical_plan(&plan).await.and_then(cancellable).map_err(explained)
     }
@@ -399,7 +414,9 @@ pub struct Answer {
     plan: Arc<dyn ExecutionPlan>,
     received: mpsc::Receiver<Result<RecordBatch, QueryError>>,
     limit: usize,
+    bytes_max: usize,
     rows: usize,
+    bytes: usize,
     truncated: bool,
     started: Instant,
     deadline: Instant,
@@ -417,7 +434,7 @@ impl Answer {
     /// The next rows, `None` after the last ones.
     ///
     /// # Errors
-    /// [`QueryError`] if the deadline has passed, memory is used up, or a value cannot be computed.
+    /// [`QueryError`] if the deadline has passed, memory is used up, the answer is larger than allowed, or a value cannot be computed.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
         if self.truncated {
             return Ok(None);
@@ -426,7 +443,7 @@ impl Answer {
             Ok(received) => received.transpose(),
             Err(_) => Err(timed_out(self.deadline - self.started)),
         };
-        match received {
+        match received.and_then(|batch| self.measured(batch)) {
             Err(error) => {
                 self.metrics.failed(error.kind);
                 self.received.close();
@@ -447,6 +464,21 @@ impl Answer {
                 Ok(Some(batch))
             }
         }
+    }
+
+    /// `batch`, if the answer may still be so large.
+    fn measured(&mut self, batch: Option<RecordBatch>) -> Result<Option<RecordBatch>, QueryError> {
+        let bytes = |batch: &RecordBatch| -> usize {
+            let columns = batch.columns().iter();
+            columns.map(|c| c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size())).sum()
+        };
+        if self.bytes_max < usize::MAX {
+            self.bytes += batch.as_ref().map_or(0, bytes);
+        }
+        if self.bytes > self.bytes_max {
+            return Err(too_many_bytes(self.bytes_max));
+        }
+        Ok(batch)
     }
 
     /// All rows. For answers that are known to be small.
@@ -505,6 +537,8 @@ fn base_state(
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(catalog::CATALOG, catalog::PUBLIC)
         .with_information_schema(false)
+        // A table deals its files out itself, the newest first.
+        .with_repartition_file_scans(false)
         .with_parquet_bloom_filter_pruning(true)
         .with_parquet_page_index_pruning(true);
     let options = session.options_mut();
@@ -532,11 +566,15 @@ fn param_values(params: &Params) -> ParamValues {
     }
 }
 
-/// Lets joins give way to cancellation: one batch of input can become millions of batches of output, and `DataFusion` itself yields
-/// only where input is read.
+/// Lets operators that can give more rows than they get (joins, `unnest`, recursion) give way to cancellation: one batch of input can become
+/// millions of batches of output, and `DataFusion` itself yields only where input is read.
 fn cancellable(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    let multiplies = |node: &dyn ExecutionPlan| {
+        let bounded = matches!(node.cardinality_effect(), CardinalityEffect::Equal | CardinalityEffect::LowerEqual);
+        !bounded && !node.children().is_empty()
+    };
     let yielding = plan.transform_up(|node| {
-        Ok(if node.name().ends_with("JoinExec") {
+        Ok(if multiplies(node.as_ref()) {
             Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
         } else {
             Transformed::no(node)
@@ -574,4 +612,9 @@ fn metric(plan: &dyn ExecutionPlan, name: &str) -> usize {
 fn timed_out(after: Duration) -> QueryError {
     QueryError::new(QueryErrorKind::Timeout, format!("the query did not finish within {} ms", after.as_millis()))
         .hint("ask for a shorter time range, or allow more with `timeout_ms`")
+}
+
+fn too_many_bytes(bytes_max: usize) -> QueryError {
+    QueryError::new(QueryErrorKind::TooLarge, format!("the answer is larger than {} MiB", bytes_max >> 20))
+        .hint("select fewer columns or rows, or ask for it in parts")
 }

@@ -87,7 +87,7 @@ pub(crate) struct SqlStats {
         (status = 404, description = "No such table", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "None of our formats is accepted", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "It took too long", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It needs too much memory", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "It needs too much memory, or its answer is too large; an answer that turns out so while it is streamed ends without its proper end", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Too many queries at once", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -102,9 +102,12 @@ pub(crate) async fn sql(
     let format = Format::negotiate(accept.as_deref()).ok_or_else(|| not_acceptable(accept.as_deref()))?;
     let params = request.params.map(params).transpose()?;
     // A page in a browser must not fill up by accident; a file is asked for whole.
-    let row_limit = request.row_limit.or_else(|| (format != Format::Json).then_some(state.engine.config().row_limit_max));
+    let config = state.engine.config();
+    let row_limit = request.row_limit.or_else(|| (format != Format::Json).then_some(config.row_limit_max));
+    let row_limit = row_limit.map(|limit| limit.min(config.row_limit_max));
+    let bytes_max = Some(config.answer_bytes_max);
     let timeout = request.timeout_ms.map(Duration::from_millis);
-    let mut answer = state.engine.ask(&project, Ask { sql: request.query, params, row_limit, timeout }).await?;
+    let mut answer = state.engine.ask(&project, Ask { sql: request.query, params, row_limit, bytes_max, timeout }).await?;
     // Errors of the first batch still get a proper status.
     let first = answer.next().await?;
     let encode = |error: EncodeAnswerError| QueryError::invalid(chain(&error));

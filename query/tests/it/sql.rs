@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use assay_query::{Ask, Params, QueryConfig, QueryErrorKind, views::VIEWS};
 use assay_schemas::ids::ProjectId;
+use axum::http::StatusCode;
 use datafusion::common::ScalarValue;
 
 use crate::support::{Fixture, log_call, span, trace};
@@ -149,6 +150,29 @@ async fn the_row_limit_truncates_and_says_so() {
     assert_eq!((stats.rows, stats.truncated), (8, false));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn date_trunc_keeps_its_meaning_and_its_zone() {
+    let f = filled().await;
+    for (granularity, expected) in [
+        ("second", "2026-11-20T10:00:12Z"),
+        ("hour", "2026-11-20T10:00:00Z"),
+        ("day", "2026-11-20T00:00:00Z"),
+        ("week", "2026-11-16T00:00:00Z"),
+        ("month", "2026-11-01T00:00:00Z"),
+        ("quarter", "2026-10-01T00:00:00Z"),
+    ] {
+        let sql = format!("SELECT max(date_trunc('{granularity}', start_time)) FROM spans");
+        assert_eq!(f.value(&sql).await, expected, "{granularity}");
+    }
+    let naive = "date_trunc('day', arrow_cast(start_time, 'Timestamp(Microsecond, None)'))";
+    let zoned = "date_trunc('day', arrow_cast(start_time, 'Timestamp(Microsecond, Some(\"Asia/Tokyo\"))'))";
+    assert_eq!(f.value(&format!("SELECT max({naive}) FROM spans")).await, "2026-11-20T00:00:00");
+    assert_eq!(
+        f.value(&format!("SELECT CAST(max(arrow_cast({zoned}, 'Int64')) AS VARCHAR) FROM spans")).await,
+        "1795100400000000"
+    );
+}
+
 const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 1000000000000) a CROSS JOIN generate_series(1, 1000000) b";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,6 +195,47 @@ async fn a_dropped_answer_gives_its_place_back() {
     drop(endless);
     // With one place, this is answered only because the first query has stopped.
     assert_eq!(f.value("SELECT 1").await, "1");
+}
+
+/// Each would run for days: by what it reads, or by what one of its operators makes of little.
+const HOSTILE: [&str; 7] = [
+    ENDLESS,
+    "SELECT count(*) FROM generate_series(1, 1000000000000)",
+    "SELECT count(*) FROM (SELECT unnest(range(0, 500)) AS n FROM generate_series(1, 1000000000000))",
+    "SELECT max(n) FROM (SELECT unnest(range(0, 500)) AS n FROM generate_series(1, 20000) a CROSS JOIN generate_series(1, 1000000000)) WHERE n < 0",
+    "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r",
+    "SELECT count(*) FROM generate_series(1, 3000000) a JOIN generate_series(1, 3000000) b ON a.value % 2 = b.value % 2",
+    "SELECT count(*) FROM generate_series(1, 3000000) a JOIN generate_series(1, 3000000) b ON a.value > b.value",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_query_stops_working_at_its_deadline() {
+    let f = Fixture::with(QueryConfig { threads: 1, concurrency: 1, ..QueryConfig::default() }).await;
+    for sql in HOSTILE {
+        let ask = Ask { timeout: Some(Duration::from_millis(300)), ..Ask::new(sql) };
+        let error = match f.engine.ask(&ProjectId::default_project(), ask).await {
+            Ok(answer) => answer.collect().await.expect_err(sql),
+            Err(error) => error,
+        };
+        assert!(matches!(error.kind, QueryErrorKind::Timeout | QueryErrorKind::TooLarge), "{sql}: {error}");
+        // With one place and one thread, this is answered only because the query before has left both.
+        assert_eq!(f.value("SELECT 1").await, "1", "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_stays_within_its_bytes() {
+    let f = Fixture::with(QueryConfig { threads: 1, answer_bytes_max: 1 << 20, ..QueryConfig::default() }).await;
+    let ask = |rows: usize| format!("SELECT repeat('x', 1000) AS text FROM generate_series(1, {rows})");
+    for (rows, expected) in [(900, StatusCode::OK), (1100, StatusCode::UNPROCESSABLE_ENTITY)] {
+        let (status, body) = f.post_sql("application/json", &serde_json::json!({"query": ask(rows)})).await;
+        assert_eq!(status, expected, "{}", String::from_utf8_lossy(&body));
+    }
+    // What our own read models ask is not an answer over HTTP.
+    assert_eq!(
+        f.engine.ask(&ProjectId::default_project(), Ask::new(ask(2000))).await.unwrap().collect().await.unwrap().1.rows,
+        2000
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
