@@ -18,7 +18,7 @@ use parquet::{
 };
 use serde_json::json;
 
-pub(crate) use self::cell::{Cell, write_json};
+pub(crate) use self::cell::{Cell, decimal_text, write_json};
 use crate::{engine::AnswerStats, information_schema::sql_type};
 
 /// A Parquet row group is closed when it holds so many bytes.

@@ -2,11 +2,13 @@
 //! number on screen can be asked for again.
 //!
 //! A trace belongs to a time range by the start of its earliest span in the range. The newest page of a list reads only as much time as
-//! it probably needs, and widens until the page is full; a trace that began before the time read is left for a wider look.
+//! it probably needs, and widens until the page is full; a trace that began before the time read is left for a wider look. Any other order,
+//! and the strip, are made from what each trace adds up to (`sums`); the SQL shown says the same over `spans`.
 
 mod detail;
 mod list;
 mod model;
+pub(crate) mod sums;
 
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ pub(crate) use self::{
     list::{ListRequest, Sort, between, list, strip},
 };
 use crate::{
-    engine::{Ask, QueryEngine},
+    engine::{Answer, Ask, QueryEngine},
     error::{QueryError, QueryErrorKind},
     format::{Cell, write_json},
     views,
@@ -40,9 +42,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) async fn batches(&self, sql: &str, rows_max: usize) -> Result<Vec<RecordBatch>, QueryError> {
+        Ok(self.answer(sql, rows_max).await?.collect().await?.0)
+    }
+
+    async fn answer(&self, sql: &str, rows_max: usize) -> Result<Answer, QueryError> {
         let ask = Ask { row_limit: Some(rows_max), ..Ask::new(sql) };
-        let answer = self.engine.ask_view(self.project, Arc::clone(&self.view), ask).await.map_err(ours)?;
-        Ok(answer.collect().await?.0)
+        self.engine.ask_view(self.project, Arc::clone(&self.view), ask).await.map_err(ours)
     }
 
     /// Rows as JSON objects, in the words of the SQL API.

@@ -1,26 +1,31 @@
 //! The trace list, page by page, and the time strip above it.
 
-use std::{collections::HashSet, time::Instant};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Instant};
 
 use arrow::{
     array::AsArray as _,
     compute::{max, min},
     datatypes::TimestampMicrosecondType,
 };
-use assay_schemas::tables::TableId;
+use assay_schemas::{table::MONEY_SCALE, tables::TableId};
+use assay_storage::{TraceKey, TraceSum, trace_key_of};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Reader, Strip, StripBucket, TraceList, TraceSummary, summary_sql};
+use super::{Reader, Strip, StripBucket, TraceList, TraceSummary, summary_sql, sums};
 use crate::{
     error::QueryError,
     filter::{Filter, quoted},
+    format::decimal_text,
     time_range::literal,
 };
 
 /// Spans that the first look of a newest-first page should cover; each further look covers [`WIDENING`] times as many.
 const FIRST_LOOK_SPANS: u64 = 50_000;
 const WIDENING: u64 = 8;
+/// In the unit of [`TraceSum::cost`].
+const ONE_DOLLAR: i128 = 10_i128.pow(MONEY_SCALE.unsigned_abs() as u32);
 
 /// How a list is ordered. Ties are broken by trace id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -58,6 +63,35 @@ impl Sort {
             Self::SpanCount => "count(*)",
             Self::ErrorCount => "count(*) FILTER (WHERE status_code = 'ERROR')",
         }
+    }
+
+    /// The same key of what a trace adds up to, as a number that sorts like it.
+    fn of(self, sum: &TraceSum) -> i128 {
+        let known = |tokens: Option<i64>| tokens.map_or(-1, i128::from);
+        match self {
+            Self::StartTime => sum.start_ns.div_euclid(1000).into(),
+            Self::DurationNs => sum.end_ns.wrapping_sub(sum.start_ns).into(),
+            Self::CostUsd => sum.cost.unwrap_or(-ONE_DOLLAR),
+            Self::InputTokens => known(sum.input_tokens),
+            Self::OutputTokens => known(sum.output_tokens),
+            Self::SpanCount => sum.spans.into(),
+            Self::ErrorCount => sum.errors.into(),
+        }
+    }
+
+    /// The key as a cursor writes it, for the number that [`Sort::of`] gives.
+    fn text(self, key: i128) -> String {
+        if self == Self::CostUsd { decimal_text(key, MONEY_SCALE) } else { key.to_string() }
+    }
+
+    /// The number for a key that a cursor holds; `None` if it is none.
+    fn number(self, text: &str) -> Option<i128> {
+        if self != Self::CostUsd {
+            return text.parse().ok();
+        }
+        let mut money: Decimal = text.parse().ok()?;
+        money.rescale(MONEY_SCALE.unsigned_abs().into());
+        (money.scale() == u32::from(MONEY_SCALE.unsigned_abs())).then(|| money.mantissa())
     }
 
     fn literal(self, key: &str) -> String {
@@ -154,18 +188,47 @@ impl Page<'_> {
         }
         let newest_first = self.request.sort == Sort::StartTime && !self.request.ascending;
         if !newest_first {
-            return self.keys_since(reader, self.from).await;
+            let filter = self.request.filter.sql();
+            let matching = match filter.as_deref() {
+                Some(filter) => sums::matching(reader, sums::Range { from: self.from, to: self.to }, filter).await?.map(Arc::new),
+                None => None,
+            };
+            return self.keys_since(reader, self.from, filter.is_some(), matching.as_ref()).await;
         }
+        self.newest_keys(reader, density, wanted).await
+    }
+
+    /// As [`Page::keys`], looking at the newest spans first and at older ones until the page is full.
+    async fn newest_keys(
+        &self,
+        reader: &Reader<'_>,
+        density: &Density,
+        wanted: usize,
+    ) -> Result<Vec<(String, String)>, QueryError> {
         // Nothing of the page is newer than the cursor.
         let end = self.cursor.and_then(|c| c.key.parse().ok()).map_or(self.to, |key: i64| self.to.min(key + 1));
-        let mut spans = FIRST_LOOK_SPANS;
+        let filter = self.request.filter.sql();
+        // Traces that match in what was looked at so far; `None` once they are too many.
+        let mut matching = Some(Vec::new());
+        let (mut spans, mut looked_at) = (FIRST_LOOK_SPANS, self.to);
         loop {
             let since = density.start_of_last(spans, end).max(self.from);
-            let mut keys = self.keys_since(reader, since).await?;
+            if let (Some(filter), Some(mut known)) = (filter.as_deref(), matching.take()) {
+                matching = sums::matching(reader, sums::Range { from: since, to: looked_at }, filter).await?.map(|more| {
+                    known.extend(more);
+                    known.sort_unstable();
+                    known.dedup();
+                    known
+                });
+                looked_at = since;
+            }
+            let found = matching.clone().filter(|_| filter.is_some()).map(Arc::new);
+            let mut keys = self.keys_since(reader, since, filter.is_some(), found.as_ref()).await?;
             if since == self.from {
                 return Ok(keys);
             }
-            let older = self.begun_before(reader, since, &keys).await?;
+            let before = sums::Range { from: self.from, to: since };
+            let older = sums::with_spans_in(reader, before, keys.iter().map(|(id, _)| id.as_str())).await?;
             keys.retain(|(trace_id, _)| !older.contains(trace_id));
             if keys.len() >= wanted {
                 return Ok(keys);
@@ -174,7 +237,65 @@ impl Page<'_> {
         }
     }
 
-    async fn keys_since(&self, reader: &Reader<'_>, since: i64) -> Result<Vec<(String, String)>, QueryError> {
+    /// The keys of the page among the traces with spans since `since`: of those `matching`, where the list is `filtered`.
+    async fn keys_since(
+        &self,
+        reader: &Reader<'_>,
+        since: i64,
+        filtered: bool,
+        matching: Option<&Arc<Vec<TraceKey>>>,
+    ) -> Result<Vec<(String, String)>, QueryError> {
+        if !filtered || matching.is_some() {
+            let keys = self.keys_of_sums(reader, since, matching.map(Arc::clone)).await?;
+            if let Some(keys) = keys {
+                return Ok(keys);
+            }
+        }
+        self.keys_of_sql(reader, since).await
+    }
+
+    /// The keys of the page from what the traces add up to; `None` if that cannot be done.
+    async fn keys_of_sums(
+        &self,
+        reader: &Reader<'_>,
+        since: i64,
+        matching: Option<Arc<Vec<TraceKey>>>,
+    ) -> Result<Option<Vec<(String, String)>>, QueryError> {
+        let (sort, ascending, wanted) = (self.request.sort, self.request.ascending, self.request.limit + 1);
+        // The greatest rank comes first, and the page begins below that of the cursor.
+        let rank = move |key: i128, trace: TraceKey| {
+            let trace = u128::from_be_bytes(trace);
+            if ascending { (-key, !trace) } else { (key, trace) }
+        };
+        let below = match self.cursor {
+            None => None,
+            Some(cursor) => match sort.number(&cursor.key) {
+                Some(key) => Some(rank(key, trace_key_of(&cursor.trace_id))),
+                None => return Ok(None),
+            },
+        };
+        let each = move |page: &mut BinaryHeap<Reverse<(i128, u128)>>, trace: TraceKey, sum: &TraceSum| {
+            let rank = rank(sort.of(sum), trace);
+            if below.is_some_and(|below| rank >= below)
+                || (page.len() == wanted && page.peek().is_some_and(|last| rank <= last.0))
+            {
+                return;
+            }
+            page.push(Reverse(rank));
+            if page.len() > wanted {
+                page.pop();
+            }
+        };
+        let range = sums::Range { from: since, to: self.to };
+        let page = sums::fold_matching(reader, range, matching, BinaryHeap::new(), each).await?;
+        let key = |Reverse((key, trace)): Reverse<(i128, u128)>| {
+            let (key, trace) = if ascending { (-key, !trace) } else { (key, trace) };
+            (hex::encode(trace.to_be_bytes()), sort.text(key))
+        };
+        Ok(page.map(|page| page.into_sorted_vec().into_iter().map(key).collect()))
+    }
+
+    async fn keys_of_sql(&self, reader: &Reader<'_>, since: i64) -> Result<Vec<(String, String)>, QueryError> {
         let sql = format!("{} LIMIT {}", self.keys_sql(since), self.request.limit + 1);
         let rows = reader.rows(&sql, self.request.limit + 1).await?;
         let text = |row: &Map<String, Value>, name: &str| match &row[name] {
@@ -182,25 +303,6 @@ impl Page<'_> {
             other => other.to_string(),
         };
         Ok(rows.iter().map(|row| (text(row, "trace_id"), text(row, "key"))).collect())
-    }
-
-    /// Those of `keys` that have spans between the start of the range and `since`.
-    async fn begun_before(
-        &self,
-        reader: &Reader<'_>,
-        since: i64,
-        keys: &[(String, String)],
-    ) -> Result<HashSet<String>, QueryError> {
-        if keys.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let sql = format!(
-            "SELECT DISTINCT trace_id FROM spans WHERE {} AND trace_id IN ({})",
-            between(self.from, since),
-            literals(keys.iter().map(|(id, _)| id.as_str()))
-        );
-        let rows = reader.rows(&sql, keys.len()).await?;
-        Ok(rows.iter().filter_map(|row| row["trace_id"].as_str().map(ToOwned::to_owned)).collect())
     }
 
     fn keys_sql(&self, since: i64) -> String {
@@ -252,7 +354,7 @@ impl Page<'_> {
     }
 }
 
-/// Traces, errors, cost and durations over time.
+/// Traces, errors, cost and durations over time. A trace is counted where its earliest span in the range begins, root or not.
 pub(crate) async fn strip(
     reader: &Reader<'_>,
     from: Option<i64>,
@@ -261,37 +363,87 @@ pub(crate) async fn strip(
     buckets: usize,
 ) -> Result<Strip, QueryError> {
     let from = from.unwrap_or_else(|| Density::of(reader).earliest()).min(to - 1);
-    let buckets = buckets as i64;
-    let width = ((to - from) / buckets + i64::from((to - from) % buckets != 0)).max(1);
+    let width = (to - from) / buckets as i64 + i64::from((to - from) % buckets as i64 != 0);
+    let width = width.max(1);
+    let filter = filter.sql();
+    let sql = strip_sql(from, to, filter.as_deref(), width);
+    let each = move |counted: &mut Vec<Bucket>, _: TraceKey, sum: &TraceSum| {
+        let nth = (sum.start_ns.div_euclid(1000) - from) / width;
+        if let Some(bucket) = usize::try_from(nth).ok().and_then(|nth| counted.get_mut(nth)) {
+            bucket.add(sum);
+        }
+    };
+    let start = |nth: usize| {
+        let time = chrono::DateTime::from_timestamp_micros(from + nth as i64 * width);
+        time.map_or_else(String::new, |t| t.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true))
+    };
+    let empty = vec![Bucket::default(); buckets];
+    let filled = match sums::fold(reader, sums::Range { from, to }, filter.as_deref(), empty, each).await? {
+        Some(counted) => counted.into_iter().enumerate().map(|(nth, bucket)| bucket.finish(start(nth))).collect(),
+        None => {
+            let mut filled: Vec<_> = (0..buckets).map(|nth| Bucket::default().finish(start(nth))).collect();
+            for row in reader.rows(&sql, buckets + 1).await? {
+                let nth = row["bucket"].as_u64().and_then(|nth| usize::try_from(nth).ok());
+                let Some(bucket) = nth.and_then(|nth| filled.get_mut(nth)) else { continue };
+                bucket.traces = row["traces"].as_i64().unwrap_or(0);
+                bucket.errors = row["errors"].as_i64().unwrap_or(0);
+                bucket.cost_usd = row["cost_usd"].as_str().map(ToOwned::to_owned);
+                bucket.p50_ns = row["p50_ns"].as_f64();
+                bucket.p95_ns = row["p95_ns"].as_f64();
+            }
+            filled
+        }
+    };
+    Ok(Strip { buckets: filled, bucket_ns: width.saturating_mul(1000), sql })
+}
+
+fn strip_sql(from: i64, to: i64, filter: Option<&str>, width: i64) -> String {
     let range = between(from, to);
-    let matching = match filter.sql() {
+    let matching = match filter {
         Some(filter) => format!(" AND trace_id IN (SELECT trace_id FROM spans WHERE {range} AND {filter})"),
         None => String::new(),
     };
-    let sql = format!(
-        "SELECT (arrow_cast(start_time, 'Int64') - ({from})) / {width} AS bucket, \
-         count(*) FILTER (WHERE parent_span_id IS NULL) AS traces, \
-         count(DISTINCT trace_id) FILTER (WHERE status_code = 'ERROR') AS errors, \
-         sum(cost_usd) FILTER (WHERE counted) AS cost_usd, \
-         CAST(approx_percentile_cont(duration_ns, 0.5) FILTER (WHERE parent_span_id IS NULL) AS DOUBLE) AS p50_ns, \
-         CAST(approx_percentile_cont(duration_ns, 0.95) FILTER (WHERE parent_span_id IS NULL) AS DOUBLE) AS p95_ns\n\
-         FROM spans WHERE {range}{matching}\nGROUP BY 1 ORDER BY 1"
-    );
-    let start = |bucket: i64| {
-        let time = chrono::DateTime::from_timestamp_micros(from + bucket * width);
-        time.map_or_else(String::new, |t| t.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true))
-    };
-    let empty = |bucket| StripBucket { start: start(bucket), traces: 0, errors: 0, cost_usd: None, p50_ns: None, p95_ns: None };
-    let mut filled: Vec<StripBucket> = (0..buckets).map(empty).collect();
-    for row in reader.rows(&sql, filled.len() + 1).await? {
-        let Some(bucket) = row["bucket"].as_u64().and_then(|b| filled.get_mut(usize::try_from(b).ok()?)) else { continue };
-        bucket.traces = row["traces"].as_i64().unwrap_or(0);
-        bucket.errors = row["errors"].as_i64().unwrap_or(0);
-        bucket.cost_usd = row["cost_usd"].as_str().map(ToOwned::to_owned);
-        bucket.p50_ns = row["p50_ns"].as_f64();
-        bucket.p95_ns = row["p95_ns"].as_f64();
+    let columns = [
+        ("start", Sort::StartTime.key()),
+        ("duration_ns", Sort::DurationNs.key()),
+        ("errors", Sort::ErrorCount.key()),
+        ("cost_usd", "sum(cost_usd) FILTER (WHERE counted)"),
+    ];
+    let columns = columns.map(|(name, sql)| format!("{sql} AS {name}")).join(", ");
+    format!(
+        "SELECT (start - ({from})) / {width} AS bucket, count(*) AS traces, count(*) FILTER (WHERE errors > 0) AS errors, \
+         sum(cost_usd) AS cost_usd, percentile_cont(duration_ns, 0.5) AS p50_ns, percentile_cont(duration_ns, 0.95) AS p95_ns\n\
+         FROM (SELECT {columns} FROM spans WHERE {range}{matching} GROUP BY trace_id) AS traces\nGROUP BY 1 ORDER BY 1"
+    )
+}
+
+/// The traces of one bucket of the strip.
+#[derive(Clone, Default)]
+struct Bucket {
+    errors: i64,
+    cost: Option<i128>,
+    durations: Vec<f64>,
+}
+
+impl Bucket {
+    fn add(&mut self, trace: &TraceSum) {
+        self.errors += i64::from(trace.errors > 0);
+        if let Some(cost) = trace.cost {
+            *self.cost.get_or_insert(0) += cost;
+        }
+        self.durations.push(trace.end_ns.wrapping_sub(trace.start_ns) as f64);
     }
-    Ok(Strip { buckets: filled, bucket_ns: width * 1000, sql })
+
+    fn finish(mut self, start: String) -> StripBucket {
+        StripBucket {
+            start,
+            traces: self.durations.len() as i64,
+            errors: self.errors,
+            cost_usd: self.cost.map(|cost| decimal_text(cost, MONEY_SCALE)),
+            p50_ns: sums::percentile(&mut self.durations, 0.5),
+            p95_ns: sums::percentile(&mut self.durations, 0.95),
+        }
+    }
 }
 
 /// A predicate: start time in the range, its end left out.
@@ -299,7 +451,7 @@ pub(crate) fn between(from: i64, to: i64) -> String {
     format!("start_time >= {} AND start_time < {}", literal(from), literal(to))
 }
 
-fn literals<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn literals<'a>(ids: impl Iterator<Item = &'a str>) -> String {
     ids.map(quoted).collect::<Vec<_>>().join(", ")
 }
 

@@ -76,20 +76,21 @@ pub struct Strip {
     pub sql: String,
 }
 
-/// One bucket of the time strip. A trace is counted by its root span.
+/// One bucket of the time strip: the traces that began in it. A trace is counted once, where its earliest span begins, whether or not its
+/// root has arrived.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StripBucket {
     /// Start of the bucket.
     pub start: String,
-    /// Root spans that began in it.
+    /// Traces that began in it.
     pub traces: i64,
-    /// Those of them that failed.
+    /// Those of them with a span that failed.
     pub errors: i64,
-    /// Cost of the calls that began in it, US dollars.
+    /// Cost of their calls, US dollars.
     pub cost_usd: Option<String>,
-    /// Median duration of those root spans, nanoseconds, approximate.
+    /// Median of their durations, nanoseconds.
     pub p50_ns: Option<f64>,
-    /// 95th percentile, approximate.
+    /// 95th percentile.
     pub p95_ns: Option<f64>,
 }
 

@@ -172,3 +172,109 @@ async fn the_strip_adds_up_to_the_list() {
     assert_eq!(buckets[10]["start"], "2026-11-20T10:00:00.000000000Z");
     assert_eq!((&buckets[10]["cost_usd"], &buckets[10]["p50_ns"]), (&json!("0.0072"), &json!(5_000_000_000.0)));
 }
+
+/// Traces that are cut by flushes, by compaction and by the ends of a range, in files and in memory, some without a root, some corrected.
+async fn woven() -> Fixture {
+    let f = Fixture::new().await;
+    let mut rows: Vec<_> = (1..=40).flat_map(|number| trace("default", number, number as i64 * 900)).collect();
+    // Spans come as they end, so that neighbouring traces mix.
+    rows.sort_by_key(|row| row.start_time + row.duration_ns / 1000);
+    rows.retain(|row| !(row.parent_span_id.is_none() && row.trace_id.ends_with('7')));
+    for row in rows.iter_mut().filter(|row| row.genai.counted && row.span_id.ends_with('3')) {
+        row.genai.cost_usd = Some(format!("0.{}", u64::from_str_radix(&row.trace_id, 16).unwrap() % 5).parse().unwrap());
+        row.duration_ns += 12_345;
+    }
+    let parts: Vec<_> = rows.chunks(11).map(<[_]>::to_vec).collect();
+    let (last, flushed) = parts.split_last().unwrap();
+    for (nth, part) in flushed.iter().enumerate() {
+        f.publish("default", part.clone()).await;
+        f.storage.flush().await.unwrap();
+        if nth == 9 {
+            f.storage.compact().await.unwrap();
+        }
+    }
+    f.publish("default", last.clone()).await;
+    let patches = [(5, 51, r#"{"counted":false}"#), (39, 393, r#"{"cost_usd":"0.7"}"#), (40, 403, r#"{"counted":false}"#)];
+    f.publish("default", patches.map(|(trace, span, patch)| correction("default", trace, span, patch)).to_vec()).await;
+    f
+}
+
+/// The answer of SQL that a read model showed.
+async fn shown(f: &Fixture, sql: &Value) -> Vec<Value> {
+    let (status, rows) = f.post_sql("application/x-ndjson", &json!({"query": sql})).await;
+    let rows = String::from_utf8(rows).unwrap();
+    assert_eq!(status, StatusCode::OK, "{rows}");
+    rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Ranges that cut through traces at both ends, and one that holds all.
+const CUTS: [&str; 3] = [
+    "from=2026-11-20T10:00:04Z&to=2026-11-20T10:00:21.5Z",
+    "from=2026-11-20T10:00:02.7Z&to=2026-11-20T10:00:38Z",
+    "from=2026-11-20T00:00:00Z&to=2026-11-22T00:00:00Z",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_made_from_sums_are_their_sql() {
+    let f = woven().await;
+    let orders = [
+        ("cost_usd", "desc"),
+        ("cost_usd", "asc"),
+        ("duration_ns", "desc"),
+        ("input_tokens", "asc"),
+        ("error_count", "desc"),
+        ("span_count", "desc"),
+        ("start_time", "asc"),
+        ("start_time", "desc"),
+    ];
+    for (nth, (sort, order)) in orders.into_iter().enumerate() {
+        for q in ["", "has:error", "name:agent"] {
+            let query = format!("/api/v1/traces?{}&sort={sort}&order={order}&q={q}&limit=15", CUTS[nth % CUTS.len()]);
+            let (mut cursor, mut listed) = (String::new(), Vec::new());
+            loop {
+                let (status, list) = f.get(&format!("{query}{cursor}")).await;
+                assert_eq!(status, StatusCode::OK, "{query}: {list}");
+                let ids = |rows: &[Value]| rows.iter().map(|r| r["trace_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+                let page = ids(list["traces"].as_array().unwrap());
+                let of_sql: BTreeSet<_> = ids(&shown(&f, &list["sql"]).await).into_iter().collect();
+                assert_eq!(page.iter().cloned().collect::<BTreeSet<_>>(), of_sql, "{query}{cursor}");
+                listed.extend(page);
+                match list["next_cursor"].as_str() {
+                    Some(next) => cursor = format!("&cursor={next}"),
+                    None => break,
+                }
+            }
+            assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), listed.len(), "{query}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strip_is_its_sql() {
+    let f = woven().await;
+    for range in CUTS {
+        for q in ["", "-has:error", "name:agent"] {
+            let (status, strip) = f.get(&format!("/api/v1/traces/strip?{range}&buckets=9&q={q}")).await;
+            assert_eq!(status, StatusCode::OK, "{strip}");
+            let rows = shown(&f, &strip["sql"]).await;
+            assert!(!rows.is_empty(), "{range} {q}");
+            let filled: Vec<_> = strip["buckets"].as_array().unwrap().iter().filter(|b| b["traces"] != 0).collect();
+            assert_eq!(filled.len(), rows.len(), "{range} {q}");
+            for (row, bucket) in rows.iter().zip(filled) {
+                for field in ["traces", "errors", "cost_usd", "p50_ns", "p95_ns"] {
+                    assert_eq!(row[field], bucket[field], "{range} {q} {field}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_whose_root_never_came_is_on_the_strip() {
+    let f = Fixture::new().await;
+    let mut orphan = span("default", 1, 10, 0);
+    orphan.parent_span_id = Some("00000000000000ff".into());
+    f.publish("default", vec![orphan]).await;
+    let (_, strip) = f.get(&format!("/api/v1/traces/strip?{RANGE}&buckets=48")).await;
+    assert_eq!((&strip["buckets"][10]["traces"], &strip["buckets"][10]["p50_ns"]), (&json!(1), &json!(1_000_000.0)));
+}

@@ -762,30 +762,33 @@ export interface components {
             /** @description SQL that gives these numbers. */
             sql: string;
         };
-        /** @description One bucket of the time strip. A trace is counted by its root span. */
+        /**
+         * @description One bucket of the time strip: the traces that began in it. A trace is counted once, where its earliest span begins, whether or not its
+         *     root has arrived.
+         */
         StripBucket: {
-            /** @description Cost of the calls that began in it, US dollars. */
+            /** @description Cost of their calls, US dollars. */
             cost_usd?: string | null;
             /**
              * Format: int64
-             * @description Those of them that failed.
+             * @description Those of them with a span that failed.
              */
             errors: number;
             /**
              * Format: double
-             * @description Median duration of those root spans, nanoseconds, approximate.
+             * @description Median of their durations, nanoseconds.
              */
             p50_ns?: number | null;
             /**
              * Format: double
-             * @description 95th percentile, approximate.
+             * @description 95th percentile.
              */
             p95_ns?: number | null;
             /** @description Start of the bucket. */
             start: string;
             /**
              * Format: int64
-             * @description Root spans that began in it.
+             * @description Traces that began in it.
              */
             traces: number;
         };
@@ -1508,7 +1511,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It needs too much memory */
+            /** @description It needs too much memory, or its answer is too large; an answer that turns out so while it is streamed ends without its proper end */
             422: {
                 headers: {
                     [name: string]: unknown;
