@@ -213,6 +213,7 @@ impl PriceTable {
         // A fine-tuned model is listed by its base with its date; the patterns know less.
         let name = base_of_fine_tuned(name).unwrap_or(name);
         self.listed(index, name, region).or_else(|| match provider {
+            GEMINI | VERTEX if stable_version(name).is_some() => self.listed(index, stable_version(name)?, region),
             ANTHROPIC | VERTEX => name.contains('.').then(|| self.listed(index, &name.replace('.', "-"), region)).flatten(),
             AZURE_OPENAI | AZURE_INFERENCE => self.azure(provider, index, name, region),
             BEDROCK => self.bedrock(index, name, region),
@@ -426,6 +427,12 @@ fn undated(name: &str) -> Option<&str> {
         }
     }
     None
+}
+
+/// A Gemini model without the number of its stable version: `gemini-2.0-flash-001`, as answers name it.
+fn stable_version(name: &str) -> Option<&str> {
+    let (model, version) = name.rsplit_once('-').filter(|(model, _)| model.starts_with("gemini-"))?;
+    (version.len() == 3 && version.bytes().all(|byte| byte.is_ascii_digit())).then_some(model)
 }
 
 fn is_year(text: &str) -> bool {

@@ -196,6 +196,8 @@ fn names_resolve_as_the_table_says() {
         (Some("anthropic"), "claude-haiku-4.5", "anthropic/claude-haiku-4-5"),
         (Some("anthropic.messages"), "claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4-5-20250929"),
         (Some("gemini"), "models/gemini-2.5-flash", "gcp.gemini/gemini-2.5-flash"),
+        (Some("gcp.gemini"), "gemini-2.5-flash-001", "gcp.gemini/gemini-2.5-flash"),
+        (Some("gcp.vertex_ai"), "gemini-2.5-pro-002", "gcp.vertex_ai/gemini-2.5-pro"),
         (Some("xai"), "grok-4.6-20260101", "x_ai/grok-4.6"),
         // the longest literal wins
         (Some("gcp.gemini"), "gemini-2.5-flash-lite-preview-99-2031", "gcp.gemini/gemini-2.5-flash-lite"),
