@@ -270,6 +270,7 @@ impl<'a> Reading<'a> {
         };
         if rule.form == Some(Form::JsonScalar) {
             refined = match refined {
+                Refined::Text(text) if text == "null" => return None,
                 Refined::Text(text) => Refined::Text(Cow::Owned(values::unquoted(&text))),
                 Refined::Value(value) => Refined::Value(Rc::new(without_quotes(&value))),
                 nanos @ Refined::Nanoseconds(_) => nanos,
@@ -514,6 +515,10 @@ impl<'a> Reading<'a> {
             return self.put_json(column, found);
         }
         let conversation = messages::conversation(&value, role).or_else(|| {
+            // Flattened attributes are messages or nothing: a role alone is one whose content was not sent.
+            if matches!(rule.source, Source::Prefix(_)) {
+                return None;
+            }
             // Not a conversation, but what the model was given or said: one message of text.
             let text =
                 values::text_of(&value).filter(|text| !text.is_empty() && !matches!(text.as_str(), "null" | "[]" | "{}"))?;
@@ -579,6 +584,12 @@ impl<'a> Reading<'a> {
     }
 
     fn make_usage_inclusive(&mut self) {
+        // A failed call billed nothing that anyone counted.
+        let nothing = |tokens: Option<i64>| tokens.is_none_or(|tokens| tokens == 0);
+        if self.record.is_error() && nothing(self.out.genai.input_tokens) && nothing(self.out.genai.output_tokens) {
+            (self.out.genai.input_tokens, self.out.genai.output_tokens) = (None, None);
+            self.rules.retain(|(column, _)| !matches!(*column, "input_tokens" | "output_tokens"));
+        }
         let facts = UsageFacts {
             total: self.total,
             input_cache: self.input_cache,
@@ -748,6 +759,7 @@ impl<'a> Reading<'a> {
             || genai.finish_reasons.is_some()
             || genai.output_messages.is_some()
             || genai.time_to_first_token_ns.is_some()
+            || (genai.operation.as_deref() == Some("embeddings") && genai.embedding_dimensions.is_some())
             || genai.error_type.is_some()
             || self.record.is_error();
         self.out.facts = CallFacts {

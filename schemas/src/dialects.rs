@@ -276,6 +276,7 @@ embedded! {
     "langsmith.toml",
     "litellm.toml",
     "mastra.toml",
+    "mistral-sdk.toml",
     "mlflow.toml",
     "openinference.toml",
     "openlit.toml",

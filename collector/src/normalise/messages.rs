@@ -82,14 +82,21 @@ fn take_parts(message: Value) -> Vec<Value> {
     }
 }
 
-/// The messages in a list of message events: the answers (`gen_ai.choice`), or all others.
+/// The messages in a list of message events: the answers (`gen_ai.choice`), or all others. Where nothing is called a choice, what the
+/// assistant says last is the answer.
 pub(super) fn of_events(value: &Value, answers: bool) -> Vec<Value> {
-    let is_answer = |event: &&Value| {
+    let events = value.as_array().map_or(&[][..], Vec::as_slice);
+    let is_choice = |event: &Value| {
         let name = event.get("event.name").or_else(|| event.get("event_name")).and_then(Value::as_str);
-        name.is_some_and(|name| name.ends_with("choice")) == answers
+        name.is_some_and(|name| name.ends_with("choice"))
     };
+    let is_assistant = |event: &Value| event.get("role").and_then(Value::as_str) == Some("assistant");
+    let has_choice = events.iter().any(is_choice);
+    let n_said = events.iter().rev().take_while(|event| !has_choice && is_assistant(event)).count();
     let role = if answers { "assistant" } else { "user" };
-    value.as_array().into_iter().flatten().filter(is_answer).filter_map(|event| message(event, role)).collect()
+    let wanted =
+        events.iter().enumerate().filter(|(index, event)| (is_choice(event) || index + n_said >= events.len()) == answers);
+    wanted.filter_map(|(_, event)| message(event, role)).collect()
 }
 
 /// Every text in the parts of `message`, joined by newlines.
@@ -323,6 +330,8 @@ fn is_block(item: &Value) -> bool {
             | "image_url" | "thinking" | "redacted_thinking" | "input_text" | "output_text" | "input_image" | "blob" | "uri"
             | "file",
         ) => true,
+        // A call as OpenAI writes it; a definition has no arguments.
+        Some("function") => is_openai_call(object),
         Some(_) => false,
         None => {
             object.len() <= 2
@@ -342,9 +351,17 @@ fn is_block(item: &Value) -> bool {
     }
 }
 
+fn is_openai_call(object: &Map<String, Value>) -> bool {
+    object.get("function").is_some_and(|function| function.get("arguments").is_some())
+}
+
 /// One message in GenAI form, if `value` has the shape of a message.
 pub(super) fn message(value: &Value, default_role: &str) -> Option<Value> {
     let mut object = value.as_object()?;
+    // A request holds messages, whatever else it is made of.
+    if object.get("messages").is_some_and(Value::is_array) {
+        return None;
+    }
     // Serialised LangChain objects keep their fields in `kwargs`, older ones in `data`; choices and generations in `message`.
     let mut outer = object;
     let mut constructor = None;
@@ -511,8 +528,11 @@ fn parts_of(object: &Map<String, Value>, role: &str) -> Vec<Value> {
         }
         other => other,
     };
-    for call in calls.and_then(Value::as_array).into_iter().flatten() {
-        push_call(&mut parts, call);
+    match calls {
+        Some(Value::Array(calls)) => calls.iter().for_each(|call| push_call(&mut parts, call)),
+        // OpenLIT writes the only call without a list around it.
+        Some(call @ Value::Object(_)) => push_call(&mut parts, call),
+        _ => {}
     }
     if let Some(call @ Value::Object(_)) = object.get("function_call") {
         push_call(&mut parts, call);
@@ -564,6 +584,9 @@ fn push_call(parts: &mut Vec<Value>, call: &Value) {
 fn tool_call(object: &Map<String, Value>) -> Option<Value> {
     let function = object.get("function").and_then(Value::as_object).unwrap_or(object);
     let name = ["name", "toolName", "tool_name"].iter().find_map(|key| function.get(*key).or_else(|| object.get(*key)))?;
+    if name.as_str() == Some("") {
+        return None;
+    }
     let arguments = ["arguments", "args", "input", "tool_kwargs", "parameters"]
         .iter()
         .find_map(|key| function.get(*key).or_else(|| object.get(*key)));
@@ -583,6 +606,8 @@ fn structured(value: &Value) -> Value {
     match value {
         Value::String(text) => match parse_json(text) {
             Some(inner @ (Value::Object(_) | Value::Array(_))) => inner,
+            // Encoded once more on the way.
+            Some(quoted @ Value::String(_)) => structured(&quoted),
             _ => value.clone(),
         },
         other => other.clone(),
@@ -643,6 +668,7 @@ fn part(value: &Value) -> Option<Value> {
             "tool_call" | "tool_use" | "tool-call" | "function_call" | "toolUse" | "custom_tool_call" | "mcp_call"
             | "server_tool_use",
         ) => tool_call(object),
+        Some("function") if is_openai_call(object) => tool_call(object),
         Some(
             "tool_call_response"
             | "tool_result"

@@ -193,7 +193,7 @@ impl<'a> Record<'a> {
         match source {
             Source::Key(key) => {
                 let (index, attribute) = self.attribute(*key)?;
-                match text(attribute) {
+                match readable(attribute) {
                     Some(text) => Some(Found::Text(text)),
                     None => Some(Found::Value(self.json_at(index)?)),
                 }
@@ -298,7 +298,7 @@ impl<'a> Record<'a> {
         const LONG: usize = 1024;
         let (index, attribute) = self.attribute(key)?;
         let is_parsed = || self.parsed.borrow().iter().any(|(known, _)| *known == index);
-        if let Some(text) = text(attribute).filter(|_| !is_parsed()) {
+        if let Some(text) = readable(attribute).filter(|_| !is_parsed()) {
             // A key that is not in the text cannot lead anywhere.
             let steps = || {
                 path.iter()
@@ -319,7 +319,7 @@ impl<'a> Record<'a> {
     /// The structure that the text of attribute `key` holds, parsed once.
     fn structure(&self, key: u16) -> Option<Rc<Value>> {
         let (index, attribute) = self.attribute(key)?;
-        match text(attribute) {
+        match readable(attribute) {
             None => self.json_at(index),
             Some(text) => self.remembered(index, || parse_structure(text)),
         }
@@ -367,6 +367,15 @@ impl<'a> Record<'a> {
         (condition.is.is_empty() || among(&condition.is))
             && !among(&condition.is_not)
             && (value.is_some() || condition.is.is_empty())
+    }
+}
+
+/// The text of `attribute`, if it is text or bytes that hold text: LangSmith's older releases encode what they send.
+fn readable(attribute: &KeyValue) -> Option<&str> {
+    match attribute.value.as_ref()?.value.as_ref()? {
+        Any::StringValue(text) => Some(text),
+        Any::BytesValue(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
     }
 }
 

@@ -66,6 +66,37 @@ fn a_wrapper_is_not_a_call_though_it_repeats_the_usage() {
 }
 
 #[test]
+fn a_failed_call_has_no_tokens_rather_than_none_of_them() {
+    let mut failed =
+        span(json!({"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 0, "gen_ai.usage.output_tokens": 0}));
+    failed.status = Some(opentelemetry_proto::tonic::trace::v1::Status { code: 2, message: "429".to_owned() });
+    let found = Normaliser::embedded().span(&Resource::default(), &InstrumentationScope::default(), &failed);
+    assert_eq!((found.genai.input_tokens, found.genai.output_tokens, found.facts.is_call), (None, None, true));
+}
+
+#[test]
+fn bytes_that_hold_text_are_read_as_text() {
+    let mut given = span(json!({"langsmith.span.kind": "llm", "gen_ai.response.id": "r"}));
+    let bytes = Any::BytesValue(br#"{"messages": [{"role": "user", "content": "Q"}]}"#.to_vec());
+    given.attributes.push(KeyValue {
+        key: "gen_ai.prompt".to_owned(),
+        value: Some(AnyValue { value: Some(bytes) }),
+        ..KeyValue::default()
+    });
+    let found = Normaliser::embedded().span(&Resource::default(), &InstrumentationScope::default(), &given);
+    assert_eq!(found.genai.input_preview.as_deref(), Some("Q"));
+    assert!(found.same_as_column.is_empty(), "bytes come back as bytes");
+}
+
+#[test]
+fn a_quoted_null_and_a_role_without_content_say_nothing() {
+    let found = read(json!({"logfire.msg": "m", "group_id": "null"}));
+    assert_eq!(found.genai.session_id, None);
+    let found = read(json!({"llm.request.type": "chat", "gen_ai.response.id": "r", "gen_ai.prompt.0.role": "user"}));
+    assert_eq!(found.genai.input_messages, None);
+}
+
+#[test]
 fn the_wish_alone_is_not_a_call() {
     assert!(!read(json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-mini"})).facts.is_call);
 }

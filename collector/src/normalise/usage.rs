@@ -57,7 +57,10 @@ pub(super) fn make_inclusive(genai: &mut GenAi, facts: &UsageFacts<'_>) {
         }
     }
     if cache_outside == Some(true) {
-        genai.input_tokens = input.map(|input| input.saturating_add(cache));
+        // Said to be inside, and the reads fit: then the writes alone are beside (LiteLLM before 1.70).
+        let reads_fit = cache_said == Some(Part::Inside) && input >= genai.cache_read_tokens;
+        let beside = if reads_fit { genai.cache_write_tokens.unwrap_or(0) } else { cache };
+        genai.input_tokens = input.map(|input| input.saturating_add(beside));
     }
     if reasoning_outside == Some(true) {
         genai.output_tokens = output.map(|output| output.saturating_add(reasoning));
@@ -87,6 +90,16 @@ mod tests {
     fn input_below_its_cache_parts_is_exclusive_whatever_is_said() {
         let facts = UsageFacts { input_cache: Some(Part::Inside), ..UsageFacts::default() };
         assert_eq!(inclusive([Some(124), Some(16), Some(1536), Some(128), None], &facts), (Some(1788), Some(16)));
+    }
+
+    #[test]
+    fn writes_alone_are_beside_where_reads_fit_an_input_said_to_hold_them() {
+        let facts = UsageFacts { input_cache: Some(Part::Inside), total: Some(1676), ..UsageFacts::default() };
+        assert_eq!(inclusive([Some(1660), Some(16), Some(1536), Some(128), None], &facts), (Some(1788), Some(16)));
+        assert_eq!(
+            inclusive([Some(1660), Some(16), Some(1536), Some(128), None], &UsageFacts::default()),
+            (Some(3324), Some(16))
+        );
     }
 
     #[test]

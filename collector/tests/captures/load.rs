@@ -1,6 +1,11 @@
 //! Sends the captures through the whole write path: each scenario's request bodies, in order of arrival, into a project of its own.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use assay_collector::{Ingest, normalise::Normaliser};
 use assay_schemas::{
@@ -37,7 +42,7 @@ pub(crate) struct Row {
 
 /// Every scenario of every folder.
 pub(crate) async fn scenarios() -> Vec<Scenario> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures");
+    let root = own_folder().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures"));
     let data_dir = tempfile::tempdir().expect("a temporary folder");
     // Read before they are flushed: what reads from files is the storage's to test.
     let config = StorageConfig {
@@ -68,6 +73,11 @@ pub(crate) async fn scenarios() -> Vec<Scenario> {
     }
     storage.close().await.expect("the store closes");
     out
+}
+
+/// Captures to look at instead of ours: the folder that `finalize.py` wrote, in `ASSAY_CAPTURES`.
+pub(crate) fn own_folder() -> Option<PathBuf> {
+    std::env::var_os("ASSAY_CAPTURES").map(PathBuf::from)
 }
 
 async fn send(ingest: &Arc<Ingest>, project: &ProjectId, file: &Path) {

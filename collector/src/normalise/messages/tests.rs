@@ -203,3 +203,41 @@ fn what_is_no_conversation_is_none() {
         assert_eq!(conversation(&given, "user"), None, "{given}");
     }
 }
+
+#[test]
+fn a_request_is_not_a_message_whatever_it_is_made_of() {
+    check(
+        json!({"messages": [{"role": "user", "content": "Q"}], "function_call": "<Omit object>", "model": "m"}),
+        "user",
+        json!([{"role": "user", "parts": [{"type": "text", "content": "Q"}]}]),
+    );
+}
+
+#[test]
+fn one_call_may_come_without_its_list_and_encoded_twice() {
+    let arguments = Value::String(json!({"city": "Paris"}).to_string()).to_string();
+    check(
+        json!([{"role": "assistant", "content": "", "tool_calls": {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}}]),
+        "assistant",
+        json!([{"role": "assistant", "parts": [call()]}]),
+    );
+    // A call without a name is none.
+    check(
+        json!([{"role": "assistant", "content": "A", "tool_calls": {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}}]),
+        "assistant",
+        json!([{"role": "assistant", "parts": [{"type": "text", "content": "A"}]}]),
+    );
+}
+
+#[test]
+fn what_the_assistant_says_last_is_the_answer_where_no_event_is_a_choice() {
+    let user = json!({"event.name": "gen_ai.user.message", "role": "user", "content": "Q"});
+    let assistant = json!({"event.name": "gen_ai.assistant.message", "role": "assistant", "content": "A"});
+    let choice = json!({"event.name": "gen_ai.choice", "index": 0, "message": {"role": "assistant", "content": "B"}});
+    let texts = |events: &[&Value], answers| -> Vec<String> { of_events(&json!(events), answers).iter().map(text_in).collect() };
+    assert_eq!(texts(&[&assistant, &user, &assistant], true), ["A"]);
+    assert_eq!(texts(&[&assistant, &user, &assistant], false), ["A", "Q"]);
+    assert_eq!(texts(&[&user, &assistant, &choice], true), ["B"]);
+    assert_eq!(texts(&[&user, &assistant, &choice], false), ["Q", "A"]);
+    assert!(texts(&[&user], true).is_empty());
+}
