@@ -115,6 +115,43 @@ test('a result becomes a chart that a link restores', async ({ page }) => {
   await expect(page.getByRole('figure', { name: 'Line of spans by day; the same rows are in the table' })).toBeVisible();
 });
 
+test('a query is saved with its parameter and chart, shared by a link, changed and deleted', async ({ page }) => {
+  const project = `saved-${Math.random().toString(36).slice(2, 10)}`;
+  await page.goto(`/sql?project=${project}`);
+  await write(page, `SELECT name, n FROM (VALUES ('a', 1), ('b', 2)) AS t(name, n) WHERE n <= $most`);
+  await page.getByLabel('$most', { exact: true }).fill('2');
+  await page.getByLabel('Type of $most').selectOption('number');
+  await page.getByRole('button', { name: 'Run', exact: true }).click();
+  await page.getByRole('button', { name: 'Chart', exact: true }).click();
+  await page.getByLabel('Chart', { exact: true }).selectOption('Line');
+  await page.getByRole('button', { name: 'Save', exact: true }).click();
+  await page.getByLabel('Name', { exact: true }).fill('Few things');
+  await page.keyboard.press('Enter');
+  await expect(page.getByText('Saved as Few things')).toBeVisible();
+  await expect(page).toHaveURL(/saved=/);
+  const id = new URL(page.url()).searchParams.get('saved') ?? '';
+
+  // Someone else opens the link.
+  await page.evaluate(() => localStorage.clear());
+  await page.goto(`/sql?project=${project}&saved=${id}`);
+  await expect(page.getByRole('figure', { name: /^Line of n by name/ })).toBeVisible();
+  await expect(page.getByLabel('$most', { exact: true })).toHaveValue('2');
+  await expect(page.getByRole('button', { name: 'Saved', exact: true })).toBeVisible();
+
+  await page.getByLabel('$most', { exact: true }).fill('1');
+  await page.getByRole('button', { name: 'Save', exact: true }).click();
+  await page.getByRole('button', { name: 'Save over “Few things”' }).click();
+  await expect(page.getByRole('button', { name: 'Saved', exact: true })).toBeVisible();
+
+  await page.getByRole('tab', { name: 'Saved' }).click();
+  const list = page.getByRole('list', { name: 'Saved queries' });
+  await expect(list.getByRole('button', { name: /^Few things/ })).toBeVisible();
+  await list.getByRole('button', { name: 'More of Few things' }).click();
+  await page.getByRole('menuitem', { name: 'Delete', exact: true }).press('ArrowRight');
+  await page.getByRole('menuitem', { name: 'Delete it for everyone' }).click();
+  await expect(page.getByText('Queries that you save are here')).toBeVisible();
+});
+
 test('a query is formatted', async ({ page }) => {
   await page.goto('/sql');
   await write(page, 'select a,b from (values (1,2)) as t(a,b) where a=$x');

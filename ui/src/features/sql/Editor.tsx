@@ -42,6 +42,7 @@ type Props = {
   onChange: (text: string) => void;
   onRun: () => void;
   onFormat: () => void;
+  onSave: () => void;
 };
 
 const highlight = HighlightStyle.define([
@@ -98,7 +99,7 @@ const theme = EditorView.theme({
   },
 });
 
-type Handlers = Pick<Props, 'onChange' | 'onRun' | 'onFormat'>;
+type Handlers = Pick<Props, 'onChange' | 'onRun' | 'onFormat' | 'onSave'>;
 
 /** The handlers of the page that shows an editor now: its state outlives the page's rendering. */
 const handlersOf = new WeakMap<EditorView, Handlers>();
@@ -112,7 +113,7 @@ export function forgetEditor(tab: string): void {
   parked.delete(tab);
 }
 
-const command = (name: 'onRun' | 'onFormat') => (view: EditorView) => {
+const command = (name: 'onRun' | 'onFormat' | 'onSave') => (view: EditorView) => {
   handlersOf.get(view)?.[name]();
   return true;
 };
@@ -122,6 +123,7 @@ const EXTENSIONS = [
     keymap.of([
       { key: 'Mod-Enter', run: command('onRun') },
       { key: 'Shift-Alt-f', run: command('onFormat') },
+      { key: 'Mod-s', run: command('onSave'), preventDefault: true },
       { key: 'Tab', run: acceptCompletion },
     ]),
   ),

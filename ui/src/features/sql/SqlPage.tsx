@@ -7,11 +7,11 @@ import { ApiError } from '../../api/client';
 import { Button, IconButton } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
 import '../../components/labelled.css';
-import { ErrorNotice, Skeleton } from '../../components/Notice';
+import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import '../../components/segments.css';
 import { SplitPane } from '../../components/SplitPane';
 import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
-import { paramsFor, type SqlAddress } from './address';
+import { EMPTY_ADDRESS, paramsFor, type SqlAddress } from './address';
 import type { EditorHandle } from './Editor';
 import { formatSql } from './format';
 import { isHistory, remembered, type HistoryEntry } from './history';
@@ -23,6 +23,9 @@ import { markOf, type Mark } from './problems';
 import { columnValues, schemaQuery } from './queries';
 import { ResultPane } from './ResultPane';
 import { useRuns } from './runs';
+import { SaveButton } from './SaveButton';
+import { savedQueriesQuery, type SavedQuery } from './saved';
+import { SavedList } from './SavedList';
 import { SchemaBrowser } from './SchemaBrowser';
 import './sql-page.css';
 import { activeTab, addressOf, arrive, change, close, FIRST_QUERY, isTabs, newTab, open, type Tab, type Tabs } from './tabs';
@@ -47,6 +50,8 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
   const [resultHeight, setResultHeight] = useStored('assay.sql-result-height', 480, isNumber);
   const [said, setSaid] = useState('');
   const [drawer, setDrawer] = useState(false);
+  const [saving, setSaving] = useState(false);
+  const saved = useQuery(savedQueriesQuery());
   const wide = useMediaQuery('(min-width: 900px)');
   const editor = useRef<EditorHandle>(null);
   const { outcomeOf, run, cancel, forget } = useRuns();
@@ -117,6 +122,27 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
       },
     );
   };
+  const openSaved = (item: SavedQuery) => {
+    setDrawer(false);
+    const mine = tabs.tabs.find((each) => each.saved === item.id);
+    if (mine) {
+      go({ ...tabs, active: mine.id });
+      return;
+    }
+    const { query, params: defaults, chart, id, name } = item;
+    const values = { name, params: defaults, chart, view: chart ? ('chart' as const) : ('table' as const), saved: id };
+    const fresh = { ...newTab(freshId(tabs), query), ...values };
+    setTabs(open(tabs, fresh));
+    onAddress({ ...addressOf(fresh), query }, true);
+  };
+  // A link that names only a saved query.
+  const wanted = address.query === null ? address.saved : null;
+  useEffect(() => {
+    const item = wanted === null ? undefined : saved.data?.find((each) => each.id === wanted);
+    if (!item) return;
+    const { query, params: defaults, chart } = item;
+    onAddress({ query, params: defaults, chart, view: chart ? 'chart' : 'table', sort: null, saved: item.id }, false);
+  }, [wanted, saved.data, onAddress]);
   const openText = (text: string) => {
     setDrawer(false);
     if (tab.text.trim() === '') set({ text });
@@ -142,6 +168,11 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
       ),
     },
     {
+      id: 'saved',
+      title: 'Saved',
+      content: <SavedList onOpen={openSaved} hrefOf={(id) => hrefOf({ ...EMPTY_ADDRESS, saved: id })} />,
+    },
+    {
       id: 'history',
       title: 'History',
       content: (
@@ -162,7 +193,7 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
       {wide && <Library shelves={shelves} />}
       <div className="sql-page__work">
         <TabStrip
-          tabs={tabs.tabs}
+          tabs={tabs.tabs.map((each) => named(each, saved.data))}
           active={tab.id}
           outcomeOf={outcomeOf}
           onPick={(id) => {
@@ -212,6 +243,15 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
                 <Button look="quiet" icon="bars" onClick={format} title="Shift Alt F">
                   Format
                 </Button>
+                <SaveButton
+                  tab={{ ...tab, params }}
+                  open={saving}
+                  onOpen={setSaving}
+                  onSaved={(id, name) => {
+                    set({ saved: id, name });
+                    setSaid(`Saved as ${name}`);
+                  }}
+                />
                 <CopyButton
                   text={() => window.location.origin + hrefOf({ ...addressOf({ ...tab, params }), query: tab.text })}
                   label="Copy a link to this query"
@@ -240,31 +280,40 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
                   }}
                   onRun={runNow}
                   onFormat={format}
+                  onSave={() => {
+                    if (tab.text.trim() !== '') setSaving(true);
+                  }}
                 />
               </Suspense>
             </section>
           }
           second={
-            <ResultPane
-              outcome={outcome}
-              view={tab.view}
-              chart={tab.chart}
-              sort={tab.sort}
-              mark={mark}
-              onView={(view) => {
-                set({ view });
-              }}
-              onChart={(chart) => {
-                set({ chart, view: 'chart' });
-              }}
-              onSort={(sort) => {
-                set({ sort });
-              }}
-              onFix={(wrong) => {
-                const text = tab.text.slice(0, wrong.from) + (wrong.fix ?? '') + tab.text.slice(wrong.to);
-                runText(text, { from: wrong.from, to: wrong.from });
-              }}
-            />
+            wanted !== null && saved.data && !saved.data.some((each) => each.id === wanted) ? (
+              <EmptyState title="There is no such saved query">
+                <p>It was deleted, or belongs to another project.</p>
+              </EmptyState>
+            ) : (
+              <ResultPane
+                outcome={outcome}
+                view={tab.view}
+                chart={tab.chart}
+                sort={tab.sort}
+                mark={mark}
+                onView={(view) => {
+                  set({ view });
+                }}
+                onChart={(chart) => {
+                  set({ chart, view: 'chart' });
+                }}
+                onSort={(sort) => {
+                  set({ sort });
+                }}
+                onFix={(wrong) => {
+                  const text = tab.text.slice(0, wrong.from) + (wrong.fix ?? '') + tab.text.slice(wrong.to);
+                  runText(text, { from: wrong.from, to: wrong.from });
+                }}
+              />
+            )
           }
         />
       </div>
@@ -303,6 +352,12 @@ function Drawer({
 /** A name for the next tab that none has. */
 function freshId(tabs: Tabs): string {
   return String(1 + Math.max(0, ...tabs.tabs.map((tab) => Number(tab.id) || 0)));
+}
+
+/** A tab that began as a saved query is called so, unless it was given another name. */
+function named(tab: Tab, saved: readonly SavedQuery[] | undefined): Tab {
+  const name = tab.name ?? saved?.find((each) => each.id === tab.saved)?.name ?? null;
+  return { ...tab, name };
 }
 
 function same(a: SqlAddress, b: SqlAddress): boolean {

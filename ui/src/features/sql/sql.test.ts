@@ -7,6 +7,7 @@ import { chartData, fits, guessChart } from './chart';
 import { isHistory, remembered } from './history';
 import { lex, offsetOf, parameterNames, statements, toRun } from './lex';
 import { markOf, meant } from './problems';
+import { bodyOf, differs, readBody } from './saved';
 import { scopeOf, wantedAt } from './scope';
 import { activeTab, arrive, change, close, isTabs, newTab, open, title, type Tabs } from './tabs';
 
@@ -233,4 +234,21 @@ test('more series than colours are cut to the largest, and how many there are is
   expect(data.series).toHaveLength(12);
   expect(data.seriesAll).toBe(40);
   expect(data.series.map((each) => each.label)).toContain('m39');
+});
+
+test('a saved query keeps text, parameters and chart, and knows when it was changed', () => {
+  const tab = {
+    text: 'SELECT $n',
+    params: [{ name: 'n', type: 'number', value: '3' }] as const,
+    chart: { kind: 'bar', x: 'a', y: ['b'], by: null } as const,
+  };
+  const read = readBody(bodyOf(tab));
+  expect(read).toEqual({ query: tab.text, params: tab.params, chart: tab.chart });
+  const saved = { id: '1', name: 'x', updatedAt: '', query: tab.text, params: tab.params, chart: tab.chart };
+  expect(differs(tab, saved)).toBe(false);
+  expect(differs({ ...tab, chart: null }, saved)).toBe(true);
+  expect(readBody({ query: 'q', params: [{ name: 'a', default: 7 }, 1] })?.params).toEqual([
+    { name: 'a', type: 'text', value: '7' },
+  ]);
+  expect(readBody({ list: 'traces' })).toBeNull();
 });
