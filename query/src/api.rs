@@ -3,6 +3,7 @@
 mod problem;
 mod read;
 mod sql;
+mod trace;
 
 use std::{fmt, sync::Arc};
 
@@ -62,7 +63,9 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/traces"),
     ("get", "/api/v1/traces/strip"),
     ("get", "/api/v1/traces/{trace_id}"),
+    ("get", "/api/v1/traces/{trace_id}/columns"),
     ("get", "/api/v1/traces/{trace_id}/spans/{span_id}"),
+    ("get", "/api/v1/traces/{trace_id}/spans/{span_id}/value"),
     ("get", "/api/v1/facets"),
     ("get", "/api/v1/schema"),
     ("get", "/api/v1/status"),
@@ -80,7 +83,9 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/traces", get(read::traces))
         .route("/api/v1/traces/strip", get(read::strip))
         .route("/api/v1/traces/{trace_id}", get(read::trace))
-        .route("/api/v1/traces/{trace_id}/spans/{span_id}", get(read::span))
+        .route("/api/v1/traces/{trace_id}/columns", get(trace::trace_columns))
+        .route("/api/v1/traces/{trace_id}/spans/{span_id}", get(trace::span))
+        .route("/api/v1/traces/{trace_id}/spans/{span_id}/value", get(trace::span_value))
         .route("/api/v1/facets", get(read::facets))
         .route("/api/v1/schema", get(read::schema))
         .route("/api/v1/status", get(read::status))
@@ -110,7 +115,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         read::traces,
         read::strip,
         read::trace,
-        read::span,
+        trace::trace_columns,
+        trace::span,
+        trace::span_value,
         read::facets,
         read::schema,
         read::status,

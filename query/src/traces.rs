@@ -5,6 +5,8 @@
 //! it probably needs, and widens until the page is full; a trace that began before the time read is left for a wider look. Any other order,
 //! and the strip, are made from what each trace adds up to (`sums`); the SQL shown says the same over `spans`.
 
+mod columns;
+mod cut;
 mod detail;
 mod list;
 mod model;
@@ -17,9 +19,11 @@ use assay_schemas::ids::ProjectId;
 use assay_storage::ReadView;
 use serde_json::{Map, Value, value::RawValue};
 
+pub use self::columns::{NumberColumn, SpanColumns, TextColumn, TraceColumns};
 pub use self::model::{SpanDetail, SpanSummary, Strip, StripBucket, TraceList, TracePage, TraceSummary};
 pub(crate) use self::{
-    detail::{span, trace},
+    columns::columns,
+    detail::{span, span_value, trace},
     list::{ListRequest, Sort, between, list, strip},
 };
 use crate::{

@@ -23,28 +23,41 @@ export function text(value: unknown): string {
   return value;
 }
 
+export type TestSpan = {
+  readonly name: string;
+  readonly parent?: number;
+  /** Nanoseconds since the start of the trace; default: a microsecond after the span before. */
+  readonly start?: number;
+  /** Nanoseconds. */
+  readonly duration?: number;
+  readonly failed?: boolean;
+  readonly attributes?: Readonly<Record<string, string | number>>;
+};
+
+const anyValue = (value: string | number) => (typeof value === 'number' ? { intValue: String(value) } : { stringValue: value });
+
 /**
  * Sends one trace to a project of its own, so that journeys which send do not disturb those which read. Answers the trace id.
  * `parent` is the place of the parent in the list.
  */
-export async function send(
-  request: APIRequestContext,
-  project: string,
-  spans: { name: string; parent?: number }[],
-): Promise<string> {
+export async function send(request: APIRequestContext, project: string, spans: readonly TestSpan[]): Promise<string> {
   const traceId = Array.from({ length: 32 }, () => Math.floor(Math.random() * 16).toString(16)).join('');
   const id = (at: number) => (at + 1).toString(16).padStart(16, '0');
   const start = BigInt(Date.now()) * 1_000_000n;
-  const otlp = spans.map(({ name, parent }, at) => ({
-    traceId,
-    spanId: id(at),
-    ...(parent === undefined ? {} : { parentSpanId: id(parent) }),
-    name,
-    kind: 1,
-    startTimeUnixNano: `${start + BigInt(at) * 1_000n}`,
-    endTimeUnixNano: `${start + BigInt(at) * 1_000n + 900n}`,
-    status: {},
-  }));
+  const otlp = spans.map(({ name, parent, failed, attributes = {}, ...span }, at) => {
+    const from = start + BigInt(span.start ?? at * 1_000);
+    return {
+      traceId,
+      spanId: id(at),
+      ...(parent === undefined ? {} : { parentSpanId: id(parent) }),
+      name,
+      kind: 1,
+      startTimeUnixNano: `${from}`,
+      endTimeUnixNano: `${from + BigInt(span.duration ?? 900)}`,
+      status: failed === true ? { code: 2, message: 'it failed' } : {},
+      attributes: Object.entries(attributes).map(([key, value]) => ({ key, value: anyValue(value) })),
+    };
+  });
   for (let at = 0; at < otlp.length; at += 5_000) {
     const scopeSpans = [{ scope: { name: 'journey' }, spans: otlp.slice(at, at + 5_000) }];
     const sent = await request.post('/v1/traces', {

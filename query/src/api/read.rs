@@ -16,7 +16,7 @@ use crate::{
     functions::FunctionDoc,
     information_schema::TableDoc,
     time_range,
-    traces::{self, ListRequest, Reader, Sort, SpanDetail, Strip, TraceList, TracePage, between},
+    traces::{self, ListRequest, Reader, Sort, Strip, TraceList, TracePage, between},
 };
 
 const LIST_LIMIT_DEFAULT: usize = 50;
@@ -153,26 +153,6 @@ pub(crate) async fn trace(
     Path(trace_id): Path<String>,
 ) -> Result<Json<TracePage>, Problem> {
     Ok(Json(traces::trace(&Reader::new(&state.engine, &project), &trace_id.to_lowercase()).await?))
-}
-
-/// Everything about a span.
-#[utoipa::path(
-    get,
-    path = "/api/v1/traces/{trace_id}/spans/{span_id}",
-    params(
-        ("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"),
-        ("trace_id" = String, Path, description = "32 hex digits"),
-        ("span_id" = String, Path, description = "16 hex digits")
-    ),
-    responses((status = 200, body = SpanDetail), (status = 404, body = Problem, content_type = "application/problem+json"))
-)]
-pub(crate) async fn span(
-    State(state): State<ApiState>,
-    Project(project): Project,
-    Path((trace_id, span_id)): Path<(String, String)>,
-) -> Result<Json<SpanDetail>, Problem> {
-    let reader = Reader::new(&state.engine, &project);
-    Ok(Json(traces::span(&reader, &trace_id.to_lowercase(), &span_id.to_lowercase()).await?))
 }
 
 /// A column whose values can be listed.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Reader, SpanDetail, TracePage, as_time, not_json, summary_sql};
+use super::{Reader, SpanDetail, TracePage, as_time, columns::ANNOUNCEMENT, cut::cut, not_json, summary_sql};
 use crate::{
     error::{QueryError, QueryErrorKind},
     filter::quoted,
@@ -69,32 +69,28 @@ pub(crate) async fn trace(reader: &Reader<'_>, trace_id: &str) -> Result<TracePa
     Ok(TracePage { trace, spans, logs_count, truncated, sql })
 }
 
-/// The span `span_id` of `trace_id`.
+/// The span `span_id` of `trace_id`; texts longer than `text_bytes_max` and very long lists are cut where they stand (see [`cut`]).
 ///
 /// # Errors
 /// A [`QueryError`] of kind `NotFound` if it was not received.
-pub(crate) async fn span(reader: &Reader<'_>, trace_id: &str, span_id: &str) -> Result<SpanDetail, QueryError> {
-    let condition = format!("trace_id = {} AND span_id = {}", quoted(trace_id), quoted(span_id));
-    let sql = format!("SELECT * FROM spans WHERE {condition}");
-    let Some(row) = reader.rows(&sql, 1).await?.pop() else {
-        return Err(
-            QueryError::new(QueryErrorKind::NotFound, format!("no span `{span_id}` in trace `{trace_id}`")).found(span_id)
-        );
-    };
-    // The offset needs the whole trace, but only its times.
+pub(crate) async fn span(
+    reader: &Reader<'_>,
+    trace_id: &str,
+    span_id: &str,
+    text_bytes_max: Option<usize>,
+) -> Result<SpanDetail, QueryError> {
+    let (mut row, condition, sql) = received_row(reader, trace_id, span_id).await?;
+    let nanos = "arrow_cast(start_time, 'Int64') * 1000 + start_time_ns_part";
+    let trace = format!("trace_id = {}", quoted(trace_id));
     let times = format!(
-        "SELECT {} AS start_time, start_ns FROM (SELECT span_id, arrow_cast(start_time, 'Int64') * 1000 + start_time_ns_part AS nanos, \
-         arrow_cast(start_time, 'Int64') * 1000 + start_time_ns_part - min(arrow_cast(start_time, 'Int64') * 1000 + start_time_ns_part) OVER () AS start_ns \
-         FROM spans WHERE trace_id = {}) WHERE span_id = {}",
-        as_time("nanos"),
-        quoted(trace_id),
-        quoted(span_id)
+        "SELECT {} AS start_time, {nanos} - (SELECT min({nanos}) FROM spans WHERE {trace}) AS start_ns FROM spans WHERE {condition}",
+        as_time(nanos)
     );
-    let cost_lines = format!(
+    let cost_lines_sql = format!(
         // Re-pricing takes old lines back by lines with negative units: grouped, only what stands is left.
-        "SELECT usage_kind, sum(units) AS units, usd_per_million, sum(cost_usd) AS cost_usd, source, price, rate_mode, tier_above_tokens \
-         FROM cost_lines WHERE {condition} \
-         GROUP BY usage_kind, usd_per_million, source, price, rate_mode, tier_above_tokens HAVING sum(units) <> 0 ORDER BY usage_kind"
+        "SELECT usage_kind, sum(units) AS units, usd_per_million, sum(cost_usd) AS cost_usd, source, price, rate_mode, tier_above_tokens\n\
+         FROM cost_lines\nWHERE {condition}\n\
+         GROUP BY usage_kind, usd_per_million, source, price, rate_mode, tier_above_tokens HAVING sum(units) <> 0\nORDER BY usage_kind"
     );
     let scores = format!(
         "SELECT time, name, value, label, explanation, annotator_kind, metadata FROM scores WHERE {condition} ORDER BY time"
@@ -104,17 +100,61 @@ pub(crate) async fn span(reader: &Reader<'_>, trace_id: &str, span_id: &str) -> 
     );
     let (mut times, cost_lines, scores, logs) = futures::try_join!(
         reader.rows(&times, 1),
-        reader.rows(&cost_lines, RELATED_MAX),
+        reader.rows(&cost_lines_sql, RELATED_MAX),
         reader.rows(&scores, RELATED_MAX),
         reader.rows(&logs, RELATED_MAX)
     )?;
-    let mut row = detail(row);
     row.extend(times.pop().unwrap_or_default());
     row.insert("cost_lines".into(), objects(cost_lines));
     row.insert("scores".into(), objects(scores));
     row.insert("logs".into(), objects(logs));
+    if let Some(text_bytes_max) = text_bytes_max {
+        for (name, value) in &mut row {
+            cut(value, &mut format!("/{name}"), text_bytes_max);
+        }
+    }
     row.insert("sql".into(), sql.into());
+    row.insert("cost_sql".into(), cost_lines_sql.into());
     serde_json::from_value(Value::Object(row)).map_err(not_json)
+}
+
+/// One value of a span, whole, by its JSON pointer (RFC 6901) in the answer of [`span`].
+///
+/// # Errors
+/// A [`QueryError`] of kind `NotFound` if the span was not received or has no such value.
+pub(crate) async fn span_value(reader: &Reader<'_>, trace_id: &str, span_id: &str, path: &str) -> Result<Value, QueryError> {
+    let (row, ..) = received_row(reader, trace_id, span_id).await?;
+    let mut row = Value::Object(row);
+    row.pointer_mut(path).map(Value::take).ok_or_else(|| {
+        QueryError::new(QueryErrorKind::NotFound, format!("span `{span_id}` has no value at `{path}`")).found(path)
+    })
+}
+
+/// The row of a span, the condition that finds it, and the SQL it came from. A span that was only announced is its announcement.
+async fn received_row(
+    reader: &Reader<'_>,
+    trace_id: &str,
+    span_id: &str,
+) -> Result<(Map<String, Value>, String, String), QueryError> {
+    let trace = format!("trace_id = {}", quoted(trace_id));
+    let conditions = [
+        format!("{trace} AND span_id = {}", quoted(span_id)),
+        format!("{trace} AND parent_span_id = {} AND {ANNOUNCEMENT}", quoted(span_id)),
+    ];
+    for (idx, condition) in conditions.into_iter().enumerate() {
+        let sql = format!("SELECT * FROM spans WHERE {condition}");
+        if let Some(row) = reader.rows(&sql, 1).await?.pop() {
+            let mut row = detail(row);
+            let mut condition = condition;
+            if idx == 1 {
+                // What belongs to the announcement carries its identifier.
+                condition = format!("{trace} AND span_id = {}", quoted(row["span_id"].as_str().unwrap_or_default()));
+                row.insert("running".into(), true.into());
+            }
+            return Ok((row, condition, sql));
+        }
+    }
+    Err(QueryError::new(QueryErrorKind::NotFound, format!("no span `{span_id}` in trace `{trace_id}`")).found(span_id))
 }
 
 fn objects(rows: Vec<Map<String, Value>>) -> Value {

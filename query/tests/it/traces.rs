@@ -278,3 +278,74 @@ async fn a_trace_whose_root_never_came_is_on_the_strip() {
     let (_, strip) = f.get(&format!("/api/v1/traces/strip?{RANGE}&buckets=48")).await;
     assert_eq!((&strip["buckets"][10]["traces"], &strip["buckets"][10]["p50_ns"]), (&json!(1), &json!(1_000_000.0)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_columns_of_a_trace_say_what_its_rows_say() {
+    let f = nine().await;
+    let path = format!("/api/v1/traces/{:032x}", 3);
+    let (_, page) = f.get(&path).await;
+    let (status, got) = f.get(&format!("{path}/columns")).await;
+    assert_eq!(status, StatusCode::OK, "{got}");
+    let (rows, columns) = (page["spans"].as_array().unwrap(), &got["spans"]);
+    assert_eq!(columns["count"], rows.len());
+    let ids: Vec<&str> = rows.iter().map(|row| row["span_id"].as_str().unwrap()).collect();
+    assert_eq!(columns["span_ids"], ids.concat());
+    assert_eq!(columns["parents"], json!([-1, 0, 0, 2]));
+    for column in ["name", "service_name", "operation", "cost_usd", "input_tokens", "status_code"] {
+        let column_of = &columns[column];
+        let places: Vec<usize> = column_of["rows"].as_array().map_or_else(
+            || (0..rows.len()).collect(),
+            |places| places.iter().map(|at| usize::try_from(at.as_u64().unwrap()).unwrap()).collect(),
+        );
+        let mut values = vec![json!(null); rows.len()];
+        for (at, value) in places.into_iter().zip(column_of["values"].as_array().unwrap()) {
+            let word = column_of.get("words").map(|words| words[usize::try_from(value.as_u64().unwrap()).unwrap()].clone());
+            values[at] = word.unwrap_or_else(|| value.clone());
+        }
+        assert_eq!(values, rows.iter().map(|row| row[column].clone()).collect::<Vec<_>>(), "{column}");
+    }
+    assert_eq!(columns["start_ns"], rows.iter().map(|row| row["start_ns"].clone()).collect::<serde_json::Value>());
+    assert_eq!(got["trace"], page["trace"]);
+    assert_eq!(f.get(&format!("/api/v1/traces/{:032x}/columns", 77)).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_span_is_shown_until_it_arrives() {
+    let f = Fixture::new().await;
+    let mut rows = trace("default", 1, 0);
+    let path = format!("/api/v1/traces/{:032x}", 1);
+    // The root is announced and has not ended.
+    rows[0].parent_span_id = Some(rows[0].span_id.clone());
+    let root = std::mem::replace(&mut rows[0].span_id, format!("{:016x}", 99));
+    rows[0].duration_ns = 0;
+    rows[0].attributes.attributes =
+        r#"{"logfire.span_type":"pending_span","logfire.pending_parent_id":"0000000000000000"}"#.into();
+    f.publish("default", rows).await;
+    let (_, got) = f.get(&format!("{path}/columns")).await;
+    assert_eq!((&got["spans"]["running"], &got["spans"]["parents"]), (&json!([0]), &json!([-1, 0, 0, 2])));
+    let (status, detail) = f.get(&format!("{path}/spans/{root}")).await;
+    assert_eq!((status, &detail["running"]), (StatusCode::OK, &json!(true)));
+    // Now it has.
+    f.publish("default", trace("default", 1, 0).into_iter().take(1).collect()).await;
+    let (_, got) = f.get(&format!("{path}/columns")).await;
+    assert_eq!((&got["spans"]["running"], &got["spans"]["count"]), (&json!([]), &json!(4)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_value_is_cut_if_asked_and_can_be_had_whole() {
+    let f = Fixture::new().await;
+    let mut rows = trace("default", 1, 0);
+    let long = "word ".repeat(50_000);
+    rows[1].genai.output_messages =
+        Some(json!([{"role": "assistant", "parts": [{"type": "text", "content": long}]}]).to_string());
+    f.publish("default", rows).await;
+    let path = format!("/api/v1/traces/{:032x}/spans/{:016x}", 1, 11);
+    let (_, whole) = f.get(&path).await;
+    assert_eq!(whole["output_messages"][0]["parts"][0]["content"], long);
+    let (_, cut) = f.get(&format!("{path}?text_bytes_max=65536")).await;
+    let said = &cut["output_messages"][0]["parts"][0]["content"]["$cut"];
+    assert_eq!((&said["bytes"], &said["path"]), (&json!(250_000), &json!("/output_messages/0/parts/0/content")));
+    let (status, _) = f.get(&format!("{path}/value?path=/output_messages/0/parts/0")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(f.get(&format!("{path}/value?path=/nothing")).await.0, StatusCode::NOT_FOUND);
+}

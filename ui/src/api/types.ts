@@ -5,7 +5,8 @@ type Schemas = components['schemas'];
 
 export type TraceSummary = Schemas['TraceSummary'];
 export type SpanSummary = Schemas['SpanSummary'];
-export type Trace = Schemas['TracePage'];
+export type TraceColumns = Schemas['TraceColumns'];
+export type SpanColumns = Schemas['SpanColumns'];
 export type Strip = Schemas['Strip'];
 export type Status = Schemas['Status'];
 export type ServerSchema = Schemas['Schema'];
@@ -41,6 +42,7 @@ export type SpanDetail = SpanSummary & {
   readonly error_message: string | null;
   readonly status_message: string | null;
   readonly sql: string;
+  readonly cost_sql: string;
   readonly input_messages: unknown;
   readonly output_messages: unknown;
   readonly system_instructions: unknown;
@@ -70,6 +72,7 @@ export function readSpanDetail(answer: SpanSummary & Record<string, unknown>): S
     error_message: text(answer['error_message']),
     status_message: text(answer['status_message']),
     sql: text(answer['sql']) ?? '',
+    cost_sql: text(answer['cost_sql']) ?? '',
     input_messages: answer['input_messages'],
     output_messages: answer['output_messages'],
     system_instructions: answer['system_instructions'],

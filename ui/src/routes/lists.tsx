@@ -74,7 +74,8 @@ function List({ kind, search }: { kind: Kind; search: ReturnType<typeof readList
             step={step}
             sqlHref={sqlHref}
             traceId={traceId}
-            openHref={links.trace(traceId, spanId)}
+            spanId={spanId ?? null}
+            openHref={(search) => router.buildLocation({ to: '/traces/$traceId', params: { traceId }, search }).href}
             onClose={() => {
               change({ peek: null });
             }}

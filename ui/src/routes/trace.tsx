@@ -1,18 +1,16 @@
-/** `/traces/$traceId?span=…`: one trace. */
+/** `/traces/$traceId?span=…&view=…`: one trace, in the state that the address tells. */
 import { createRoute, useNavigate, useRouter } from '@tanstack/react-router';
-import { useCallback } from 'react';
+import { useCallback, useEffect, useMemo, useRef } from 'react';
 
 import { traceQuery } from '../features/trace/queries';
+import { readTraceSearch, traceSearch, traceState, type TraceState } from '../features/trace/state';
 import { TracePage } from '../features/trace/TracePage';
 import { rootRoute } from './root';
-
-type TraceSearch = { span?: string };
 
 export const traceRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: '/traces/$traceId',
-  validateSearch: (search: Record<string, unknown>): TraceSearch =>
-    typeof search['span'] === 'string' ? { span: search['span'] } : {},
+  validateSearch: readTraceSearch,
   // Asked for while the page is still being put together; the page itself says what went wrong.
   loader: ({ context, params }) => {
     void context.queryClient.prefetchQuery(traceQuery(params.traceId));
@@ -22,22 +20,26 @@ export const traceRoute = createRoute({
 
 function Trace() {
   const { traceId } = traceRoute.useParams();
-  const { span } = traceRoute.useSearch();
+  const search = traceRoute.useSearch();
+  const state = useMemo(() => traceState(search), [search]);
   const navigate = useNavigate({ from: '/traces/$traceId' });
   const router = useRouter();
+  // A change is told to what the address will be, not to what this rendering saw: two may follow each other before it is drawn.
+  const latest = useRef(state);
+  useEffect(() => {
+    latest.current = state;
+  }, [state]);
+  const change = useCallback(
+    (part: Partial<TraceState>) => {
+      latest.current = { ...latest.current, ...part };
+      void navigate({ search: traceSearch(latest.current), replace: true });
+    },
+    [navigate],
+  );
   const sqlHref = useCallback((sql: string) => router.buildLocation({ to: '/sql', search: { q: sql } }).href, [router]);
   const listHref = useCallback(
     (q: string) => router.buildLocation({ to: '/', search: q === '' ? {} : { q, from: 'now-30d', to: 'now' } }).href,
     [router],
   );
-  return (
-    <TracePage
-      key={traceId}
-      traceId={traceId}
-      spanId={span ?? null}
-      onSelect={(spanId) => void navigate({ search: { span: spanId }, replace: true })}
-      sqlHref={sqlHref}
-      listHref={listHref}
-    />
-  );
+  return <TracePage key={traceId} traceId={traceId} state={state} onChange={change} sqlHref={sqlHref} listHref={listHref} />;
 }

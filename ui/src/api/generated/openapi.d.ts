@@ -264,6 +264,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/traces/{trace_id}/columns": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A trace with its spans as columns: for traces of many spans. */
+        get: operations["trace_columns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/traces/{trace_id}/otlp": {
         parameters: {
             query?: never;
@@ -290,6 +307,23 @@ export interface paths {
         };
         /** Everything about a span. */
         get: operations["span"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/{trace_id}/spans/{span_id}/value": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One value of a span, whole: text as it is, anything else as JSON. */
+        get: operations["span_value"];
         put?: never;
         post?: never;
         delete?: never;
@@ -509,6 +543,13 @@ export interface components {
             /** @description The oldest first. */
             notes: components["schemas"]["Note"][];
         };
+        /** @description Numbers of those spans that have one. */
+        NumberColumn: {
+            /** @description Places of the spans that have a value; left out if all have one. */
+            rows?: number[] | null;
+            /** @description Their values. */
+            values: number[];
+        };
         /**
          * @description Direction of an order.
          * @enum {string}
@@ -640,6 +681,51 @@ export interface components {
          * @enum {string}
          */
         Sort: "start_time" | "duration_ns" | "cost_usd" | "input_tokens" | "output_tokens" | "span_count" | "error_count";
+        /** @description Spans as columns. A place in a column is a span; what a column says is documented at the table `spans`. */
+        SpanColumns: {
+            agent_name: components["schemas"]["TextColumn"];
+            cache_read_tokens: components["schemas"]["NumberColumn"];
+            cache_write_tokens: components["schemas"]["NumberColumn"];
+            cost_source: components["schemas"]["TextColumn"];
+            /** @description US dollars as decimal text. */
+            cost_usd: components["schemas"]["TextColumn"];
+            /**
+             * Format: int32
+             * @description Number of spans.
+             */
+            count: number;
+            /** @description Spans whose usage counts. */
+            counted: number[];
+            duration_ns: number[];
+            error_type: components["schemas"]["TextColumn"];
+            event_count: components["schemas"]["NumberColumn"];
+            input_tokens: components["schemas"]["NumberColumn"];
+            name: components["schemas"]["TextColumn"];
+            operation: components["schemas"]["TextColumn"];
+            output_tokens: components["schemas"]["NumberColumn"];
+            /** @description Place of the parent in the list; -1: a root, -2: the parent was not received. */
+            parents: number[];
+            provider: components["schemas"]["TextColumn"];
+            reasoning_tokens: components["schemas"]["NumberColumn"];
+            request_model: components["schemas"]["TextColumn"];
+            response_model: components["schemas"]["TextColumn"];
+            /** @description Spans that were announced and have not ended: their duration is not known. */
+            running: number[];
+            scope_name: components["schemas"]["TextColumn"];
+            service_name: components["schemas"]["TextColumn"];
+            /** @description Identifiers, 16 hex digits each, one after the other. */
+            span_ids: string;
+            span_kind: components["schemas"]["TextColumn"];
+            /** @description Nanoseconds since the earliest span. */
+            start_ns: number[];
+            /** @description Start of the earliest span, nanoseconds since 1970, as text. */
+            start_unix_nano: string;
+            status_code: components["schemas"]["TextColumn"];
+            time_to_first_token_ns: components["schemas"]["NumberColumn"];
+            tool_call_id: components["schemas"]["TextColumn"];
+            tool_name: components["schemas"]["TextColumn"];
+            uncounted_reason: components["schemas"]["TextColumn"];
+        };
         /** @description Everything about a span: the fields of [`SpanSummary`] and those below. */
         SpanDetail: components["schemas"]["SpanSummary"];
         /** @description A span in a trace. */
@@ -802,6 +888,33 @@ export interface components {
             kind: string;
             /** @description Name in SQL. */
             name: string;
+        };
+        /** @description Texts of those spans that have one. */
+        TextColumn: {
+            /** @description Places of the spans that have a value; left out if all have one. */
+            rows?: number[] | null;
+            /** @description For each of those spans, the place of its value in `words`. */
+            values: number[];
+            /** @description The different values. */
+            words: string[];
+        };
+        /** @description A trace with its spans as columns. */
+        TraceColumns: {
+            /**
+             * Format: int64
+             * @description Log records that belong to the trace.
+             */
+            logs_count: number;
+            /** @description Its spans in order of start; at most 200 000. */
+            spans: components["schemas"]["SpanColumns"];
+            /** @description SQL that gives the spans. */
+            sql: string;
+            /** @description SQL that gives the numbers of the trace as a whole. */
+            summary_sql: string;
+            /** @description The trace as a whole. */
+            trace: components["schemas"]["TraceSummary"];
+            /** @description Whether there are more spans than are given. */
+            truncated: boolean;
         };
         /** @description A page of the trace list. */
         TraceList: {
@@ -1679,6 +1792,39 @@ export interface operations {
             };
         };
     };
+    trace_columns: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path: {
+                /** @description 32 hex digits */
+                trace_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceColumns"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     export_trace: {
         parameters: {
             query?: never;
@@ -1715,7 +1861,10 @@ export interface operations {
     };
     span: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Cut texts over so many bytes to `{"$cut":{"path","bytes","head"}}`, and lists over 1000 items. Default: cut nothing. */
+                text_bytes_max?: number;
+            };
             header?: {
                 /** @description Project; `default` if left out */
                 "X-Assay-Project"?: string | null;
@@ -1736,6 +1885,46 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SpanDetail"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    span_value: {
+        parameters: {
+            query: {
+                /** @description JSON pointer into the span, as `$cut` gives it: `/input_messages/0/parts/0/content`. */
+                path: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string | null;
+            };
+            path: {
+                /** @description 32 hex digits */
+                trace_id: string;
+                /** @description 16 hex digits */
+                span_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The value */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                    "application/json": Record<string, never>;
                 };
             };
             404: {

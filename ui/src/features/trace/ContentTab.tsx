@@ -106,7 +106,7 @@ function MessageCard({ message }: { message: Message }) {
   );
 }
 
-function PartView({ part }: { part: Part }) {
+export function PartView({ part }: { part: Part }) {
   switch (part.kind) {
     case 'text':
       return <TextPart text={part.text} />;
@@ -159,7 +159,7 @@ function TextPart({ text }: { text: string }) {
   return <Markdown text={text} />;
 }
 
-function AnyValue({ value }: { value: unknown }) {
+export function AnyValue({ value }: { value: unknown }) {
   const decoded = decode(value);
   if (decoded === null || decoded === undefined || decoded === '') return <span className="faint">empty</span>;
   if (typeof decoded === 'string') return <Markdown text={decoded} />;

@@ -4,7 +4,7 @@ import type { ReactNode } from 'react';
 import type { SpanDetail } from '../../api/types';
 import { WarningNotice } from '../../components/Notice';
 import { formatCountExact, formatMoneyExact, parseMoney, UNKNOWN } from '../../lib/format';
-import type { TraceTree } from './tree';
+import { costText, type TraceTree } from './tree';
 
 const KIND_TITLES: Record<string, string> = {
   input: 'Input',
@@ -116,7 +116,7 @@ export function CostTab({ span, tree, index }: { span: SpanDetail; tree: TraceTr
               </tr>
               <tr>
                 <td>Cost</td>
-                <td className="right num money">{formatMoneyExact(tree.cost[index] ?? null)}</td>
+                <td className="right num money">{costText(tree, index)}</td>
               </tr>
               <tr>
                 <td>Errors</td>

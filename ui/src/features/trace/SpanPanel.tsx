@@ -1,9 +1,9 @@
 /** Everything about one span. The summary shows at once; the rest follows when it has been read. */
 import { useQuery } from '@tanstack/react-query';
 import { Tabs } from 'radix-ui';
-import { useState, type ReactNode } from 'react';
+import { useMemo, type ReactNode } from 'react';
 
-import type { SpanDetail, SpanSummary } from '../../api/types';
+import type { SpanDetail } from '../../api/types';
 import { LinkButton } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
 import { Icon } from '../../components/Icon';
@@ -20,23 +20,22 @@ import { EventsTab, LinksTab, LogsTab } from './RecordTabs';
 import { spanQuery } from './queries';
 import './span-panel.css';
 import { STEP_ICONS } from './SpanTree';
-import { stepKind, type TraceTree } from './tree';
+import { headAt, kindAt, type SpanHead, type TraceTree } from './tree';
 
 type Props = {
   traceId: string;
-  summary: SpanSummary;
   tree: TraceTree;
   index: number;
+  /** The tab that is open; it stays open when another span is selected. */
+  tab: string;
+  onTab: (tab: string) => void;
   onSelect: (spanId: string) => void;
   sqlHref: (sql: string) => string;
 };
 
-/** The tab that was open stays open when another span is selected. */
-let lastTab = 'content';
-
-export function SpanPanel({ traceId, summary, tree, index, onSelect, sqlHref }: Props) {
-  const detail = useQuery(spanQuery(traceId, summary.span_id));
-  const [tab, setTab] = useState(lastTab);
+export function SpanPanel({ traceId, tree, index, tab, onTab, onSelect, sqlHref }: Props) {
+  const summary = useMemo(() => headAt(tree, index), [tree, index]);
+  const detail = useQuery(spanQuery(traceId, summary.span_id, summary.running));
   const span = detail.data;
   const tabs: { id: string; title: string; count?: number; body: (span: SpanDetail) => ReactNode }[] = [
     { id: 'content', title: 'Content', body: (each) => <ContentTab span={each} /> },
@@ -46,7 +45,7 @@ export function SpanPanel({ traceId, summary, tree, index, onSelect, sqlHref }: 
     {
       id: 'events',
       title: 'Events',
-      count: span?.events.length ?? summary.event_count,
+      count: span?.events.length ?? summary.event_count ?? 0,
       body: (each) => <EventsTab span={each} />,
     },
     {
@@ -58,9 +57,10 @@ export function SpanPanel({ traceId, summary, tree, index, onSelect, sqlHref }: 
     { id: 'logs', title: 'Logs', count: span?.logs.length ?? 0, body: (each) => <LogsTab span={each} /> },
     { id: 'raw', title: 'Raw', body: (each) => <RawTab span={each} /> },
   ];
-  const kind = stepKind(summary);
+  const kind = kindAt(tree, index);
+  const shown = tabs.some((each) => each.id === tab) ? tab : 'content';
   return (
-    <section className="span-panel" aria-label={`Span ${summary.name}`}>
+    <section className="span-panel" aria-label={`Span ${summary.name ?? ''}`}>
       <header className="span-panel__head">
         <div className="span-panel__title">
           <span style={{ color: `var(--op-${kind})` }}>
@@ -82,14 +82,7 @@ export function SpanPanel({ traceId, summary, tree, index, onSelect, sqlHref }: 
           <p className="span-panel__error">{span.error_message ?? span.status_message}</p>
         ) : null}
       </header>
-      <Tabs.Root
-        className="span-panel__tabs"
-        value={tab}
-        onValueChange={(next) => {
-          lastTab = next;
-          setTab(next);
-        }}
-      >
+      <Tabs.Root className="span-panel__tabs" value={shown} onValueChange={onTab}>
         <Tabs.List className="tabs" aria-label="About the span">
           {tabs.map((each) => (
             <Tabs.Trigger key={each.id} value={each.id} className="tabs__tab">
@@ -110,13 +103,11 @@ export function SpanPanel({ traceId, summary, tree, index, onSelect, sqlHref }: 
   );
 }
 
-function Facts({ span }: { span: SpanSummary }) {
+function Facts({ span }: { span: SpanHead }) {
   const model = span.response_model ?? span.request_model;
   return (
     <dl className="span-panel__facts">
-      <Fact name="Duration">
-        <Duration ns={span.duration_ns} />
-      </Fact>
+      <Fact name="Duration">{span.running ? 'running' : <Duration ns={span.duration_ns} />}</Fact>
       {span.time_to_first_token_ns !== null && span.time_to_first_token_ns !== undefined && (
         <Fact name="First token">{formatDuration(span.time_to_first_token_ns)}</Fact>
       )}

@@ -1,13 +1,14 @@
 /** The totals of a trace and what can be done with it. */
 import { useMemo, type ReactNode } from 'react';
 
-import type { Trace } from '../../api/types';
 import { LinkButton } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
 import { Icon } from '../../components/Icon';
 import { Count, Duration, Money, Tag } from '../../components/Values';
 import { formatFullTime } from '../../lib/format';
+import type { Trace } from './queries';
 import './trace-header.css';
+import { COUNTED, has, type NumberName, type TraceTree } from './tree';
 
 type Props = {
   trace: Trace;
@@ -18,14 +19,12 @@ type Props = {
 };
 
 export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
-  const summary = trace.trace;
+  const { head, tree } = trace;
+  const summary = head.trace;
   const { models = [], tags = [] } = summary;
   const cached = useMemo(
-    () => ({
-      write: sum(trace.spans.map((span) => (span.counted ? span.cache_write_tokens : null))),
-      reasoning: sum(trace.spans.map((span) => (span.counted ? span.reasoning_tokens : null))),
-    }),
-    [trace.spans],
+    () => ({ write: counted(tree, 'cache_write_tokens'), reasoning: counted(tree, 'reasoning_tokens') }),
+    [tree],
   );
   return (
     <header className="trace-header">
@@ -49,7 +48,7 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
           <LinkButton icon="download" href={`/api/v1/traces/${summary.trace_id}/otlp`} download={`${summary.trace_id}.otlp.json`}>
             OTLP
           </LinkButton>
-          <LinkButton icon="database" href={sqlHref(trace.sql)}>
+          <LinkButton icon="database" href={sqlHref(head.sql)}>
             Open as SQL
           </LinkButton>
         </div>
@@ -131,8 +130,9 @@ function Total({ name, children }: { name: string; children: ReactNode }) {
   );
 }
 
-function sum(values: readonly (number | null | undefined)[]): number {
-  return values.reduce<number>((total, value) => total + (value ?? 0), 0);
+/** The sum over the calls that count. */
+function counted(tree: TraceTree, name: NumberName): number {
+  return tree.numbers[name].reduce((sum, value, at) => (Number.isNaN(value) || !has(tree, at, COUNTED) ? sum : sum + value), 0);
 }
 
 function quote(value: string): string {

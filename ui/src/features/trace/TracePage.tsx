@@ -4,19 +4,20 @@ import { useQuery } from '@tanstack/react-query';
 import { ApiError } from '../../api/client';
 import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import { traceQuery } from './queries';
+import type { TraceState } from './state';
 import './trace-page.css';
 import { TraceHeader } from './TraceHeader';
 import { TraceView } from './TraceView';
 
 type Props = {
   traceId: string;
-  spanId: string | null;
-  onSelect: (spanId: string) => void;
+  state: TraceState;
+  onChange: (change: Partial<TraceState>) => void;
   sqlHref: (sql: string) => string;
   listHref: (q: string) => string;
 };
 
-export function TracePage({ traceId, spanId, onSelect, sqlHref, listHref }: Props) {
+export function TracePage({ traceId, state, onChange, sqlHref, listHref }: Props) {
   const trace = useQuery(traceQuery(traceId));
   if (trace.isPending) return <Skeleton lines={16} label="loading the trace" />;
   if (trace.isError) {
@@ -46,7 +47,7 @@ export function TracePage({ traceId, spanId, onSelect, sqlHref, listHref }: Prop
         listHref={listHref}
         permalink={window.location.pathname + window.location.search}
       />
-      <TraceView trace={trace.data} spanId={spanId} stacked={false} onSelect={onSelect} sqlHref={sqlHref} />
+      <TraceView trace={trace.data} state={state} onChange={onChange} stacked={false} sqlHref={sqlHref} />
     </div>
   );
 }

@@ -1,24 +1,37 @@
-/** One trace beside the list: the same tree and panel, stacked. The selection is local: a peek is not a place. */
+/** One trace beside the list: the same tree and panel, stacked. Its state is its own: a peek is not a place, but the trace opens as it is shown here. */
 import { useQuery } from '@tanstack/react-query';
-import { useState } from 'react';
+import { useCallback, useState } from 'react';
 
 import { IconButton, LinkButton } from '../../components/Button';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
 import { Duration, Money, StatusMark } from '../../components/Values';
 import { plural } from '../../lib/format';
 import { traceQuery } from './queries';
+import { FIRST_STATE, traceSearch, type TraceSearch, type TraceState } from './state';
 import './trace-page.css';
 import { TraceView } from './TraceView';
 
-type Props = { traceId: string; openHref: string; sqlHref: (sql: string) => string; step: Step; onClose: () => void };
+type Props = {
+  traceId: string;
+  /** The span to begin with. */
+  spanId: string | null;
+  /** A link to the trace as it is shown here. */
+  openHref: (search: TraceSearch) => string;
+  sqlHref: (sql: string) => string;
+  step: Step;
+  onClose: () => void;
+};
 
 /** To the neighbours in the list; `null` at its ends. */
 type Step = { previous: (() => void) | null; next: (() => void) | null };
 
-export function TracePeek({ traceId, openHref, sqlHref, step, onClose }: Props) {
+export function TracePeek({ traceId, spanId, openHref, sqlHref, step, onClose }: Props) {
   const trace = useQuery(traceQuery(traceId));
-  const [spanId, setSpanId] = useState<string | null>(null);
-  const summary = trace.data?.trace;
+  const [state, setState] = useState<TraceState>({ ...FIRST_STATE, span: spanId });
+  const change = useCallback((part: Partial<TraceState>) => {
+    setState((current) => ({ ...current, ...part }));
+  }, []);
+  const summary = trace.data?.head.trace;
   return (
     <section className="peek" aria-label="Peek at a trace">
       <header className="peek__head">
@@ -38,14 +51,14 @@ export function TracePeek({ traceId, openHref, sqlHref, step, onClose }: Props) 
           onClick={() => step.previous?.()}
         />
         <IconButton icon="chevron-down" label="Next trace" disabled={step.next === null} onClick={() => step.next?.()} />
-        <LinkButton icon="expand" href={openHref}>
+        <LinkButton icon="expand" href={openHref(traceSearch(state))}>
           Open
         </LinkButton>
         <IconButton icon="close" label="Close the peek" onClick={onClose} />
       </header>
       {trace.isPending && <Skeleton lines={8} label="loading the trace" />}
       {trace.isError && <ErrorNotice title="The trace could not be read" error={trace.error} />}
-      {trace.data && <TraceView trace={trace.data} spanId={spanId} stacked onSelect={setSpanId} sqlHref={sqlHref} />}
+      {trace.data && <TraceView trace={trace.data} state={state} onChange={change} stacked sqlHref={sqlHref} />}
     </section>
   );
 }

@@ -1,73 +1,97 @@
-/** Tree, timeline and span panel over one selection; used by the trace page and by the peek beside the list. */
-import { useMemo, useRef, useState, type ReactNode } from 'react';
+/** Tree, timeline and span panel over one selection, one set of folds and one search; used by the trace page and by the peek beside the list. */
+import { useQuery } from '@tanstack/react-query';
+import { useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 
-import type { Trace } from '../../api/types';
 import { Button, IconButton } from '../../components/Button';
-import { Icon } from '../../components/Icon';
+import type { IconName } from '../../components/Icon';
 import { WarningNotice } from '../../components/Notice';
 import { SplitPane } from '../../components/SplitPane';
-import { formatCountExact, plural } from '../../lib/format';
-import { isNumber, useMediaQuery, useShortcut, useStored } from '../../lib/hooks';
+import { formatCountExact, formatDuration, plural } from '../../lib/format';
+import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
+import { findGaps, isWhole, makeAxis, placeOf, type Window } from './axis';
+import { Overview } from './Overview';
+import { contentSearchQuery, type Trace } from './queries';
 import { SpanPanel } from './SpanPanel';
-import { SpanTree } from './SpanTree';
+import { SpanTree, windowInNs } from './SpanTree';
+import { readFolds, VIEWS, writeFolds, type TraceState, type View } from './state';
 import './trace-view.css';
-import { buildTree, collapsible, revealed, searchSpans, type TraceTree } from './tree';
+import { Transcript } from './Transcript';
+import { TraceSearch } from './TraceSearch';
+import { collapsible, ERROR, idAt, indexOfId, nextWith, revealed, searchSpans, type TraceTree } from './tree';
 
-type View = 'both' | 'tree' | 'timeline';
-const VIEWS: readonly { view: View; label: string; icon: 'columns' | 'tree' | 'bars' }[] = [
-  { view: 'both', label: 'Both', icon: 'columns' },
-  { view: 'tree', label: 'Tree', icon: 'tree' },
-  { view: 'timeline', label: 'Timeline', icon: 'bars' },
-];
-const isView = (value: unknown): value is View => value === 'both' || value === 'tree' || value === 'timeline';
+const VIEW_LABELS: Record<View, { label: string; icon: IconName }> = {
+  tree: { label: 'Tree', icon: 'tree' },
+  timeline: { label: 'Timeline', icon: 'bars' },
+  transcript: { label: 'Transcript', icon: 'chat' },
+};
 
 type Props = {
   trace: Trace;
-  spanId: string | null;
+  state: TraceState;
+  onChange: (change: Partial<TraceState>) => void;
   /** Stacked: the panel below the tree, as in the peek. */
   stacked: boolean;
-  onSelect: (spanId: string) => void;
   sqlHref: (sql: string) => string;
 };
 
-export function TraceView({ trace, spanId, stacked, onSelect, sqlHref }: Props) {
-  const tree = useMemo(() => buildTree(trace.spans), [trace.spans]);
-  const traceId = trace.trace.trace_id;
-  const [collapsed, setCollapsed] = useState<ReadonlySet<number>>(new Set());
-  const [view, setView] = useStored<View>('assay.trace-view', 'both', isView);
+export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
+  const { head, tree } = trace;
+  const traceId = head.trace.trace_id;
   const [panelWidth, setPanelWidth] = useStored('assay.panel-width', 640, isNumber);
   const [panelHeight, setPanelHeight] = useStored('assay.panel-height', 420, isNumber);
-  const narrow = useMediaQuery('(max-width: 900px)');
-  const selected = (spanId === null ? undefined : tree.indexOf.get(spanId)) ?? 0;
-  const [search, setSearch] = useState('');
-  const hits = useMemo(() => searchSpans(tree, search), [tree, search]);
+  const upright = useMediaQuery('(max-width: 900px)') || stacked;
+  const narrow = useMediaQuery('(max-width: 700px)');
+  const selected = Math.max(0, state.span === null ? 0 : indexOfId(tree, state.span));
+  const collapsed = useMemo(() => readFolds(tree, state.fold), [tree, state.fold]);
+
+  const named = useMemo(() => searchSpans(tree, state.find), [tree, state.find]);
+  const content = useQuery(contentSearchQuery(traceId, state.find.trim()));
+  const hits = useMemo(() => {
+    const all = new Set(named);
+    for (const id of content.data ?? []) {
+      const at = indexOfId(tree, id);
+      if (at >= 0) all.add(at);
+    }
+    return [...all].sort((a, b) => a - b);
+  }, [tree, named, content.data]);
   const hitSet = useMemo(() => new Set(hits), [hits]);
 
-  // Selecting a span inside a folded subtree (a link, a match) opens the way to it.
-  const [revealedFor, setRevealedFor] = useState(selected);
-  if (revealedFor !== selected) {
-    setRevealedFor(selected);
-    const open = revealed(tree, collapsed, selected);
-    if (open !== collapsed) setCollapsed(open);
-  }
+  // What is selected is in sight: a link, a match or an error inside a folded subtree opens the way to it.
+  const select = useCallback(
+    (index: number) => {
+      if (index < 0 || index >= tree.count) return;
+      const open = revealed(tree, collapsed, index);
+      onChange({ span: idAt(tree, index), ...(open === collapsed ? {} : { fold: writeFolds(tree, open) }) });
+    },
+    [tree, collapsed, onChange],
+  );
+  const fold = useCallback(
+    (next: ReadonlySet<number>) => {
+      // Folding a subtree takes the selection out of it with it.
+      const hidden = hiddenBy(tree, next, selected);
+      onChange({ fold: writeFolds(tree, next), ...(hidden >= 0 ? { span: idAt(tree, hidden) } : {}) });
+    },
+    [tree, selected, onChange],
+  );
+  const shown = revealed(tree, collapsed, selected);
 
-  const span = tree.spans[selected];
-  const select = (index: number) => {
-    const next = tree.spans[index];
-    if (next) onSelect(next.span_id);
-  };
-  const upright = stacked || narrow;
-  const panel: ReactNode = span ? (
-    <SpanPanel
-      key={span.span_id}
-      traceId={traceId}
-      summary={span}
-      tree={tree}
-      index={selected}
-      onSelect={onSelect}
-      sqlHref={sqlHref}
-    />
-  ) : null;
+  const panel: ReactNode =
+    tree.count === 0 ? null : (
+      <SpanPanel
+        key={idAt(tree, selected)}
+        traceId={traceId}
+        tree={tree}
+        index={selected}
+        tab={state.tab}
+        onTab={(tab) => {
+          onChange({ tab });
+        }}
+        onSelect={(id) => {
+          select(indexOfId(tree, id));
+        }}
+        sqlHref={sqlHref}
+      />
+    );
   return (
     <SplitPane
       direction={upright ? 'column' : 'row'}
@@ -79,69 +103,67 @@ export function TraceView({ trace, spanId, stacked, onSelect, sqlHref }: Props) 
       first={
         <section className="trace-view__tree" aria-label="Spans of the trace">
           <div className="trace-view__bar">
-            <Search tree={tree} hits={hits} text={search} selected={selected} onSearch={setSearch} onSelect={select} />
-            <IconButton
-              icon={collapsed.size > 0 ? 'plus' : 'expand'}
-              label={collapsed.size > 0 ? 'Unfold all' : 'Fold all but the top'}
-              onClick={() => {
-                setCollapsed(collapsed.size > 0 ? new Set() : collapsible(tree, 1));
-                if (collapsed.size === 0 && (tree.depth[selected] ?? 0) > 1) select(topOf(tree, selected));
+            <TraceSearch
+              hits={hits}
+              text={state.find}
+              searching={content.isFetching}
+              selected={selected}
+              onSearch={(find) => {
+                onChange({ find });
               }}
+              onSelect={select}
             />
-            {tree.errors[0] !== undefined && firstError(tree) >= 0 && (
+            {(tree.errors[0] ?? 0) + tree.orphans > 0 && nextWith(tree, ERROR, -1) >= 0 && (
               <Button
                 look="quiet"
                 icon="error"
                 className="trace-view__error"
                 onClick={() => {
-                  select(nextError(tree, selected));
+                  select(nextWith(tree, ERROR, selected));
                 }}
               >
                 Next error
               </Button>
             )}
+            <IconButton
+              icon={collapsed.size > 0 ? 'plus' : 'expand'}
+              label={collapsed.size > 0 ? 'Unfold all' : 'Fold all but the top'}
+              onClick={() => {
+                fold(collapsed.size > 0 ? new Set() : collapsible(tree, 1));
+              }}
+            />
             <div className="trace-view__views" role="group" aria-label="View">
-              {VIEWS.map((each) => (
+              {VIEWS.map((view) => (
                 <Button
-                  key={each.view}
+                  key={view}
                   look="quiet"
-                  icon={each.icon}
-                  aria-pressed={view === each.view}
+                  icon={VIEW_LABELS[view].icon}
+                  aria-pressed={state.view === view}
                   onClick={() => {
-                    setView(each.view);
+                    onChange({ view });
                   }}
                 >
-                  {each.label}
+                  {VIEW_LABELS[view].label}
                 </Button>
               ))}
             </div>
           </div>
-          {trace.truncated && (
-            <WarningNotice>
-              The server sent the first {plural(tree.spans.length, 'span')} of {formatCountExact(trace.trace.span_count)}; the
-              sums in the header are those of the whole trace.
-            </WarningNotice>
+          <Notices trace={trace} />
+          {state.view === 'transcript' ? (
+            <Transcript traceId={traceId} tree={tree} collapsed={shown} selected={selected} hits={hitSet} onSelect={select} />
+          ) : (
+            <Timed
+              tree={tree}
+              state={state}
+              narrow={narrow}
+              collapsed={shown}
+              selected={selected}
+              hits={hitSet}
+              onChange={onChange}
+              onSelect={select}
+              onCollapse={fold}
+            />
           )}
-          {tree.orphans > 0 && (
-            <WarningNotice>
-              {plural(tree.orphans, 'span')} {tree.orphans === 1 ? 'names a parent' : 'name parents'} that did not arrive; shown
-              at the top level.
-            </WarningNotice>
-          )}
-          <SpanTree
-            tree={tree}
-            view={view}
-            collapsed={collapsed}
-            selected={selected}
-            hits={hitSet}
-            onSelect={select}
-            onCollapse={(next) => {
-              // Folding a subtree takes the selection out of it with it.
-              const hidden = hiddenBy(tree, next, selected);
-              setCollapsed(next);
-              if (hidden >= 0) select(hidden);
-            }}
-          />
         </section>
       }
       second={panel}
@@ -149,93 +171,143 @@ export function TraceView({ trace, spanId, stacked, onSelect, sqlHref }: Props) 
   );
 }
 
-type SearchProps = {
+type TimedProps = {
   tree: TraceTree;
-  hits: readonly number[];
-  text: string;
+  state: TraceState;
+  narrow: boolean;
+  collapsed: ReadonlySet<number>;
   selected: number;
-  onSearch: (text: string) => void;
+  hits: ReadonlySet<number>;
+  onChange: (change: Partial<TraceState>) => void;
   onSelect: (index: number) => void;
+  onCollapse: (collapsed: ReadonlySet<number>) => void;
 };
 
-/** Search within the trace: Enter and Shift+Enter go to the next and previous match. */
-function Search({ hits, text, selected, onSearch, onSelect }: SearchProps) {
-  const input = useRef<HTMLInputElement>(null);
-  useShortcut((event) => {
-    if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    input.current?.focus();
-  });
-  const at = hits.indexOf(selected);
-  const go = (back: boolean) => {
-    const next = back
-      ? (hits.findLast((hit) => hit < selected) ?? hits[hits.length - 1])
-      : (hits.find((hit) => hit > selected) ?? hits[0]);
-    if (next !== undefined) onSelect(next);
-  };
+/** What zooming draws anew: the strip, its tools, and the rows with their bars; the span panel stays out of it. */
+function Timed({ tree, state, narrow, onChange, ...rows }: TimedProps) {
+  const timeline = useTimeline(tree, state, onChange);
   return (
-    <div className="trace-view__search" role="search">
-      <Icon name="search" size={14} />
-      <input
-        ref={input}
-        aria-label="Search in this trace"
-        placeholder="Search in this trace"
-        value={text}
-        spellCheck={false}
-        onChange={(event) => {
-          onSearch(event.target.value);
-        }}
-        onKeyDown={(event) => {
-          if (event.key === 'Enter') go(event.shiftKey);
-          else if (event.key === 'Escape') {
-            onSearch('');
-            event.currentTarget.blur();
-          } else return;
-          event.preventDefault();
-        }}
+    <>
+      {!narrow && (
+        <div className="trace-view__strip">
+          <Overview tree={tree} axis={timeline.axis} window={timeline.window} onWindow={timeline.set} />
+          <TimelineTools timeline={timeline} compressed={state.gaps} onChange={onChange} />
+        </div>
+      )}
+      <SpanTree
+        {...rows}
+        tree={tree}
+        axis={timeline.axis}
+        window={timeline.window}
+        view={state.view === 'timeline' ? 'timeline' : 'tree'}
+        narrow={narrow}
+        onWindow={timeline.set}
       />
-      {text.trim() !== '' && (
-        <>
-          <span className="trace-view__hits num" role="status">
-            {hits.length === 0 ? 'no match' : `${at < 0 ? '–' : formatCountExact(at + 1)} of ${formatCountExact(hits.length)}`}
-          </span>
-          <IconButton
-            icon="chevron-up"
-            label="Previous match"
-            disabled={hits.length === 0}
-            onClick={() => {
-              go(true);
-            }}
-          />
-          <IconButton
-            icon="chevron-down"
-            label="Next match"
-            disabled={hits.length === 0}
-            onClick={() => {
-              go(false);
-            }}
-          />
-        </>
+    </>
+  );
+}
+
+type Timeline = ReturnType<typeof useTimeline>;
+
+/** The address follows the window after this rest: browsers refuse to change it with each turn of a wheel. */
+const ADDRESS_MS = 250;
+
+/** The axis and the window of it that is shown: at first the whole, then what the wheel says, and in the address once it rests. */
+function useTimeline(tree: TraceTree, state: TraceState, onChange: (change: Partial<TraceState>) => void) {
+  const gaps = useMemo(() => findGaps(tree), [tree]);
+  const axis = useMemo(() => makeAxis(tree.endNs, state.gaps ? gaps : []), [tree, gaps, state.gaps]);
+  const [moving, setMoving] = useState<{ axis: typeof axis; window: Window } | null>(null);
+  const rest = useRef<ReturnType<typeof setTimeout>>(undefined);
+  useEffect(
+    () => () => {
+      clearTimeout(rest.current);
+    },
+    [],
+  );
+  const stored = useMemo<Window>(() => {
+    if (state.window === null) return axis.whole;
+    const start = Math.max(axis.whole.start, placeOf(axis, state.window.startNs));
+    const end = Math.min(axis.whole.end, placeOf(axis, state.window.endNs));
+    return end > start ? { start, end } : axis.whole;
+  }, [axis, state.window]);
+  const set = useCallback(
+    (window: Window) => {
+      setMoving({ axis, window });
+      clearTimeout(rest.current);
+      rest.current = setTimeout(() => {
+        setMoving(null);
+        onChange({ window: windowInNs(axis, window) });
+      }, ADDRESS_MS);
+    },
+    [axis, onChange],
+  );
+  return { axis, gaps, window: moving?.axis === axis ? moving.window : stored, set };
+}
+
+function TimelineTools({
+  timeline,
+  compressed,
+  onChange,
+}: {
+  timeline: Timeline;
+  compressed: boolean;
+  onChange: (change: Partial<TraceState>) => void;
+}) {
+  const idle = timeline.gaps.reduce((sum, gap) => sum + gap.endNs - gap.startNs, 0);
+  const whole = isWhole(timeline.window, timeline.axis.whole);
+  if (timeline.gaps.length === 0 && whole) return null;
+  return (
+    <div className="trace-view__tools">
+      {timeline.gaps.length > 0 && (
+        <Button
+          look="quiet"
+          icon="clock"
+          aria-pressed={compressed}
+          title={`${plural(timeline.gaps.length, 'stretch')} of idle time, together ${formatDuration(idle)}`}
+          onClick={() => {
+            onChange({ gaps: !compressed, window: null });
+          }}
+        >
+          {compressed ? 'Idle time compressed' : `Compress ${formatDuration(idle)} idle`}
+        </Button>
+      )}
+      {!whole && (
+        <Button
+          look="quiet"
+          icon="expand"
+          onClick={() => {
+            timeline.set(timeline.axis.whole);
+          }}
+        >
+          Fit
+        </Button>
       )}
     </div>
   );
 }
 
-function firstError(tree: TraceTree): number {
-  return tree.spans.findIndex((span) => span.status_code === 'ERROR');
-}
-
-/** The next span with an error of its own after the selected one, from the top again at the end. */
-function nextError(tree: TraceTree, selected: number): number {
-  const next = tree.spans.findIndex((span, at) => at > selected && span.status_code === 'ERROR');
-  return next >= 0 ? next : firstError(tree);
-}
-
-/** The ancestor of a span at depth 1, which stays visible when all but the top is folded. */
-function topOf(tree: TraceTree, index: number): number {
-  let at = index;
-  while ((tree.depth[at] ?? 0) > 1) at = tree.parent[at] ?? 0;
-  return at;
+function Notices({ trace: { head, tree } }: { trace: Trace }) {
+  return (
+    <>
+      {head.truncated && (
+        <WarningNotice>
+          The server sent the first {plural(tree.count, 'span')} of {formatCountExact(head.trace.span_count)}; the sums in the
+          header are those of the whole trace.
+        </WarningNotice>
+      )}
+      {tree.running > 0 && (
+        <WarningNotice>
+          {plural(tree.running, 'span')} {tree.running === 1 ? 'is' : 'are'} still running; this page follows.
+        </WarningNotice>
+      )}
+      {tree.orphans > 0 && (
+        <WarningNotice>
+          {plural(tree.orphans, 'span')} {tree.orphans === 1 ? 'names a parent' : 'name parents'} that did not arrive; shown at
+          the top level.
+        </WarningNotice>
+      )}
+    </>
+  );
 }
 
 /** The outermost folded ancestor that hides a span; -1 if it is visible. */

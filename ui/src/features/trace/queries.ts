@@ -1,27 +1,134 @@
 /** What the trace page asks of the server. */
 import { queryOptions } from '@tanstack/react-query';
 
-import { api, projectInUrl, unwrap } from '../../api/client';
-import { readSpanDetail } from '../../api/types';
+import { api, ApiError, apiFetch, projectInUrl, unwrap } from '../../api/client';
+import { readSpanDetail, type SqlResult } from '../../api/types';
+import { readContents } from './transcript';
+import type { TraceAnswer, TraceHead, TraceRequest } from './trace.worker';
+import type { TraceTree } from './tree';
+
+export type Trace = { readonly head: TraceHead; readonly tree: TraceTree };
+
+/** How often a trace with running spans is read again. */
+const RUNNING_MS = 2_000;
+/** Texts of a span over this are cut; the rest is asked for when it is wanted. */
+export const TEXT_BYTES_MAX = 65_536;
 
 export const traceQuery = (traceId: string) =>
   queryOptions({
     queryKey: ['trace', projectInUrl(), traceId],
-    queryFn: ({ signal }) => unwrap(api.GET('/api/v1/traces/{trace_id}', { params: { path: { trace_id: traceId } }, signal })),
+    queryFn: ({ signal }) => readTrace(traceId, signal),
     staleTime: 30_000,
+    gcTime: 60_000,
+    // The arrays are of one reading and must not be mixed with those of the one before.
+    structuralSharing: false,
+    refetchInterval: (query) => ((query.state.data?.tree.running ?? 0) > 0 ? RUNNING_MS : false),
   });
 
-export const spanQuery = (traceId: string, spanId: string) =>
+let worker: Worker | null = null;
+let asked = 0;
+
+function readTrace(traceId: string, signal: AbortSignal): Promise<Trace> {
+  worker ??= new Worker(new URL('./trace.worker.ts', import.meta.url), { type: 'module' });
+  const reader = worker;
+  asked += 1;
+  const request: TraceRequest = {
+    id: asked,
+    url: `/api/v1/traces/${encodeURIComponent(traceId)}/columns`,
+    project: projectInUrl(),
+  };
+  return new Promise((resolve, reject) => {
+    const done = (act: () => void) => {
+      reader.removeEventListener('message', answered);
+      reader.removeEventListener('error', failed);
+      act();
+    };
+    const answered = ({ data }: MessageEvent<TraceAnswer>) => {
+      if (data.id !== request.id) return;
+      done(() => {
+        if (data.kind === 'read') resolve({ head: data.head, tree: data.tree });
+        else reject(new ApiError(data.problem, data.status));
+      });
+    };
+    const failed = (event: ErrorEvent) => {
+      worker = null;
+      done(() => {
+        reject(new Error(event.message === '' ? 'the trace could not be put together' : event.message));
+      });
+    };
+    reader.addEventListener('message', answered);
+    reader.addEventListener('error', failed);
+    signal.addEventListener('abort', () => {
+      done(() => {
+        reject(new DOMException('aborted', 'AbortError'));
+      });
+    });
+    reader.postMessage(request);
+  });
+}
+
+export const spanQuery = (traceId: string, spanId: string, running = false) =>
   queryOptions({
-    queryKey: ['span', projectInUrl(), traceId, spanId],
+    queryKey: ['span', projectInUrl(), traceId, spanId, running],
     queryFn: async ({ signal }) =>
       readSpanDetail(
         await unwrap(
           api.GET('/api/v1/traces/{trace_id}/spans/{span_id}', {
-            params: { path: { trace_id: traceId, span_id: spanId } },
+            params: { path: { trace_id: traceId, span_id: spanId }, query: { text_bytes_max: TEXT_BYTES_MAX } },
             signal,
           }),
         ),
       ),
     staleTime: 60_000,
   });
+
+/** Rows of a query as objects. */
+export async function sqlRows(query: string, signal: AbortSignal, rowLimit: number): Promise<Record<string, unknown>[]> {
+  const response = await apiFetch('/api/v1/sql', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/json' },
+    body: JSON.stringify({ query, row_limit: rowLimit }),
+    signal,
+  });
+  const { columns, rows } = (await response.json()) as SqlResult;
+  return rows.map((row) => Object.fromEntries(columns.map((column, at) => [column.name, row[at]])));
+}
+
+/** Text as an SQL literal. */
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+/** Spans whose content (messages, arguments, results, attributes) holds a text. */
+export const contentSearchQuery = (traceId: string, text: string) => {
+  const pattern = quoted(`%${text.replace(/[\\%_]/g, (sign) => `\\${sign}`)}%`);
+  const columns = ['input_messages', 'output_messages', 'system_instructions', 'tool_arguments', 'tool_result', 'input_value', 'output_value', 'attributes', 'error_message', 'status_message']; // prettier-ignore
+  const sql = `SELECT span_id FROM spans WHERE trace_id = ${quoted(traceId)} AND (${columns.map((name) => `${name} ILIKE ${pattern}`).join(' OR ')})`;
+  return queryOptions({
+    queryKey: ['trace-content', projectInUrl(), traceId, text],
+    queryFn: async ({ signal }) =>
+      (await sqlRows(sql, signal, 10_000)).flatMap(({ span_id: id }) => (typeof id === 'string' ? [id] : [])),
+    staleTime: 60_000,
+    enabled: text.trim().length >= 3,
+  });
+};
+
+/** Items of a transcript whose contents are asked for together. */
+export const CONTENT_BATCH = 24;
+/** Longer columns are left to the span panel; the transcript shows their preview. */
+const CONTENT_BYTES_MAX = 120_000;
+
+/** Messages, arguments and results of some spans. */
+export const contentsQuery = (traceId: string, spanIds: readonly string[]) => {
+  const columns = ['input_messages', 'output_messages', 'tool_arguments', 'tool_result', 'input_value', 'output_value'];
+  const short = columns.map((name) => `CASE WHEN octet_length(${name}) <= ${CONTENT_BYTES_MAX} THEN ${name} END AS ${name}`);
+  const sql = `SELECT span_id, input_preview, output_preview, ${short.join(', ')} FROM spans WHERE trace_id = ${quoted(traceId)} AND span_id IN (${spanIds.map(quoted).join(', ')})`;
+  return queryOptions({
+    queryKey: ['trace-contents', projectInUrl(), traceId, spanIds.join('')],
+    queryFn: async ({ signal }) =>
+      spanIds.length === 0 ? readContents([]) : readContents(await sqlRows(sql, signal, spanIds.length + 100)),
+    staleTime: 60_000,
+    gcTime: 60_000,
+    structuralSharing: false,
+  });
+};
