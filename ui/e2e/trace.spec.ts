@@ -1,6 +1,6 @@
 import { expect, test } from '@playwright/test';
 
-import { one, openList, sql, text, tree } from './support';
+import { one, openList, send, sql, text, tree } from './support';
 
 /** A call with messages, tokens and a price. */
 const CALL = `SELECT trace_id, span_id, input_tokens, output_tokens, cost_usd, request_model FROM spans
@@ -105,9 +105,13 @@ test('a permalink opens the same span, and the OTLP download is OTLP', async ({ 
   const call = await one(request, CALL);
   await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`);
   await expect(tree(page).getByRole('treeitem', { selected: true })).toBeVisible();
-  const href = await page.getByRole('link', { name: 'OTLP' }).getAttribute('href');
-  const otlp = (await (await request.get(text(href))).json()) as { resourceSpans?: unknown[] };
-  expect(otlp.resourceSpans?.length).toBeGreaterThan(0);
+  const download = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'OTLP' }).click();
+  const stream = await (await download).createReadStream();
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  const [line = ''] = Buffer.concat(chunks).toString('utf8').split('\n');
+  expect((JSON.parse(line) as { resourceSpans?: unknown[] }).resourceSpans?.length).toBeGreaterThan(0);
   await page.getByRole('link', { name: 'Open as SQL' }).click();
   await expect(page.getByRole('grid', { name: 'Result' })).toBeVisible();
 });
@@ -115,4 +119,70 @@ test('a permalink opens the same span, and the OTLP download is OTLP', async ({ 
 test('a trace that is not there says so', async ({ page }) => {
   await page.goto(`/traces/${'0'.repeat(31)}1`);
   await expect(page.getByRole('heading', { name: 'This trace is not here' })).toBeVisible();
+});
+
+test('every sum of the cost tab has SQL that gives it', async ({ page, request }) => {
+  const root = await one(
+    request,
+    `SELECT trace_id, span_id FROM spans WHERE operation = 'invoke_agent' AND parent_span_id IS NULL AND trace_id IN (SELECT trace_id FROM spans WHERE counted AND cost_usd > 0) ORDER BY start_time DESC LIMIT 1`,
+  );
+  await page.goto(`/traces/${text(root['trace_id'])}?span=${text(root['span_id'])}&tab=cost`);
+  const subtree = page.getByRole('region', { name: /Subtree of/ });
+  const cost = await subtree.getByRole('row', { name: /Cost/ }).getByRole('cell').nth(1).textContent();
+  const href = await subtree.getByRole('link', { name: /^SQL of/ }).getAttribute('href');
+  const query = new URL(text(href), page.url()).searchParams.get('q') ?? '';
+  const sums = await one(request, query);
+  expect(`$${text(sums['cost_usd'])}`).toBe(cost);
+});
+
+test('a note stays with its span', async ({ page, request }) => {
+  const call = await one(request, CALL);
+  const said = `seen **${Date.now()}**`;
+  await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}&tab=notes`);
+  await page.getByLabel('New note').fill(said);
+  await page.getByRole('button', { name: 'Add to the span' }).click();
+  const note = page.getByRole('article', { name: 'Note' }).filter({ hasText: said.replaceAll('*', '') });
+  await expect(note).toBeVisible();
+  await page.reload();
+  await note.getByRole('button', { name: 'Edit' }).click();
+  await page.getByLabel('Text of the note').fill(`${said} again`);
+  await page.getByRole('button', { name: 'Save' }).click();
+  await expect(note).toContainText('again');
+  await note.getByRole('button', { name: 'Delete' }).click();
+  await expect(note).toHaveCount(0);
+});
+
+test('a long message is cut, says its size and can be had whole', async ({ page, request }) => {
+  const project = `cut-${Date.now()}`;
+  const message = `Begin. ${'All the same words again. '.repeat(20_000)}The end.`;
+  const traceId = await send(request, project, [
+    {
+      name: 'chat',
+      attributes: {
+        'gen_ai.operation.name': 'chat',
+        'gen_ai.input.messages': JSON.stringify([{ role: 'user', parts: [{ type: 'text', content: message }] }]),
+      },
+    },
+  ]);
+  await page.goto(`/traces/${traceId}?project=${project}`);
+  await expect(page.getByRole('note').filter({ hasText: 'Shown in part' })).toContainText('508 KB');
+  const download = page.waitForEvent('download');
+  await page.getByRole('list', { name: 'Messages' }).getByRole('button', { name: 'Download' }).click();
+  const stream = await (await download).createReadStream();
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  expect(Buffer.concat(chunks).toString('utf8')).toBe(message);
+});
+
+test('the transcript puts turns in order and leads to their spans', async ({ page, request }) => {
+  const run = await one(
+    request,
+    `SELECT trace_id FROM spans WHERE service_name = 'code-assistant' GROUP BY trace_id HAVING count(*) FILTER (WHERE operation = 'execute_tool') > 1 LIMIT 1`,
+  );
+  await page.goto(`/traces/${text(run['trace_id'])}?view=transcript`);
+  const transcript = page.getByRole('listbox', { name: 'Transcript' });
+  await expect(transcript.getByRole('option').nth(1)).toContainText('user');
+  await transcript.locator('.turn__run').first().click();
+  await expect(page).toHaveURL(/span=[0-9a-f]{16}/);
+  await expect(page.getByRole('region', { name: /^Span execute_tool/ })).toBeVisible();
 });

@@ -2,6 +2,7 @@
 import { useState } from 'react';
 
 import { formatBytes, formatCountExact } from '../lib/format';
+import { CutText, readCut } from './Cut';
 import { Icon } from './Icon';
 import './json-view.css';
 
@@ -24,6 +25,15 @@ function Node({ value, name, openDepth = 0 }: Props) {
       <div className="json__line">
         <Key name={name} />
         <Scalar value={value} />
+      </div>
+    );
+  }
+  const cut = readCut(value);
+  if (cut) {
+    return (
+      <div className="json__line">
+        <Key name={name} />
+        <CutText cut={cut}>{(text) => (text === '' ? null : <LongText text={text} quoted />)}</CutText>
       </div>
     );
   }

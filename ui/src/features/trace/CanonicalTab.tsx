@@ -3,7 +3,7 @@ import type { SpanDetail } from '../../api/types';
 import { JsonView, LongText } from '../../components/JsonView';
 
 /** Not canonical values: shown elsewhere, or the plumbing of the answer. */
-const ELSEWHERE = new Set(['attributes', 'resource_attributes', 'scope_attributes', 'events', 'links', 'logs', 'scores', 'cost_lines', 'rules', 'sql', 'input_preview', 'output_preview', 'start_ns', 'event_count', 'flags', 'trace_state']); // prettier-ignore
+const ELSEWHERE = new Set(['attributes', 'resource_attributes', 'scope_attributes', 'events', 'links', 'logs', 'scores', 'cost_lines', 'rules', 'sql', 'cost_sql', 'running', 'input_preview', 'output_preview', 'start_ns', 'event_count', 'flags', 'trace_state']); // prettier-ignore
 
 export function CanonicalTab({ span }: { span: SpanDetail }) {
   const rules = new Map<string, unknown>(Object.entries(span.rules ?? {}));

@@ -3,9 +3,11 @@ import { useMemo, type ReactNode } from 'react';
 
 import type { SpanDetail } from '../../api/types';
 import { CopyButton } from '../../components/CopyButton';
+import { CutText, findCuts, readCut, sizeOf } from '../../components/Cut';
 import { Icon } from '../../components/Icon';
 import { JsonView } from '../../components/JsonView';
 import { Markdown } from '../../components/Markdown';
+import { WarningNotice } from '../../components/Notice';
 import { formatCountExact } from '../../lib/format';
 import './content-tab.css';
 import {
@@ -19,6 +21,10 @@ import {
   type Part,
 } from './messages';
 
+/** Where long values may stand. */
+const CONTENT = ['system_instructions', 'input_messages', 'output_messages', 'tool_definitions', 'tool_arguments', 'tool_result', 'input_value', 'output_value', 'retrieval_query', 'retrieval_documents'] as const; // prettier-ignore
+const CUTS_NAMED = 3;
+
 export function ContentTab({ span }: { span: SpanDetail }) {
   const conversation = useMemo(
     () =>
@@ -30,6 +36,7 @@ export function ContentTab({ span }: { span: SpanDetail }) {
     [span],
   );
   const tools = useMemo(() => parseToolDefinitions(span.tool_definitions), [span.tool_definitions]);
+  const cuts = useMemo(() => CONTENT.flatMap((name) => findCuts(span[name])), [span]);
   const blocks: ReactNode[] = [];
   if (tools.length > 0) {
     blocks.push(
@@ -79,7 +86,22 @@ export function ContentTab({ span }: { span: SpanDetail }) {
       </p>
     );
   }
-  return <div className="content">{blocks}</div>;
+  return (
+    <div className="content">
+      {cuts.length > 0 && (
+        <WarningNotice>
+          <strong>Shown in part:</strong>{' '}
+          {cuts
+            .slice(0, CUTS_NAMED)
+            .map((cut) => `${cut.path.slice(1)} (${sizeOf(cut)})`)
+            .join(', ')}
+          {cuts.length > CUTS_NAMED && ` and ${formatCountExact(cuts.length - CUTS_NAMED)} more`}. Each says so where it stands
+          and can be had whole.
+        </WarningNotice>
+      )}
+      {blocks}
+    </div>
+  );
 }
 
 const asAnswer = (message: Message): Message => (message.role === 'unknown' ? { ...message, role: 'assistant' } : message);
@@ -145,6 +167,8 @@ export function PartView({ part }: { part: Part }) {
           </div>
         </div>
       );
+    case 'cut':
+      return <CutText cut={part.cut}>{(text) => <Markdown text={text} />}</CutText>;
     case 'media':
       return <Media part={part} />;
     case 'other':
@@ -160,6 +184,8 @@ function TextPart({ text }: { text: string }) {
 }
 
 export function AnyValue({ value }: { value: unknown }) {
+  const cut = readCut(value);
+  if (cut) return <CutText cut={cut}>{(text) => <Markdown text={text} />}</CutText>;
   const decoded = decode(value);
   if (decoded === null || decoded === undefined || decoded === '') return <span className="faint">empty</span>;
   if (typeof decoded === 'string') return <Markdown text={decoded} />;

@@ -3,7 +3,9 @@ import type { ReactNode } from 'react';
 
 import type { SpanDetail } from '../../api/types';
 import { WarningNotice } from '../../components/Notice';
+import { SqlLink } from '../../components/SqlLink';
 import { formatCountExact, formatMoneyExact, parseMoney, UNKNOWN } from '../../lib/format';
+import { subtreeSql, tokensSql } from './sql';
 import { costText, type TraceTree } from './tree';
 
 const KIND_TITLES: Record<string, string> = {
@@ -17,7 +19,7 @@ const KIND_TITLES: Record<string, string> = {
   audio_output: 'Audio output',
 };
 
-export function CostTab({ span, tree, index }: { span: SpanDetail; tree: TraceTree; index: number }) {
+export function CostTab({ traceId, span, tree, index }: { traceId: string; span: SpanDetail; tree: TraceTree; index: number }) {
   const lines = span.cost_lines;
   const size = tree.size[index] ?? 1;
   const tokens: [string, number | null | undefined, string][] = [
@@ -35,7 +37,7 @@ export function CostTab({ span, tree, index }: { span: SpanDetail; tree: TraceTr
           <strong>Not counted in sums.</strong> {uncounted(span.uncounted_reason)}
         </WarningNotice>
       )}
-      <Block title="Tokens">
+      <Block title="Tokens" sql={tokensSql(traceId, span.span_id)}>
         {known.length === 0 ? (
           <p className="panel-none">No token counts were sent with this span: unknown, not zero.</p>
         ) : (
@@ -52,7 +54,7 @@ export function CostTab({ span, tree, index }: { span: SpanDetail; tree: TraceTr
           </table>
         )}
       </Block>
-      <Block title="Cost">
+      <Block title="Cost" sql={span.cost_sql}>
         {lines.length === 0 ? (
           <p className="panel-none">{whyNoCost(span)}</p>
         ) : (
@@ -103,7 +105,7 @@ export function CostTab({ span, tree, index }: { span: SpanDetail; tree: TraceTr
         )}
       </Block>
       {size > 1 && (
-        <Block title={`Subtree of ${formatCountExact(size)} spans`}>
+        <Block title={`Subtree of ${formatCountExact(size)} spans`} sql={subtreeSql(traceId, span.span_id)}>
           <table className="panel-table">
             <tbody>
               <tr>
@@ -130,10 +132,13 @@ export function CostTab({ span, tree, index }: { span: SpanDetail; tree: TraceTr
   );
 }
 
-function Block({ title, children }: { title: string; children: ReactNode }) {
+function Block({ title, sql, children }: { title: string; sql: string; children: ReactNode }) {
   return (
     <section className="panel-block" aria-label={title}>
-      <h3 className="panel-block__title">{title}</h3>
+      <h3 className="panel-block__title">
+        {title}
+        <SqlLink sql={sql} of={title.toLowerCase()} />
+      </h3>
       {children}
     </section>
   );

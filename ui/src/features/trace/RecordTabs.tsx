@@ -1,10 +1,17 @@
 /** Events, links and log records of a span, as they were sent (OTLP/JSON). */
+import { useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
+
 import type { SpanDetail } from '../../api/types';
 import { Button } from '../../components/Button';
 import { JsonView } from '../../components/JsonView';
+import { ErrorNotice, Skeleton } from '../../components/Notice';
+import { SqlLink } from '../../components/SqlLink';
 import { Tag } from '../../components/Values';
 import { formatDuration, formatFullTime } from '../../lib/format';
 import { isRecord } from './messages';
+import { traceLogsQuery } from './queries';
+import { spanLogsSql, traceLogsSql } from './sql';
 
 export function EventsTab({ span }: { span: SpanDetail }) {
   if (span.events.length === 0) return <p className="panel-none">This span has no events.</p>;
@@ -64,14 +71,44 @@ export function LinksTab({ span, traceId, onSelect }: { span: SpanDetail; traceI
   );
 }
 
-export function LogsTab({ span }: { span: SpanDetail }) {
-  if (span.logs.length === 0) return <p className="panel-none">No log record names this span.</p>;
+type LogsProps = { span: SpanDetail; traceId: string; onSelect: (spanId: string) => void };
+
+/** Log records that name the span, or all of its trace. */
+export function LogsTab({ span, traceId, onSelect }: LogsProps) {
+  const [all, setAll] = useState(false);
+  const ofTrace = useQuery({ ...traceLogsQuery(traceId), enabled: all });
+  const logs: readonly unknown[] = all ? (ofTrace.data ?? []) : span.logs;
   return (
     <>
-      {span.logs.map((log, index) => {
+      <div className="logs__scope" role="group" aria-label="Which log records">
+        <Button
+          aria-pressed={!all}
+          onClick={() => {
+            setAll(false);
+          }}
+        >
+          This span
+        </Button>
+        <Button
+          aria-pressed={all}
+          onClick={() => {
+            setAll(true);
+          }}
+        >
+          The whole trace
+        </Button>
+        <SqlLink sql={all ? traceLogsSql(traceId) : spanLogsSql(traceId, span.span_id)} of="these log records" />
+      </div>
+      {all && ofTrace.isPending && <Skeleton lines={4} label="loading log records" />}
+      {all && ofTrace.isError && <ErrorNotice title="The log records could not be read" error={ofTrace.error} />}
+      {logs.length === 0 && !(all && ofTrace.isPending) && (
+        <p className="panel-none">{all ? 'No log record names this trace.' : 'No log record names this span.'}</p>
+      )}
+      {logs.map((log, index) => {
         const severity = text(log, 'severity_text', 'severityText');
         const name = text(log, 'event_name', 'eventName');
         const time = text(log, 'time');
+        const of = text(log, 'span_id');
         return (
           <section key={index} className="panel-block" aria-label={`Log record ${index + 1}`}>
             <h3 className="panel-block__title">
@@ -80,6 +117,16 @@ export function LogsTab({ span }: { span: SpanDetail }) {
               )}
               {name}
               {time && <span className="faint num">{formatFullTime(time)}</span>}
+              {all && of !== null && of !== span.span_id && (
+                <Button
+                  look="quiet"
+                  onClick={() => {
+                    onSelect(of);
+                  }}
+                >
+                  Its span
+                </Button>
+              )}
             </h3>
             <div className="panel-box">
               <JsonView value={log} openDepth={1} />

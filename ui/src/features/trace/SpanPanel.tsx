@@ -6,6 +6,7 @@ import { useMemo, type ReactNode } from 'react';
 import type { SpanDetail } from '../../api/types';
 import { LinkButton } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
+import { WholeValuesProvider } from '../../components/Cut';
 import { Icon } from '../../components/Icon';
 import { JsonView } from '../../components/JsonView';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
@@ -17,7 +18,8 @@ import { CanonicalTab } from './CanonicalTab';
 import { ContentTab } from './ContentTab';
 import { CostTab } from './CostTab';
 import { EventsTab, LinksTab, LogsTab } from './RecordTabs';
-import { spanQuery } from './queries';
+import { NotesTab } from './NotesTab';
+import { notesQuery, spanQuery, wholeValues } from './queries';
 import './span-panel.css';
 import { STEP_ICONS } from './SpanTree';
 import { headAt, kindAt, type SpanHead, type TraceTree } from './tree';
@@ -37,9 +39,12 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, onSelect, sqlHref 
   const summary = useMemo(() => headAt(tree, index), [tree, index]);
   const detail = useQuery(spanQuery(traceId, summary.span_id, summary.running));
   const span = detail.data;
+  const notes = useQuery(notesQuery(traceId));
+  const own = (notes.data ?? []).filter((note) => note.span_id === summary.span_id);
+  const whole = useMemo(() => wholeValues(traceId, summary.span_id), [traceId, summary.span_id]);
   const tabs: { id: string; title: string; count?: number; body: (span: SpanDetail) => ReactNode }[] = [
     { id: 'content', title: 'Content', body: (each) => <ContentTab span={each} /> },
-    { id: 'cost', title: 'Tokens & cost', body: (each) => <CostTab span={each} tree={tree} index={index} /> },
+    { id: 'cost', title: 'Tokens & cost', body: (each) => <CostTab traceId={traceId} span={each} tree={tree} index={index} /> },
     { id: 'attributes', title: 'Attributes', body: (each) => <AttributesTab span={each} /> },
     { id: 'canonical', title: 'Canonical', body: (each) => <CanonicalTab span={each} /> },
     {
@@ -54,7 +59,13 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, onSelect, sqlHref 
       count: span?.links.length ?? 0,
       body: (each) => <LinksTab span={each} traceId={traceId} onSelect={onSelect} />,
     },
-    { id: 'logs', title: 'Logs', count: span?.logs.length ?? 0, body: (each) => <LogsTab span={each} /> },
+    {
+      id: 'logs',
+      title: 'Logs',
+      count: span?.logs.length ?? 0,
+      body: (each) => <LogsTab span={each} traceId={traceId} onSelect={onSelect} />,
+    },
+    { id: 'notes', title: 'Notes', count: own.length, body: () => <NotesTab traceId={traceId} spanId={summary.span_id} /> },
     { id: 'raw', title: 'Raw', body: (each) => <RawTab span={each} /> },
   ];
   const kind = kindAt(tree, index);
@@ -70,6 +81,11 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, onSelect, sqlHref 
           {summary.status_code === 'ERROR' && <Tag tone="error">{summary.error_type ?? 'error'}</Tag>}
           <div className="span-panel__actions">
             <CopyButton text={summary.span_id} label="Copy the span id" />
+            <CopyButton
+              icon="link"
+              text={() => new URL(`/traces/${traceId}${permalink(summary.span_id)}`, window.location.href).href}
+              label="Copy a link to this span"
+            />
             {span && (
               <LinkButton icon="database" href={sqlHref(span.sql)}>
                 SQL
@@ -95,7 +111,7 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, onSelect, sqlHref 
           <Tabs.Content key={each.id} value={each.id} className="span-panel__body" tabIndex={0}>
             {detail.isPending && <Skeleton lines={7} label="loading the span" />}
             {detail.isError && <ErrorNotice title="The span could not be read" error={detail.error} />}
-            {span && each.body(span)}
+            {span && <WholeValuesProvider value={whole}>{each.body(span)}</WholeValuesProvider>}
           </Tabs.Content>
         ))}
       </Tabs.Root>
@@ -147,6 +163,12 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
       <dd className="truncate">{children}</dd>
     </div>
   );
+}
+
+/** The address of a span, in the project of this page. */
+function permalink(spanId: string): string {
+  const project = new URLSearchParams(window.location.search).get('project');
+  return `?${new URLSearchParams({ ...(project === null ? {} : { project }), span: spanId }).toString()}`;
 }
 
 function RawTab({ span }: { span: SpanDetail }) {

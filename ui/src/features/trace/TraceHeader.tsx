@@ -1,12 +1,14 @@
 /** The totals of a trace and what can be done with it. */
 import { useMemo, type ReactNode } from 'react';
 
-import { LinkButton } from '../../components/Button';
+import { Button, LinkButton } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
 import { Icon } from '../../components/Icon';
+import { SqlLink } from '../../components/SqlLink';
 import { Count, Duration, Money, Tag } from '../../components/Values';
 import { formatFullTime } from '../../lib/format';
-import type { Trace } from './queries';
+import { download, type Trace } from './queries';
+import { totalsSql } from './sql';
 import './trace-header.css';
 import { COUNTED, has, type NumberName, type TraceTree } from './tree';
 
@@ -44,10 +46,15 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
         </span>
         <CopyButton text={summary.trace_id} label="Copy the trace id" />
         <div className="trace-header__actions">
-          <CopyButton text={() => new URL(permalink, window.location.href).href} label="Copy a link to this view" />
-          <LinkButton icon="download" href={`/api/v1/traces/${summary.trace_id}/otlp`} download={`${summary.trace_id}.otlp.json`}>
+          <CopyButton icon="link" text={() => new URL(permalink, window.location.href).href} label="Copy a link to this view" />
+          <Button
+            icon="download"
+            onClick={() => {
+              void download(`/api/v1/traces/${summary.trace_id}/otlp`, `${summary.trace_id}.otlp.json`);
+            }}
+          >
             OTLP
-          </LinkButton>
+          </Button>
           <LinkButton icon="database" href={sqlHref(head.sql)}>
             Open as SQL
           </LinkButton>
@@ -110,6 +117,9 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
           <time dateTime={summary.start_time} title={summary.start_time}>
             {formatFullTime(summary.start_time)}
           </time>
+        </Total>
+        <Total name="These numbers">
+          <SqlLink sql={totalsSql(summary.trace_id)} of="the totals of the trace" />
         </Total>
         {tags.length > 0 && (
           <Total name="Tags">

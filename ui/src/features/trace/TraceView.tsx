@@ -188,7 +188,7 @@ function Timed({ tree, state, narrow, onChange, ...rows }: TimedProps) {
   const timeline = useTimeline(tree, state, onChange);
   return (
     <>
-      {!narrow && (
+      {!narrow && tree.count > 1 && (
         <div className="trace-view__strip">
           <Overview tree={tree} axis={timeline.axis} window={timeline.window} onWindow={timeline.set} />
           <TimelineTools timeline={timeline} compressed={state.gaps} onChange={onChange} />

@@ -9,6 +9,7 @@ import { EmptyState, Skeleton } from '../../components/Notice';
 import { Duration, Money, StatusMark, TokenPair } from '../../components/Values';
 import { formatCountExact, plural } from '../../lib/format';
 import { AnyValue, PartView } from './ContentTab';
+import { decode } from './messages';
 import { CONTENT_BATCH, contentsQuery } from './queries';
 import { STEP_ICONS } from './SpanTree';
 import './transcript.css';
@@ -260,7 +261,7 @@ function TurnCard({ tree, item, contents, onSelect }: TurnProps) {
                     </div>
                     {call.result !== undefined && call.result !== null && (
                       <div className="turn__value turn__value--result">
-                        <AnyValue value={call.result} />
+                        <Result value={call.result} />
                       </div>
                     )}
                   </li>
@@ -270,6 +271,17 @@ function TurnCard({ tree, item, contents, onSelect }: TurnProps) {
           </div>
         ))}
     </article>
+  );
+}
+
+/** What a tool returned: text keeps its lines, it is seldom Markdown. */
+function Result({ value }: { value: unknown }) {
+  const decoded = decode(value);
+  if (typeof decoded !== 'string') return <AnyValue value={decoded} />;
+  return (
+    <div className="turn__text code">
+      <LongText text={decoded} />
+    </div>
   );
 }
 

@@ -4,12 +4,15 @@
  * Whatever is not understood stays visible as JSON: nothing is dropped.
  */
 
+import { readCut, type Cut } from '../../components/Cut';
+
 export type Part =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'reasoning'; readonly text: string }
   | { readonly kind: 'tool-call'; readonly id: string | null; readonly name: string; readonly args: unknown; readonly result: { readonly value: unknown } | null }
   | { readonly kind: 'tool-result'; readonly id: string | null; readonly name: string | null; readonly value: unknown }
   | { readonly kind: 'media'; readonly modality: string; readonly mime: string | null; readonly source: string | null; readonly note: string | null }
+  | { readonly kind: 'cut'; readonly cut: Cut; readonly reasoning: boolean }
   | { readonly kind: 'other'; readonly value: unknown }; // prettier-ignore
 
 export type Message = {
@@ -64,6 +67,9 @@ function parsePart(value: unknown): Part {
   if (typeof value === 'string') return { kind: 'text', text: value };
   if (!isRecord(value)) return { kind: 'other', value };
   const text = firstText(value['content'], value['text']);
+  const cut = readCut(value['content']) ?? readCut(value['text']);
+  if (cut && text === null && /^(text|refusal|reasoning|thinking)$/.test(String(value['type'])))
+    return { kind: 'cut', cut, reasoning: value['type'] === 'reasoning' || value['type'] === 'thinking' };
   switch (value['type']) {
     case 'text':
     case 'refusal':

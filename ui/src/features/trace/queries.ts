@@ -3,6 +3,8 @@ import { queryOptions } from '@tanstack/react-query';
 
 import { api, ApiError, apiFetch, projectInUrl, unwrap } from '../../api/client';
 import { readSpanDetail, type SqlResult } from '../../api/types';
+import type { WholeValues } from '../../components/Cut';
+import { quoted, traceLogsSql } from './sql';
 import { readContents } from './transcript';
 import type { TraceAnswer, TraceHead, TraceRequest } from './trace.worker';
 import type { TraceTree } from './tree';
@@ -94,11 +96,6 @@ export async function sqlRows(query: string, signal: AbortSignal, rowLimit: numb
   return rows.map((row) => Object.fromEntries(columns.map((column, at) => [column.name, row[at]])));
 }
 
-/** Text as an SQL literal. */
-export function quoted(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
-}
-
 /** Spans whose content (messages, arguments, results, attributes) holds a text. */
 export const contentSearchQuery = (traceId: string, text: string) => {
   const pattern = quoted(`%${text.replace(/[\\%_]/g, (sign) => `\\${sign}`)}%`);
@@ -132,3 +129,42 @@ export const contentsQuery = (traceId: string, spanIds: readonly string[]) => {
     structuralSharing: false,
   });
 };
+
+/** Log records of the trace that are shown at most. */
+const LOGS_MAX = 1_000;
+
+export const traceLogsQuery = (traceId: string) =>
+  queryOptions({
+    queryKey: ['trace-logs', projectInUrl(), traceId],
+    queryFn: ({ signal }) => sqlRows(traceLogsSql(traceId), signal, LOGS_MAX),
+    staleTime: 30_000,
+  });
+
+export const notesQuery = (traceId: string) =>
+  queryOptions({
+    queryKey: ['notes', projectInUrl(), traceId],
+    queryFn: async ({ signal }) =>
+      (await unwrap(api.GET('/api/v1/notes', { params: { query: { trace_id: traceId } }, signal }))).notes,
+    staleTime: 30_000,
+  });
+
+/** How to get values of a span whole. */
+export function wholeValues(traceId: string, spanId: string): WholeValues {
+  const address = (path: string) => `/api/v1/traces/${traceId}/spans/${spanId}/value?${new URLSearchParams({ path }).toString()}`;
+  return {
+    read: async (path) => (await apiFetch(address(path))).text(),
+    download: (path) => download(address(path), `${spanId}${path.replaceAll('/', '-')}.txt`),
+  };
+}
+
+/** Saves what an address answers as a file. A plain link would not name the project. */
+export async function download(address: string, name: string): Promise<void> {
+  const url = URL.createObjectURL(await (await apiFetch(address)).blob());
+  const link = document.createElement('a');
+  link.href = url;
+  link.download = name;
+  link.click();
+  setTimeout(() => {
+    URL.revokeObjectURL(url);
+  }, 60_000);
+}

@@ -1,0 +1,102 @@
+/** A long text of which the server sent the beginning: says how much there is, and gets the rest. The page above says from where. */
+import { createContext, useContext, useState } from 'react';
+
+import { formatBytes, formatCountExact } from '../lib/format';
+import './cut.css';
+
+export type Cut = { readonly path: string; readonly bytes: number | null; readonly items: number | null; readonly head: string };
+
+export type WholeValues = {
+  readonly read: (path: string) => Promise<string>;
+  readonly download: (path: string) => Promise<void>;
+};
+
+const Whole = createContext<WholeValues | null>(null);
+
+export const WholeValuesProvider = Whole.Provider;
+
+/** `{"$cut":{…}}`, as the span endpoint writes it; `null` for anything else. */
+export function readCut(value: unknown): Cut | null {
+  const cut = isRecord(value) && Object.keys(value).length === 1 ? value['$cut'] : undefined;
+  if (!isRecord(cut) || typeof cut['path'] !== 'string') return null;
+  const { path, bytes, items, head } = cut;
+  return {
+    path,
+    bytes: typeof bytes === 'number' ? bytes : null,
+    items: typeof items === 'number' ? items : null,
+    head: typeof head === 'string' ? head : '',
+  };
+}
+
+/** Everything that was cut in a value. */
+export function findCuts(value: unknown, found: Cut[] = []): Cut[] {
+  const cut = readCut(value);
+  if (cut) found.push(cut);
+  else if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) findCuts(inner, found);
+  return found;
+}
+
+/** Its full size in words. */
+export function sizeOf(cut: Cut): string {
+  return cut.bytes === null ? `${formatCountExact(cut.items)} items` : formatBytes(cut.bytes);
+}
+
+export function CutText({ cut, children }: { cut: Cut; children: (text: string) => React.ReactNode }) {
+  const whole = useContext(Whole);
+  const [state, setState] = useState<
+    { kind: 'cut' } | { kind: 'loading' } | { kind: 'whole'; text: string } | { kind: 'failed'; why: string }
+  >({ kind: 'cut' });
+  const run = (act: () => Promise<void>) => {
+    setState({ kind: 'loading' });
+    act().catch((error: unknown) => {
+      setState({ kind: 'failed', why: error instanceof Error ? error.message : String(error) });
+    });
+  };
+  if (state.kind === 'whole') return <>{children(state.text)}</>;
+  return (
+    <span className="cut">
+      {children(cut.head)}
+      <span className="cut__bar">
+        <span className="cut__size">
+          {cut.bytes === null ? `${sizeOf(cut)} in all` : `shown: the first ${formatBytes(cut.head.length)} of ${sizeOf(cut)}`}
+        </span>
+        {whole && (
+          <>
+            {cut.bytes !== null && (
+              <button
+                type="button"
+                disabled={state.kind === 'loading'}
+                onClick={() => {
+                  run(async () => {
+                    const text = await whole.read(cut.path);
+                    setState({ kind: 'whole', text });
+                  });
+                }}
+              >
+                Show all
+              </button>
+            )}
+            <button
+              type="button"
+              disabled={state.kind === 'loading'}
+              onClick={() => {
+                run(async () => {
+                  await whole.download(cut.path);
+                  setState({ kind: 'cut' });
+                });
+              }}
+            >
+              Download
+            </button>
+          </>
+        )}
+        {state.kind === 'loading' && <span role="status">reading</span>}
+        {state.kind === 'failed' && <span role="alert">{state.why}</span>}
+      </span>
+    </span>
+  );
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,50 @@
+/** The SQL behind the numbers of the trace page, as the workbench shows it. */
+
+/** Text as an SQL literal. */
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+const span = (traceId: string, spanId: string) => `trace_id = ${quoted(traceId)} AND span_id = ${quoted(spanId)}`;
+
+export function totalsSql(traceId: string): string {
+  return `SELECT duration_ns, cost_usd, unpriced_calls, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
+       llm_call_count, tool_call_count, span_count, error_count
+FROM traces
+WHERE trace_id = ${quoted(traceId)}`;
+}
+
+export function tokensSql(traceId: string, spanId: string): string {
+  return `SELECT input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, counted, uncounted_reason
+FROM spans
+WHERE ${span(traceId, spanId)}`;
+}
+
+/** A span and all below it. */
+export function subtreeSql(traceId: string, spanId: string): string {
+  const trace = quoted(traceId);
+  return `WITH RECURSIVE subtree AS (
+  SELECT span_id FROM spans WHERE ${span(traceId, spanId)}
+  UNION ALL
+  SELECT child.span_id FROM spans AS child JOIN subtree ON child.parent_span_id = subtree.span_id WHERE child.trace_id = ${trace}
+)
+SELECT count(*) AS spans,
+       sum(input_tokens) FILTER (WHERE counted) AS input_tokens,
+       sum(output_tokens) FILTER (WHERE counted) AS output_tokens,
+       sum(cost_usd) FILTER (WHERE counted) AS cost_usd,
+       count(*) FILTER (WHERE status_code = 'ERROR') AS errors
+FROM spans
+WHERE trace_id = ${trace} AND span_id IN (SELECT span_id FROM subtree)`;
+}
+
+export function spanLogsSql(traceId: string, spanId: string): string {
+  return logsSql(span(traceId, spanId));
+}
+
+export function traceLogsSql(traceId: string): string {
+  return logsSql(`trace_id = ${quoted(traceId)}`);
+}
+
+function logsSql(condition: string): string {
+  return `SELECT time, severity_text, event_name, span_id, service_name, body, attributes\nFROM logs\nWHERE ${condition}\nORDER BY time`;
+}
