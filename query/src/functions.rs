@@ -1,7 +1,9 @@
-//! The functions SQL can call: DataFusion's, JSON access (`->`, `->>`, `json_get…`), and our own `time_bucket` and `llm_cost`.
+//! The functions SQL can call: DataFusion's, JSON access (`->`, `->>`, `json_get…`), and our own `time_bucket`, `llm_cost` and
+//! `normalise_message`.
 
 mod date_trunc;
 mod llm_cost;
+mod normalise_message;
 mod time_bucket;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -21,6 +23,7 @@ pub(crate) fn register(state: &mut SessionState, prices: Arc<PriceTable>) -> Res
     state.register_udf(Arc::new(ScalarUDF::from(date_trunc::DateTrunc::new())))?;
     state.register_udf(Arc::new(ScalarUDF::from(time_bucket::TimeBucket::new())))?;
     state.register_udf(Arc::new(ScalarUDF::from(llm_cost::LlmCost::new(prices))))?;
+    state.register_udf(Arc::new(ScalarUDF::from(normalise_message::NormaliseMessage::new())))?;
     state.register_udaf(Arc::new(approx_percentile_cont_udaf().as_ref().clone().with_aliases(["approx_percentile"])))?;
     Ok(())
 }
@@ -85,7 +88,7 @@ fn json_doc(name: &str) -> Option<(String, String)> {
         "json_as_text" => {
             ("json, key_or_index [, …]", "Value at a path as text, whatever its type. `json ->> 'key'` is the same.")
         }
-        "json_contains" => ("json, key_or_index [, …]", "Whether there is a value at a path. `json ? 'key'` is the same."),
+        "json_contains" => ("json, key_or_index [, …]", "Whether there is a value at a path."),
         "json_length" => ("json [, key_or_index, …]", "Number of elements or keys at a path."),
         "json_object_keys" => ("json [, key_or_index, …]", "Keys of the object at a path."),
         "json_from_scalar" => ("value", "A SQL value as a JSON value."),

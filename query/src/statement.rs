@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 use datafusion::sql::{
     parser::{DFParserBuilder, Statement},
-    sqlparser::{
-        ast::{self, SetExpr},
-        dialect::GenericDialect,
-    },
+    sqlparser::ast::{self, SetExpr},
 };
 
-use crate::error::{QueryError, QueryErrorKind, syntax};
+use crate::{
+    dialect::AssayDialect,
+    error::{QueryError, QueryErrorKind, syntax},
+};
 
 /// Nesting beyond this is not a question a person asks.
 const RECURSION_MAX: usize = 50;
@@ -44,7 +44,7 @@ pub(crate) fn parse(sql: &str) -> Result<Question, QueryError> {
 
 fn statements(sql: &str) -> Result<VecDeque<Statement>, QueryError> {
     DFParserBuilder::new(sql)
-        .with_dialect(&GenericDialect {})
+        .with_dialect(&AssayDialect)
         .with_recursion_limit(RECURSION_MAX)
         .build()
         .and_then(|mut parser| parser.parse_statements())
