@@ -28,7 +28,7 @@ def links_lead_to_files(page):
             assert (page.parent / target.split("#")[0]).exists(), f"`{target}` does not exist"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sql.md", "docs/cost.md", "docs/operations.md", "docs/ingest.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/sql.md", "docs/search.md", "docs/cost.md", "docs/operations.md", "docs/ingest.md"])
 def every_query_of_a_page_runs(_with_data, page):
     queries = _blocks(page, "sql")
     assert queries or page != "docs/sql.md"
@@ -44,7 +44,7 @@ def every_view_and_own_function_is_documented(_with_data):
     page = (REPOSITORY / "docs" / "sql.md").read_text()
     views = [table["name"] for table in schema["tables"] if table["kind"] == "view"]
     functions = [function["name"] for function in schema["functions"]]
-    own = [name for name in functions if name.startswith(("json_", "llm_", "time_bucket"))]
+    own = [name for name in functions if name.startswith(("json_", "llm_", "time_bucket", "normalise_"))]
     assert {"llm_calls", "traces", "sessions", "users"} <= set(views) and {"llm_cost", "time_bucket", "json_get_str"} <= set(own)
     for name in [*views, *own]:
         assert f"`{name}" in page, f"docs/sql.md does not mention `{name}`"

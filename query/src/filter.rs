@@ -1,24 +1,45 @@
-//! The filter language of the trace list: `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund policy"`.
+//! The filter language: `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund policy"`.
 //!
-//! Terms are joined by AND; a span matches if all its terms do, a trace is listed if one of its spans matches.
+//! A filter is a condition on one span; a trace, session or user is listed if one of its spans matches. `docs/search.md` is for its users.
 //! ```text
-//! filter  = term*                        separated by spaces
-//! term    = ["-"] ( key ":" values | "has:" thing | text )
-//! values  = [">" | ">=" | "<" | "<="] value { "|" value }      a comparison takes one value
-//! value   = bare word, where * stands for any text | "quoted", where nothing does; \" and \\ inside
-//! key     = service name model provider operation op status error session user tool agent tag cost tokens input_tokens
-//!           output_tokens duration trace span env attr.<attribute key>
+//! filter  = any                            nothing at all lets everything through
+//! any     = all { "OR" all }
+//! all     = term { ["AND"] term }          side by side: all of them
+//! term    = ("-" | "NOT ") term | "(" any ")" | "has:" thing {"|" thing} | key ":" value {"|" value} | text
+//! value   = [">" | ">=" | "<" | "<=" | "="] number | number ".." number | pattern
+//! pattern = bare text, where * stands for any text, and "quoted" text, where nothing does; \" and \\ inside
+//! key     = one of `keys::KEYS` | ("attr." | "span." | "resource." | "metadata.") attribute key
 //! ```
-//! [`Filter::sql`] is a predicate over columns that `spans` has; values are quoted, never spliced. [`Filter`] prints as it is read.
+//! Reading brings every filter into one normal form, so that filters which are written differently and mean the same by the rules of
+//! [`normal`] print the same. [`Filter::sql`] is a predicate over columns of `spans` (and of the views `steps` and `llm_calls`); values are
+//! quoted, never spliced. [`from_sql`] is its inverse: `from_sql(filter.sql()) == filter` for every filter, which a test checks.
 
+mod from_sql;
+mod keys;
+mod normal;
 mod parse;
+mod print;
+mod sql;
 
-use std::fmt;
+use rust_decimal::Decimal;
 
-/// What the trace list is limited to.
-#[derive(Clone, Debug, Default, PartialEq)]
+pub use self::keys::KeyType;
+pub(crate) use self::{
+    from_sql::from_sql,
+    keys::{KEYS, Key, KeyKind},
+    sql::{attribute, quoted},
+};
+
+/// What a list is limited to, in normal form.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    terms: Vec<Term>,
+    root: Node,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { root: Node::All(Vec::new()) }
+    }
 }
 
 /// The text is not a filter.
@@ -37,36 +58,162 @@ pub struct ParseFilterError {
     pub column: u64,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Term {
-    negated: bool,
-    kind: Kind,
-}
+impl Filter {
+    /// Reads a filter.
+    ///
+    /// # Errors
+    /// [`ParseFilterError`] with the place and what was probably meant.
+    pub fn parse(text: &str) -> Result<Self, ParseFilterError> {
+        parse::parse(text).map(Self::new)
+    }
 
-#[derive(Clone, Debug, PartialEq)]
-enum Kind {
-    /// Name or preview contains it, whatever its case.
-    Text(String),
-    /// The span has a value there.
-    Has(&'static Key),
-    HasError,
-    /// One of the values.
-    Any(Target, Vec<Value>),
-    /// A comparison, or equality of a number.
-    Compare(Target, Op, Number),
-}
+    /// Whether it lets everything through.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.root == Node::All(Vec::new())
+    }
 
-#[derive(Clone, Debug, PartialEq)]
-enum Target {
-    Key(&'static Key),
-    Attribute(String),
+    /// The predicate, to be put behind `WHERE` or between `AND`s; `None` if everything passes.
+    #[must_use]
+    pub fn sql(&self) -> Option<String> {
+        (!self.is_empty()).then(|| sql::predicate(&self.root))
+    }
+
+    /// The filter without its conditions on `target` that everything else does not depend on: for the values that could stand there.
+    pub(crate) fn without(&self, target: &Target) -> Self {
+        let speaks_of = |node: &Node| match node {
+            Node::Not(inner) => matches!(inner.as_ref(), Node::Term(term) if term.target() == Some(target)),
+            Node::Term(term) => term.target() == Some(target),
+            Node::All(_) | Node::Any(_) => false,
+        };
+        match &self.root {
+            Node::All(terms) => Self::new(Node::All(terms.iter().filter(|node| !speaks_of(node)).cloned().collect())),
+            other if speaks_of(other) => Self::default(),
+            _ => self.clone(),
+        }
+    }
+
+    fn new(node: Node) -> Self {
+        Self { root: normal::normal(node) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Value {
-    text: String,
-    /// Whether `*` stands for any text.
-    wildcard: bool,
+enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    /// Matches where the inner one does not; "unknown" is "does not match".
+    Not(Box<Node>),
+    Term(Term),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Term {
+    /// Name, preview or error message contains it, whatever its case.
+    Text(Pattern),
+    /// The span has a value there.
+    Has(Target),
+    /// One of the tests holds.
+    Tests(Target, Vec<Test>),
+    /// One column contains it, whatever its case. Only SQL can say so; four of them are a [`Term::Text`].
+    Contains(&'static str, Pattern),
+}
+
+impl Term {
+    fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Has(target) | Self::Tests(target, _) => Some(target),
+            Self::Text(_) | Self::Contains(..) => None,
+        }
+    }
+}
+
+/// What a condition is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Key(&'static Key),
+    Json(Place, String),
+}
+
+impl Target {
+    /// The target that `name` stands for: a key, an alias, or an attribute.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        if let Some(key) = keys::find(name) {
+            return Some(Self::Key(key));
+        }
+        let (place, key) = name.split_once('.')?;
+        let place = Place::ALL.into_iter().find(|p| p.name() == place)?;
+        (!key.is_empty()).then(|| Self::Json(place, key.to_owned()))
+    }
+}
+
+/// Where an attribute is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the span, else on its resource.
+    Either,
+    Span,
+    Resource,
+    Metadata,
+}
+
+impl Place {
+    pub(crate) const ALL: [Self; 4] = [Self::Either, Self::Span, Self::Resource, Self::Metadata];
+
+    /// What stands before the dot.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Either => "attr",
+            Self::Span => "span",
+            Self::Resource => "resource",
+            Self::Metadata => "metadata",
+        }
+    }
+
+    /// Columns, the first that has the key counts.
+    fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Either => &["attributes", "resource_attributes"],
+            Self::Span => &["attributes"],
+            Self::Resource => &["resource_attributes"],
+            Self::Metadata => &["metadata"],
+        }
+    }
+}
+
+/// Columns in which free text is looked for.
+const TEXT_COLUMNS: [&str; 4] = ["name", "input_preview", "output_preview", "error_message"];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Test {
+    Matches(Pattern),
+    Compare(Op, Decimal),
+    /// Both ends included.
+    Between(Decimal, Decimal),
+    Flag(bool),
+}
+
+/// Literal texts with any text between them. One text alone is matched exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    parts: Vec<String>,
+}
+
+impl Pattern {
+    fn exact(text: impl Into<String>) -> Self {
+        Self { parts: vec![text.into()] }
+    }
+
+    fn as_exact(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [text] => Some(text),
+            _ => None,
+        }
+    }
+
+    fn map(&self, change: impl Fn(&str) -> String) -> Self {
+        Self { parts: self.parts.iter().map(|part| change(part)).collect() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,130 +223,6 @@ enum Op {
     GreaterEqual,
     Less,
     LessEqual,
-}
-
-/// A number as written, and in the unit of its column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Number {
-    written: String,
-    sql: String,
-}
-
-/// A key of the language.
-#[derive(Debug, PartialEq)]
-struct Key {
-    name: &'static str,
-    aliases: &'static [&'static str],
-    kind: KeyKind,
-    /// Columns, any of which may match; of a number, the expression.
-    columns: &'static [&'static str],
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeyKind {
-    Text,
-    /// Text that is stored in capitals.
-    Upper,
-    /// An element of a JSON array of text.
-    Tag,
-    Number,
-    /// Nanoseconds, written with a unit.
-    Duration,
-}
-
-const KEYS: &[Key] = &[
-    key("service", &["service_name"], KeyKind::Text, &["service_name"]),
-    key("name", &[], KeyKind::Text, &["name"]),
-    key("model", &[], KeyKind::Text, &["request_model", "response_model"]),
-    key("provider", &[], KeyKind::Text, &["provider"]),
-    key("operation", &["op"], KeyKind::Text, &["operation"]),
-    key("status", &["status_code"], KeyKind::Upper, &["status_code"]),
-    key("error", &["error_type"], KeyKind::Text, &["error_type"]),
-    key("session", &["session_id"], KeyKind::Text, &["session_id"]),
-    key("user", &["user_id"], KeyKind::Text, &["user_id"]),
-    key("tool", &["tool_name"], KeyKind::Text, &["tool_name"]),
-    key("agent", &["agent_name"], KeyKind::Text, &["agent_name"]),
-    key("tag", &["tags"], KeyKind::Tag, &["tags"]),
-    key("cost", &["cost_usd"], KeyKind::Number, &["cost_usd"]),
-    key("tokens", &[], KeyKind::Number, &["coalesce(input_tokens, 0) + coalesce(output_tokens, 0)"]),
-    key("input_tokens", &[], KeyKind::Number, &["input_tokens"]),
-    key("output_tokens", &[], KeyKind::Number, &["output_tokens"]),
-    key("duration", &[], KeyKind::Duration, &["duration_ns"]),
-    key("trace", &["trace_id"], KeyKind::Text, &["trace_id"]),
-    key("span", &["span_id"], KeyKind::Text, &["span_id"]),
-    key("env", &["environment", "deployment_environment"], KeyKind::Text, &["deployment_environment"]),
-];
-
-const fn key(name: &'static str, aliases: &'static [&'static str], kind: KeyKind, columns: &'static [&'static str]) -> Key {
-    Key { name, aliases, kind, columns }
-}
-
-impl Filter {
-    /// Reads a filter.
-    ///
-    /// # Errors
-    /// [`ParseFilterError`] with the place and what was probably meant.
-    pub fn parse(text: &str) -> Result<Self, ParseFilterError> {
-        parse::parse(text)
-    }
-
-    /// Whether it lets everything through.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.terms.is_empty()
-    }
-
-    /// The predicate, to be put behind `WHERE`; `None` if everything passes.
-    #[must_use]
-    pub fn sql(&self) -> Option<String> {
-        let terms: Vec<String> = self.terms.iter().map(Term::sql).collect();
-        (!terms.is_empty()).then(|| terms.join(" AND "))
-    }
-}
-
-impl Term {
-    fn sql(&self) -> String {
-        let sql = match &self.kind {
-            Kind::Text(text) => {
-                let pattern = quoted(&format!("%{}%", like_escaped(text)));
-                any(["name", "input_preview", "output_preview"].map(|column| format!("{column} ILIKE {pattern}")))
-            }
-            Kind::HasError => "status_code = 'ERROR'".to_owned(),
-            Kind::Has(key) => any(key.columns.iter().map(|column| format!("{column} IS NOT NULL"))),
-            Kind::Any(Target::Attribute(name), values) => any(values.iter().map(|v| v.compare(&attribute(name)))),
-            Kind::Any(Target::Key(key), values) => {
-                any(key.columns.iter().flat_map(|column| values.iter().map(move |value| value.of_column(key.kind, column))))
-            }
-            Kind::Compare(Target::Attribute(name), op, number) => {
-                format!("TRY_CAST({} AS DOUBLE) {} {}", attribute(name), op.sql(), number.sql)
-            }
-            Kind::Compare(Target::Key(key), op, number) => format!("{} {} {}", key.columns[0], op.sql(), number.sql),
-        };
-        // NULL is "does not match", so its negation is "matches".
-        if self.negated { format!("({sql}) IS NOT TRUE") } else { format!("({sql})") }
-    }
-}
-
-impl Value {
-    fn of_column(&self, kind: KeyKind, column: &str) -> String {
-        match kind {
-            KeyKind::Upper => Self { text: self.text.to_uppercase(), wildcard: self.wildcard }.compare(column),
-            KeyKind::Tag => {
-                let json = serde_json::Value::from(self.text.as_str()).to_string();
-                let pattern = if self.wildcard { like_pattern(&json) } else { like_escaped(&json) };
-                format!("{column} LIKE {}", quoted(&format!("%{pattern}%")))
-            }
-            KeyKind::Text | KeyKind::Number | KeyKind::Duration => self.compare(column),
-        }
-    }
-
-    fn compare(&self, column: &str) -> String {
-        if self.wildcard {
-            format!("{column} LIKE {}", quoted(&like_pattern(&self.text)))
-        } else {
-            format!("{column} = {}", quoted(&self.text))
-        }
-    }
 }
 
 impl Op {
@@ -213,90 +236,27 @@ impl Op {
         }
     }
 
-    fn written(self) -> &'static str {
-        if self == Self::Equal { "" } else { self.sql() }
-    }
-}
-
-fn attribute(name: &str) -> String {
-    let name = quoted(name);
-    format!("coalesce(json_as_text(attributes, {name}), json_as_text(resource_attributes, {name}))")
-}
-
-fn any(alternatives: impl IntoIterator<Item = String>) -> String {
-    alternatives.into_iter().collect::<Vec<_>>().join(" OR ")
-}
-
-/// A SQL text literal.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-fn like_escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
-}
-
-fn like_pattern(text: &str) -> String {
-    like_escaped(text).replace('*', "%")
-}
-
-impl fmt::Display for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (idx, term) in self.terms.iter().enumerate() {
-            if idx > 0 {
-                f.write_str(" ")?;
-            }
-            write!(f, "{term}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.negated {
-            f.write_str("-")?;
-        }
-        match &self.kind {
-            Kind::Text(text) => write_quoted(f, text),
-            Kind::HasError => f.write_str("has:error"),
-            Kind::Has(key) => write!(f, "has:{}", key.name),
-            Kind::Any(target, values) => {
-                write!(f, "{target}:")?;
-                for (idx, value) in values.iter().enumerate() {
-                    if idx > 0 {
-                        f.write_str("|")?;
-                    }
-                    write!(f, "{value}")?;
-                }
-                Ok(())
-            }
-            Kind::Compare(target, op, number) => write!(f, "{target}:{}{}", op.written(), number.written),
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The operator with its sides exchanged.
+    fn mirrored(self) -> Self {
         match self {
-            Self::Key(key) => f.write_str(key.name),
-            Self::Attribute(name) if name.contains(|c: char| c.is_whitespace() || c == ':' || c == '"') => {
-                f.write_str("attr.")?;
-                write_quoted(f, name)
-            }
-            Self::Attribute(name) => write!(f, "attr.{name}"),
+            Self::Equal => Self::Equal,
+            Self::Greater => Self::Less,
+            Self::GreaterEqual => Self::LessEqual,
+            Self::Less => Self::Greater,
+            Self::LessEqual => Self::GreaterEqual,
         }
     }
-}
 
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.wildcard || parse::is_bare(&self.text) { f.write_str(&self.text) } else { write_quoted(f, &self.text) }
+    /// What holds when this does not, of two numbers that are known.
+    fn negated(self) -> Option<Self> {
+        match self {
+            Self::Equal => None,
+            Self::Greater => Some(Self::LessEqual),
+            Self::GreaterEqual => Some(Self::Less),
+            Self::Less => Some(Self::GreaterEqual),
+            Self::LessEqual => Some(Self::Greater),
+        }
     }
-}
-
-fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    write!(f, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 #[cfg(test)]

@@ -48,6 +48,14 @@ pub fn literal(micros: i64) -> String {
     )
 }
 
+/// A predicate: start time in the range, its end left out; no begin is the begin of time.
+pub(crate) fn span_range(from: Option<i64>, to: i64) -> String {
+    match from {
+        Some(from) => format!("start_time >= {} AND start_time < {}", literal(from), literal(to)),
+        None => format!("start_time < {}", literal(to)),
+    }
+}
+
 /// Nanosecond timestamps, as which literals are read, reach from 1678 to 2262.
 const YEAR_0: i64 = -9_200_000_000_000_000;
 const YEAR_9999: i64 = 9_200_000_000_000_000;

@@ -1,39 +1,44 @@
 //! Reads a filter, character by character, so that every error has its place.
 
-use super::{Filter, KEYS, Key, KeyKind, Kind, Number, Op, ParseFilterError, Target, Term, Value};
+use rust_decimal::Decimal;
+
+use super::{KEYS, Key, KeyKind, Node, Op, ParseFilterError, Pattern, Place, Target, Term, Test, keys};
 
 /// Longer filters are refused.
 const CHARS_MAX: usize = 4096;
+/// Deeper nesting is refused.
+const DEPTH_MAX: usize = 16;
 
-pub(super) fn parse(text: &str) -> Result<Filter, ParseFilterError> {
+type Result<T, E = ParseFilterError> = std::result::Result<T, E>;
+
+pub(super) fn parse(text: &str) -> Result<Node> {
     let chars: Vec<char> = text.chars().collect();
     if chars.len() > CHARS_MAX {
         let message = format!("the filter is too long: {} characters, expected at most {CHARS_MAX}", chars.len());
-        return Err(ParseFilterError { message, found: String::new(), expected: None, hint: None, column: 1 });
+        return Err(error(0, message, ""));
     }
-    let mut reader = Reader { chars, at: 0 };
-    let mut terms = Vec::new();
-    while reader.skip_spaces() {
-        terms.push(reader.term()?);
+    let mut reader = Reader { chars, at: 0, depth: 0 };
+    if !reader.skip_spaces() {
+        return Ok(Node::All(Vec::new()));
     }
-    Ok(Filter { terms })
-}
-
-/// Whether `text` can be written without quotes and read back as a plain value.
-pub(super) fn is_bare(text: &str) -> bool {
-    !text.is_empty()
-        && !text.starts_with(['>', '<'])
-        && !text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '|' | '*'))
+    let node = reader.any()?;
+    match reader.peek() {
+        None => Ok(node),
+        Some(_) => Err(error(reader.at, "a closing parenthesis without its partner", ")").hint("put text in quotation marks")),
+    }
 }
 
 struct Reader {
     chars: Vec<char>,
     at: usize,
+    depth: usize,
 }
 
+/// A value or a free text as it was written.
 struct Word {
-    text: String,
-    quoted: bool,
+    parts: Vec<String>,
+    /// The source, where no part of it was quoted.
+    bare: Option<String>,
     start: usize,
 }
 
@@ -46,7 +51,11 @@ impl Reader {
     }
 
     fn peek(&self) -> Option<char> {
-        self.chars.get(self.at).copied()
+        self.peek_at(0)
+    }
+
+    fn peek_at(&self, ahead: usize) -> Option<char> {
+        self.chars.get(self.at + ahead).copied()
     }
 
     fn eat(&mut self, wanted: char) -> bool {
@@ -55,59 +64,183 @@ impl Reader {
         found
     }
 
-    fn term(&mut self) -> Result<Term, ParseFilterError> {
-        let next_is_space = self.chars.get(self.at + 1).is_none_or(|c| c.is_whitespace());
-        let negated = !next_is_space && self.eat('-');
-        let start = self.at;
-        let word = self.word(|c| c.is_whitespace() || c == ':')?;
-        if word.quoted || self.peek() != Some(':') {
-            return Ok(Term { negated, kind: Kind::Text(word.text) });
-        }
-        self.at += 1;
-        let kind = match word.text.as_str() {
-            "has" => self.has()?,
-            name => {
-                let target = self.target(name, start)?;
-                self.values(target)?
-            }
-        };
-        Ok(Term { negated, kind })
+    /// What stands here, for an error.
+    fn found(&self) -> String {
+        self.peek().map_or("the end of the filter".to_owned(), String::from)
     }
 
-    /// Reads up to a character for which `ends` holds, or a quoted text. `attr."a key"` is one word.
-    fn word(&mut self, ends: impl Fn(char) -> bool) -> Result<Word, ParseFilterError> {
-        let start = self.at;
-        if self.peek() == Some('"') {
-            let text = self.quoted()?;
-            return Ok(Word { text, quoted: true, start });
-        }
-        let mut text = String::new();
-        while let Some(c) = self.peek().filter(|c| !ends(*c)) {
-            if c == '"' && text == "attr." {
-                text.push_str(&self.quoted()?);
-            } else {
-                text.push(c);
-                self.at += 1;
-            }
-        }
-        Ok(Word { text, quoted: false, start })
+    /// Whether the keyword stands here as a word of its own.
+    fn at_keyword(&self, keyword: &str) -> bool {
+        let after = self.peek_at(keyword.len());
+        keyword.chars().enumerate().all(|(idx, c)| self.peek_at(idx) == Some(c))
+            && after.is_none_or(|c| c.is_whitespace() || matches!(c, '(' | ')'))
     }
 
-    fn quoted(&mut self) -> Result<String, ParseFilterError> {
+    fn eat_keyword(&mut self, keyword: &str) -> bool {
+        let found = self.at_keyword(keyword);
+        self.at += if found { keyword.len() } else { 0 };
+        found
+    }
+
+    fn any(&mut self) -> Result<Node> {
+        let mut alternatives = vec![self.all()?];
+        while self.eat_keyword("OR") {
+            alternatives.push(self.all()?);
+        }
+        Ok(Node::Any(alternatives))
+    }
+
+    fn all(&mut self) -> Result<Node> {
+        let mut terms = Vec::new();
+        let mut wanted = true;
+        loop {
+            let ends = !self.skip_spaces() || self.peek() == Some(')') || self.at_keyword("OR");
+            if ends && wanted {
+                let found = if self.at_keyword("OR") { "OR".to_owned() } else { self.found() };
+                return Err(error(self.at, "a condition is missing", &found)
+                    .expected("a condition, such as `service:api`")
+                    .hint("to search for the word itself, write it in quotation marks"));
+            }
+            if ends {
+                return Ok(Node::All(terms));
+            }
+            if !wanted && self.eat_keyword("AND") {
+                wanted = true;
+                continue;
+            }
+            terms.push(self.term()?);
+            wanted = false;
+        }
+    }
+
+    fn term(&mut self) -> Result<Node> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(error(self.at, format!("conditions are nested deeper than {DEPTH_MAX} levels"), &self.found()));
+        }
+        let node = self.term_inside();
+        self.depth -= 1;
+        node
+    }
+
+    fn term_inside(&mut self) -> Result<Node> {
+        let next_is_space = self.peek_at(1).is_none_or(char::is_whitespace);
+        if !next_is_space && self.eat('-') {
+            return Ok(Node::Not(Box::new(self.term()?)));
+        }
+        if self.eat_keyword("NOT") {
+            if !self.skip_spaces() || self.peek() == Some(')') || self.at_keyword("OR") {
+                return Err(
+                    error(self.at, "`NOT` without a condition", &self.found()).expected("a condition, such as `service:api`")
+                );
+            }
+            return Ok(Node::Not(Box::new(self.term()?)));
+        }
+        let start = self.at;
+        if self.eat('(') {
+            let inside = self.any()?;
+            if !self.eat(')') {
+                return Err(error(start, "a parenthesis without its partner", &self.found()).expected("`)`"));
+            }
+            return Ok(inside);
+        }
+        match self.key()? {
+            Some(name) if name == "has" => self.has(),
+            Some(name) => {
+                let target = target(&name, start)?;
+                self.tests(target).map(Node::Term)
+            }
+            None => self.text().map(Node::Term),
+        }
+    }
+
+    /// The text before a colon, which is read too; nothing is read if there is none.
+    fn key(&mut self) -> Result<Option<String>> {
+        let start = self.at;
+        let mut name = String::new();
+        while let Some(c) = self.peek() {
+            match c {
+                ':' if name.is_empty() => {
+                    return Err(error(start, "a colon without a key before it", ":").expected("`key:value`"));
+                }
+                ':' => {
+                    self.at += 1;
+                    return Ok(Some(name));
+                }
+                '"' if is_place(&name) => name.push_str(&self.quoted()?),
+                '"' | '(' | ')' => break,
+                c if c.is_whitespace() => break,
+                c => {
+                    name.push(c);
+                    self.at += 1;
+                }
+            }
+        }
+        self.at = start;
+        Ok(None)
+    }
+
+    fn text(&mut self) -> Result<Term> {
+        let mut word = self.word(false)?;
+        while word.parts.len() > 1 && word.parts.last().is_some_and(String::is_empty) {
+            word.parts.pop();
+        }
+        while word.parts.len() > 1 && word.parts[0].is_empty() {
+            word.parts.remove(0);
+        }
+        if word.parts.concat().is_empty() {
+            return Err(error(word.start, "an empty text matches everything", &self.found()).expected("text to look for"));
+        }
+        Ok(Term::Text(Pattern { parts: word.parts }))
+    }
+
+    /// Reads up to a space or a parenthesis of the filter; of a value, up to a bar. Quoted parts stand for themselves.
+    fn word(&mut self, is_value: bool) -> Result<Word> {
+        let start = self.at;
+        let (mut parts, mut open, mut quoted) = (vec![String::new()], 0_usize, false);
+        while let Some(c) = self.peek() {
+            let n_parts = parts.len();
+            let part = parts.last_mut().expect("begins with one and only grows");
+            match c {
+                '"' => {
+                    quoted = true;
+                    let text = self.quoted()?;
+                    part.push_str(&text);
+                    continue;
+                }
+                // Two wildcards are one.
+                '*' if part.is_empty() && n_parts > 1 => {}
+                '*' => parts.push(String::new()),
+                '|' if is_value => break,
+                ')' if open == 0 => break,
+                c if c.is_whitespace() => break,
+                c => {
+                    open = if c == '(' { open + 1 } else { open - usize::from(c == ')') };
+                    part.push(c);
+                }
+            }
+            self.at += 1;
+        }
+        let bare = (!quoted).then(|| self.chars[start..self.at].iter().collect());
+        Ok(Word { parts, bare, start })
+    }
+
+    fn quoted(&mut self) -> Result<String> {
         let start = self.at;
         self.at += 1;
         let mut text = String::new();
         loop {
             match self.peek() {
                 None => {
-                    return Err(error(start, "a quotation mark without its partner", "the end of the filter").expected("`\"`"));
+                    let error = error(start, "a quotation mark without its partner", "the end of the filter");
+                    return Err(error.expected("`\"`").hint("write `\\\"` for a quotation mark inside a text"));
                 }
                 Some('"') => {
                     self.at += 1;
                     return Ok(text);
                 }
-                Some('\\') if matches!(self.chars.get(self.at + 1), Some('"' | '\\')) => {
-                    text.push(self.chars[self.at + 1]);
+                Some('\\') if matches!(self.peek_at(1), Some('"' | '\\')) => {
+                    text.extend(self.peek_at(1));
                     self.at += 2;
                 }
                 Some(c) => {
@@ -118,130 +251,218 @@ impl Reader {
         }
     }
 
-    fn has(&mut self) -> Result<Kind, ParseFilterError> {
-        let word = self.word(char::is_whitespace)?;
-        if word.text == "error" {
-            return Ok(Kind::HasError);
-        }
-        find(&word.text).filter(|k| k.name != "tokens").map(Kind::Has).ok_or_else(|| unknown(&word.text, word.start))
-    }
-
-    fn target(&self, name: &str, start: usize) -> Result<Target, ParseFilterError> {
-        if let Some(attribute) = name.strip_prefix("attr.") {
-            if attribute.is_empty() {
-                return Err(error(start, "`attr.` without a key", name).expected("`attr.<attribute key>:value`"));
-            }
-            return Ok(Target::Attribute(attribute.to_owned()));
-        }
-        find(name).map(Target::Key).ok_or_else(|| unknown(name, start))
-    }
-
-    fn values(&mut self, target: Target) -> Result<Kind, ParseFilterError> {
-        let op = self.op();
-        let numeric = match &target {
-            Target::Key(key) => matches!(key.kind, KeyKind::Number | KeyKind::Duration),
-            Target::Attribute(_) => op != Op::Equal,
-        };
-        let first = self.value()?;
-        if numeric {
-            let duration = matches!(&target, Target::Key(Key { kind: KeyKind::Duration, .. }));
-            let number = if duration { nanoseconds(&first) } else { number(&first) }?;
-            if self.peek() == Some('|') {
-                return Err(error(self.at, "a number cannot have alternatives", "|"));
-            }
-            return Ok(Kind::Compare(target, op, number));
-        }
-        if op != Op::Equal {
-            let message = format!("`{target}` is text and cannot be compared");
-            return Err(error(first.start, &message, op.sql()).expected("`key:value`"));
-        }
-        let mut values = vec![value(first)];
+    fn has(&mut self) -> Result<Node> {
+        let mut things = vec![self.thing()?];
         while self.eat('|') {
-            values.push(value(self.value()?));
+            things.push(self.thing()?);
         }
-        Ok(Kind::Any(target, values))
+        Ok(Node::Any(things))
     }
 
-    fn op(&mut self) -> Op {
+    fn thing(&mut self) -> Result<Node> {
+        let start = self.at;
+        let mut name = String::new();
+        while let Some(c) = self.peek().filter(|c| !c.is_whitespace() && !matches!(c, '|' | ')' | '(')) {
+            if c == '"' && is_place(&name) {
+                name.push_str(&self.quoted()?);
+            } else {
+                name.push(c);
+                self.at += 1;
+            }
+        }
+        if name.is_empty() {
+            return Err(error(start, "`has:` without a key", &self.found()).expected("a key, such as `has:error` or `has:cost`"));
+        }
+        if name == "error" {
+            let status = keys::find("status").expect("a key of the language");
+            return Ok(Node::Term(Term::Tests(Target::Key(status), vec![Test::Matches(Pattern::exact("ERROR"))])));
+        }
+        let name =
+            if name == "root" { return Ok(Node::Not(Box::new(Node::Term(Term::Has(target("parent", start)?))))) } else { name };
+        target(&name, start).map(|target| Node::Term(Term::Has(target)))
+    }
+
+    fn tests(&mut self, target: Target) -> Result<Term> {
+        let mut tests = vec![self.test(&target)?];
+        while self.eat('|') {
+            tests.push(self.test(&target)?);
+        }
+        Ok(Term::Tests(target, tests))
+    }
+
+    fn test(&mut self, target: &Target) -> Result<Test> {
+        let start = self.at;
+        if self.peek() == Some('!') && self.peek_at(1) == Some('=') {
+            return Err(error(start, "`!=` is not an operator of filters", "!=").hint(format!("write `-{target}:value`")));
+        }
+        let op = self.op();
+        let word = self.word(true)?;
+        if word.bare.as_deref() == Some("") {
+            let expected = if op.is_some() { "a number" } else { "a value, or `\"\"` for the empty text" };
+            return Err(error(word.start, "a key without a value", &self.found()).expected(expected));
+        }
+        match target {
+            Target::Key(key) if key.kind.is_number() => number_test(key.kind, op, &word),
+            Target::Key(key) => match op {
+                None => text_test(key, word),
+                Some(op) if key.kind == KeyKind::Flag => {
+                    Err(error(start, format!("`{target}` cannot be compared"), op.sql()).expected("`true` or `false`"))
+                }
+                Some(Op::Equal) => Err(error(start, "`=` is not needed", "=").hint(format!("write `{target}:value`"))),
+                Some(op) => {
+                    Err(error(start, format!("`{target}` is text and cannot be compared"), op.sql()).expected("`key:value`"))
+                }
+            },
+            Target::Json(..) if op.is_some() || is_range(&word) => number_test(KeyKind::Number, op, &word),
+            Target::Json(..) => Ok(Test::Matches(Pattern { parts: word.parts })),
+        }
+    }
+
+    fn op(&mut self) -> Option<Op> {
         if self.eat('>') {
-            if self.eat('=') { Op::GreaterEqual } else { Op::Greater }
-        } else if self.eat('<') {
-            if self.eat('=') { Op::LessEqual } else { Op::Less }
-        } else {
-            Op::Equal
+            return Some(if self.eat('=') { Op::GreaterEqual } else { Op::Greater });
         }
-    }
-
-    fn value(&mut self) -> Result<Word, ParseFilterError> {
-        let word = self.word(|c| c.is_whitespace() || c == '|')?;
-        if word.text.is_empty() && !word.quoted {
-            let found = self.peek().map_or("the end of the filter".to_owned(), String::from);
-            return Err(error(word.start, "a key without a value", &found).expected("a value, or `\"\"` for the empty text"));
+        if self.eat('<') {
+            return Some(if self.eat('=') { Op::LessEqual } else { Op::Less });
         }
-        Ok(word)
+        self.eat('=').then_some(Op::Equal)
     }
 }
 
-fn value(word: Word) -> Value {
-    let wildcard = !word.quoted && word.text.contains('*');
-    Value { text: word.text, wildcard }
+fn is_place(name: &str) -> bool {
+    name.strip_suffix('.').is_some_and(|name| Place::ALL.iter().any(|place| place.name() == name))
 }
 
-fn number(word: &Word) -> Result<Number, ParseFilterError> {
-    let text = word.text.trim_start_matches('$');
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let plain = !digits.is_empty() && digits.len() <= 28 && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
-    if !plain || digits.matches('.').count() > 1 || digits == "." {
-        return Err(
-            error(word.start, &format!("`{}` is not a number", word.text), &word.text).expected("a number, such as `0.01`")
-        );
+fn target(name: &str, start: usize) -> Result<Target> {
+    if is_place(name) {
+        return Err(error(start, format!("`{name}` without a key"), name).expected(format!("`{name}<attribute key>:value`")));
     }
-    Ok(Number { written: text.to_owned(), sql: text.to_owned() })
+    Target::named(name).ok_or_else(|| unknown(name, start))
 }
 
-fn nanoseconds(word: &Word) -> Result<Number, ParseFilterError> {
-    let split = word.text.find(|c: char| c.is_ascii_alphabetic() || c == 'µ').unwrap_or(word.text.len());
-    let (amount, unit) = word.text.split_at(split);
-    let factor = match unit {
-        "ns" => 1.0,
-        "us" | "µs" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" | "min" => 60e9,
-        "h" => 3600e9,
-        _ => f64::NAN,
+fn text_test(key: &Key, word: Word) -> Result<Test> {
+    let pattern = Pattern { parts: word.parts };
+    Ok(match key.kind {
+        KeyKind::Upper => Test::Matches(pattern.map(str::to_uppercase)),
+        KeyKind::Lower => Test::Matches(pattern.map(str::to_lowercase)),
+        KeyKind::Flag => match pattern.as_exact() {
+            Some("true" | "yes") => Test::Flag(true),
+            Some("false" | "no") => Test::Flag(false),
+            _ => {
+                let found = word.bare.unwrap_or_default();
+                return Err(
+                    error(word.start, format!("`{}` is either true or false", key.name), &found).expected("`true` or `false`")
+                );
+            }
+        },
+        _ => Test::Matches(pattern),
+    })
+}
+
+/// Whether a value is a range of numbers; an attribute's value may well be text with dots in it.
+fn is_range(word: &Word) -> bool {
+    let sides = word.bare.as_deref().and_then(|text| text.split_once(".."));
+    sides.is_some_and(|(low, high)| decimal(low).is_some() && decimal(high).is_some())
+}
+
+fn number_test(kind: KeyKind, op: Option<Op>, word: &Word) -> Result<Test> {
+    let number = |text: &str, at: usize| if kind == KeyKind::Duration { nanoseconds(text, at) } else { plain_number(text, at) };
+    let text = match &word.bare {
+        Some(bare) => bare.clone(),
+        None => word.parts.join("*"),
     };
-    match amount.parse::<f64>() {
-        Ok(amount) if (amount * factor).is_finite() && (amount * factor).abs() < 9e18 => {
-            Ok(Number { written: word.text.clone(), sql: format!("{:.0}", amount * factor) })
+    let Some((low, high)) = text.split_once("..").filter(|_| op.is_none()) else {
+        return Ok(Test::Compare(op.unwrap_or(Op::Equal), number(&text, word.start)?));
+    };
+    let high_start = word.start + low.chars().count() + 2;
+    match (low.is_empty(), high.is_empty()) {
+        (true, true) => {
+            Err(error(word.start, "a range without an end", &text).expected("a range, such as `1..5`, `1..` or `..5`"))
         }
-        _ => Err(error(word.start, &format!("`{}` is not a duration", word.text), &word.text)
-            .expected("a number with a unit, such as `250ms`, `2s`, `1.5m`")),
+        (true, false) => Ok(Test::Compare(Op::LessEqual, number(high, high_start)?)),
+        (false, true) => Ok(Test::Compare(Op::GreaterEqual, number(low, word.start)?)),
+        (false, false) => {
+            let (from, to) = (number(low, word.start)?, number(high, high_start)?);
+            if from > to {
+                let error = error(word.start, format!("nothing lies between {low} and {high}"), &text);
+                return Err(error.hint(format!("did you mean `{high}..{low}`?")));
+            }
+            Ok(Test::Between(from, to))
+        }
     }
 }
 
-fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name || key.aliases.contains(&name))
+fn decimal(text: &str) -> Option<Decimal> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.len() <= 24 && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if !plain || digits.matches('.').count() > 1 || digits == "." {
+        return None;
+    }
+    text.parse().ok()
+}
+
+fn plain_number(text: &str, at: usize) -> Result<Decimal> {
+    let digits = text.trim_start_matches('$');
+    let (digits, factor) = match digits.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1_000),
+        None => digits.strip_suffix('M').map_or((digits, 1), |digits| (digits, 1_000_000)),
+    };
+    decimal(digits)
+        .and_then(|n| n.checked_mul(Decimal::from(factor)))
+        .map(|n| n.normalize())
+        .ok_or_else(|| error(at, format!("`{text}` is not a number"), text).expected("a number, such as `0.01` or `20k`"))
+}
+
+fn nanoseconds(text: &str, at: usize) -> Result<Decimal> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic() || c == 'µ').unwrap_or(text.len());
+    let (amount, unit) = text.split_at(split);
+    let factor: Option<i64> = match unit {
+        "ns" => Some(1),
+        "us" | "µs" => Some(1_000),
+        "ms" => Some(1_000_000),
+        "s" => Some(1_000_000_000),
+        "m" | "min" => Some(60_000_000_000),
+        "h" => Some(3_600_000_000_000),
+        "d" => Some(86_400_000_000_000),
+        _ => None,
+    };
+    let nanos = decimal(amount).zip(factor).and_then(|(amount, factor)| amount.checked_mul(Decimal::from(factor)));
+    if let Some(nanos) = nanos.filter(|n| n.abs() < Decimal::from(9_000_000_000_000_000_000_i64)) {
+        return Ok(nanos.round().normalize());
+    }
+    let error = error(at, format!("`{text}` is not a duration"), text);
+    if unit.is_empty() && decimal(amount).is_some() {
+        return Err(error
+            .expected("a number with a unit, such as `250ms`, `2s`, `1.5m`")
+            .hint(format!("did you mean `{text}s` or `{text}ms`?")));
+    }
+    Err(error.expected("a number with a unit, such as `250ms`, `2s`, `1.5m`"))
 }
 
 fn unknown(name: &str, start: usize) -> ParseFilterError {
-    let names = KEYS.iter().flat_map(|k| std::iter::once(k.name).chain(k.aliases.iter().copied()));
-    let mut unknown = error(start, &format!("no filter key `{name}`"), name);
-    unknown.hint = crate::error::nearest(name, names).map(|meant| format!("did you mean `{meant}`?"));
-    if unknown.hint.is_none() {
-        let all: Vec<_> = KEYS.iter().map(|k| format!("`{}`", k.name)).collect();
-        unknown.expected = Some(format!("{}, `has`, `attr.<key>`, or text in quotation marks", all.join(", ")));
+    let known = keys::names().chain(["has"]);
+    let unknown = error(start, format!("no filter key `{name}`"), name);
+    if let Some(meant) = crate::error::nearest(name, known) {
+        return unknown.hint(format!("did you mean `{meant}`?"));
     }
+    let all: Vec<_> = KEYS.iter().map(|k| format!("`{}`", k.name)).collect();
     unknown
+        .expected(format!("{}, `has`, `attr.<key>`, or text in quotation marks", all.join(", ")))
+        .hint("for an attribute write `attr.` before its name; put text with a colon in quotation marks")
 }
 
-fn error(at: usize, message: &str, found: &str) -> ParseFilterError {
-    ParseFilterError { message: message.to_owned(), found: found.to_owned(), expected: None, hint: None, column: at as u64 + 1 }
+fn error(at: usize, message: impl Into<String>, found: &str) -> ParseFilterError {
+    ParseFilterError { message: message.into(), found: found.to_owned(), expected: None, hint: None, column: at as u64 + 1 }
 }
 
 impl ParseFilterError {
-    fn expected(mut self, expected: &str) -> Self {
-        self.expected = Some(expected.to_owned());
+    fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 }
