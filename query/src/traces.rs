@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         Ok(rows)
     }
 
-    async fn summaries(&self, sql: &str, rows_max: usize) -> Result<Vec<TraceSummary>, QueryError> {
+    pub(crate) async fn summaries(&self, sql: &str, rows_max: usize) -> Result<Vec<TraceSummary>, QueryError> {
         let rows = self.rows(sql, rows_max).await?;
         rows.into_iter().map(|row| TraceSummary::from_row(row).map_err(not_json)).collect()
     }
@@ -108,7 +108,7 @@ fn as_time(nanos: &str) -> String {
 }
 
 /// Summaries of the traces for which `condition` holds, in no order.
-fn summary_sql(condition: &str) -> String {
+pub(crate) fn summary_sql(condition: &str) -> String {
     format!(
         "SELECT trace_id, name, service_name, {} AS start_time, {} AS end_time, duration_ns, status_code, span_count, llm_call_count, \
          tool_call_count, error_count, input_tokens, output_tokens, cache_read_tokens, cost_usd, unpriced_calls, models, session_id, \

@@ -1,4 +1,4 @@
-//! The views: one row per call, trace, session and user. Each is SQL over the tables, so that what it means can be read, and a list of
+//! The views: one row per call, step, trace, session and user. Each is SQL over the tables, so that what it means can be read, and a list of
 //! its columns with their documentation, which a test compares with what the SQL gives.
 //!
 //! Columns that a query does not ask for are not read: `llm_calls` touches a prompt only if the prompt is selected.
@@ -21,7 +21,7 @@ pub struct View {
 }
 
 /// All views.
-pub static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| vec![llm_calls(), traces(), sessions(), users()]);
+pub static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| vec![llm_calls(), steps(), traces(), sessions(), users()]);
 
 /// The view called `name`.
 #[must_use]
@@ -36,64 +36,83 @@ fn canonical_columns() -> impl Iterator<Item = (&'static str, &'static str)> {
     columns[first..].iter().filter(|c| !matches!(c.name, "counted" | "uncounted_reason")).map(|c| (c.name, c.doc))
 }
 
+/// Columns of a call that are not canonical ones: name, SQL of a span, SQL of a log record, documentation.
+const CALL_COLUMNS: [(&str, &str, &str, &str); 20] = [
+    ("project_id", "project_id", "project_id", "Tenant; set by the server from the credentials, never by the sender."),
+    ("date", "date", "date", "Day of receipt, UTC."),
+    ("received_at", "received_at", "received_at", "When the request was received."),
+    ("source", "'span'", "'log'", "`span` or `log`: what reported the call. A call reported by both is one row."),
+    (
+        "trace_id",
+        "trace_id",
+        "trace_id",
+        "Trace of the call, 32 lower-case hex digits; NULL if a log without a trace reported it.",
+    ),
+    ("span_id", "span_id", "span_id", "Span of the call, 16 lower-case hex digits."),
+    ("parent_span_id", "parent_span_id", "CAST(NULL AS VARCHAR)", "Parent of that span."),
+    ("log_id", "CAST(NULL AS VARCHAR)", "log_id", "Log record of the call, where a log reported it."),
+    ("name", "name", "event_name", "Span name, or event name of the log record."),
+    ("start_time", "start_time", "time", "Start of the call; for a log record the time of its event, which is usually the end."),
+    (
+        "duration_ns",
+        "duration_ns",
+        "CAST(json_get_float(attributes, 'duration_ms') * 1000000 AS BIGINT)",
+        "How long the call took; for a log record its attribute `duration_ms`, NULL if there is none.",
+    ),
+    (
+        "status_code",
+        "status_code",
+        "CASE WHEN error_type IS NULL THEN 'UNSET' ELSE 'ERROR' END",
+        "`UNSET`, `OK` or `ERROR`; of a log record `ERROR` if it carries an error.",
+    ),
+    ("status_message", "status_message", "error_message", "Status message of the span, or error message of the log record."),
+    ("service_name", "service_name", "service_name", "Service that sent it: resource attribute `service.name`."),
+    ("service_version", "service_version", "service_version", "Resource attribute `service.version`."),
+    (
+        "deployment_environment",
+        "deployment_environment",
+        "deployment_environment",
+        "Resource attribute `deployment.environment.name`.",
+    ),
+    ("span_kind", "span_kind", "CAST(NULL AS VARCHAR)", "`INTERNAL`, `SERVER`, `CLIENT`, …; NULL of a log record."),
+    ("scope_name", "scope_name", "scope_name", "Instrumentation scope."),
+    ("resource_attributes", "resource_attributes", "resource_attributes", "Resource attributes as received, as a JSON object."),
+    ("attributes", "attributes", "attributes", "Attributes as received, as a JSON object."),
+];
+
+/// Whether the row counts, which all filters can ask.
+const COUNTED: (&str, &str) =
+    ("counted", "Whether the row counts for a call: sums of tokens and money over `steps` filter on it.");
+
+/// The columns of a call, of the rows of `table`.
+fn call_rows(log: bool, table: &str) -> String {
+    let own = CALL_COLUMNS.iter().map(|(name, span_sql, log_sql, _)| {
+        let sql = if log { log_sql } else { span_sql };
+        if sql == name { (*name).to_owned() } else { format!("{sql} AS {name}") }
+    });
+    let columns: Vec<_> = own.chain(canonical_columns().chain([COUNTED]).map(|(name, _)| name.to_owned())).collect();
+    format!("SELECT {} FROM {table}", columns.join(", "))
+}
+
+fn call_columns() -> Vec<(&'static str, &'static str)> {
+    CALL_COLUMNS.iter().map(|(name, _, _, doc)| (*name, *doc)).chain(canonical_columns()).chain([COUNTED]).collect()
+}
+
 fn llm_calls() -> View {
-    let own: [(&str, &str, &str, &str); 17] = [
-        ("project_id", "project_id", "project_id", "Tenant; set by the server from the credentials, never by the sender."),
-        ("date", "date", "date", "Day of receipt, UTC."),
-        ("received_at", "received_at", "received_at", "When the request was received."),
-        ("source", "'span'", "'log'", "`span` or `log`: what reported the call. A call reported by both is one row."),
-        (
-            "trace_id",
-            "trace_id",
-            "trace_id",
-            "Trace of the call, 32 lower-case hex digits; NULL if a log without a trace reported it.",
-        ),
-        ("span_id", "span_id", "span_id", "Span of the call, 16 lower-case hex digits."),
-        ("parent_span_id", "parent_span_id", "CAST(NULL AS VARCHAR)", "Parent of that span."),
-        ("log_id", "CAST(NULL AS VARCHAR)", "log_id", "Log record of the call, where a log reported it."),
-        ("name", "name", "event_name", "Span name, or event name of the log record."),
-        (
-            "start_time",
-            "start_time",
-            "time",
-            "Start of the call; for a log record the time of its event, which is usually the end.",
-        ),
-        (
-            "duration_ns",
-            "duration_ns",
-            "CAST(json_get_float(attributes, 'duration_ms') * 1000000 AS BIGINT)",
-            "How long the call took; for a log record its attribute `duration_ms`, NULL if there is none.",
-        ),
-        (
-            "status_code",
-            "status_code",
-            "CASE WHEN error_type IS NULL THEN 'UNSET' ELSE 'ERROR' END",
-            "`UNSET`, `OK` or `ERROR`; of a log record `ERROR` if it carries an error.",
-        ),
-        ("status_message", "status_message", "error_message", "Status message of the span, or error message of the log record."),
-        ("service_name", "service_name", "service_name", "Service that sent it: resource attribute `service.name`."),
-        ("service_version", "service_version", "service_version", "Resource attribute `service.version`."),
-        (
-            "deployment_environment",
-            "deployment_environment",
-            "deployment_environment",
-            "Resource attribute `deployment.environment.name`.",
-        ),
-        ("attributes", "attributes", "attributes", "Attributes as received, as a JSON object."),
-    ];
-    let select = |log: bool, table: &str| {
-        let own = own.iter().map(|(name, span_sql, log_sql, _)| {
-            let sql = if log { log_sql } else { span_sql };
-            if sql == name { (*name).to_owned() } else { format!("{sql} AS {name}") }
-        });
-        let columns: Vec<_> = own.chain(canonical_columns().map(|(name, _)| name.to_owned())).collect();
-        format!("SELECT {} FROM {table} WHERE counted", columns.join(", "))
-    };
     View {
         name: "llm_calls",
         doc: "One row per call of a model that a provider answered or failed, however many spans or logs described it.",
-        sql: format!("{}\nUNION ALL\n{}", select(false, "spans"), select(true, "logs")),
-        columns: own.iter().map(|(name, _, _, doc)| (*name, *doc)).chain(canonical_columns()).collect(),
+        sql: format!("{} WHERE counted\nUNION ALL\n{} WHERE counted", call_rows(false, "spans"), call_rows(true, "logs")),
+        columns: call_columns(),
+    }
+}
+
+fn steps() -> View {
+    View {
+        name: "steps",
+        doc: "One row per span, and per call of a model that only a log record reported: what happened, step by step.",
+        sql: format!("{}\nUNION ALL\n{} WHERE counted", call_rows(false, "spans"), call_rows(true, "logs")),
+        columns: call_columns(),
     }
 }
 

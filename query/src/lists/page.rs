@@ -1,0 +1,184 @@
+//! One page of a list: where it begins, how it is ordered, and where the next one begins.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{ColumnType, ListColumn, ListRequest, Scope, queries::Query};
+use crate::{
+    error::{QueryError, nearest},
+    filter::quoted,
+    traces::Reader,
+};
+
+/// A page that is asked for.
+pub(super) struct Page {
+    query: &'static Query,
+    column: &'static ListColumn,
+    ascending: bool,
+    limit: usize,
+    cursor: Option<Cursor>,
+    from: Option<i64>,
+    to: i64,
+    q: String,
+    pub(super) scope: Scope,
+}
+
+/// Rows of a page.
+pub(super) struct Rows {
+    pub(super) rows: Vec<Map<String, Value>>,
+    pub(super) next_cursor: Option<String>,
+}
+
+/// The last row of the page before, and what the list was.
+#[derive(Debug, Serialize, Deserialize)]
+struct Cursor {
+    list: String,
+    from: Option<i64>,
+    to: i64,
+    sort: String,
+    ascending: bool,
+    q: String,
+    /// Sort key; none if it is unknown.
+    key: Option<String>,
+    id: Vec<String>,
+}
+
+impl Page {
+    pub(super) fn new(query: &'static Query, request: &ListRequest) -> Result<Self, QueryError> {
+        let column = sort_column(query, request.sort.as_deref().unwrap_or(query.sort))?;
+        let q = request.filter.to_string();
+        let cursor = request.cursor.as_deref().map(Cursor::decode).transpose()?;
+        if let Some(cursor) = &cursor {
+            let same = (cursor.list.as_str(), cursor.sort.as_str(), cursor.ascending, cursor.q.as_str())
+                == (query.name, column.name, request.ascending, q.as_str());
+            if !same {
+                return Err(QueryError::invalid("the cursor belongs to another list")
+                    .expected("the same list, `q`, `sort` and `order` as on the page before"));
+            }
+            if cursor.id.len() != query.id.len() || cursor.key.as_deref().is_some_and(|key| literal(column.r#type, key).is_none())
+            {
+                return Err(Cursor::invalid(request.cursor.as_deref().unwrap_or_default()));
+            }
+        }
+        // A relative range would move between pages.
+        let (from, to) = cursor.as_ref().map_or((request.from, request.to), |c| (c.from, c.to));
+        let scope = Scope::new(from, to, &request.filter);
+        Ok(Self { query, column, ascending: request.ascending, limit: request.limit, cursor, from, to, q, scope })
+    }
+
+    /// SQL that gives the page as it is shown.
+    pub(super) fn sql(&self) -> String {
+        self.page_sql(&(self.query.rows)(&self.scope), self.limit)
+    }
+
+    pub(super) async fn rows(&self, reader: &Reader<'_>) -> Result<Rows, QueryError> {
+        let wanted = self.limit + 1;
+        let body = self.query.keys.unwrap_or(self.query.rows)(&self.scope);
+        let mut rows = reader.rows(&self.page_sql(&body, wanted), wanted).await?;
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let next_cursor = rows.last().filter(|_| more).map(|row| self.cursor_after(row).encode());
+        if let Some(details) = self.query.details {
+            rows = details(reader, rows).await?;
+        }
+        Ok(Rows { rows, next_cursor })
+    }
+
+    fn page_sql(&self, body: &str, limit: usize) -> String {
+        let order = if self.ascending { "ASC" } else { "DESC" };
+        let id: Vec<String> = self.query.id.iter().map(|id| format!("{} {order}", id_sql(id))).collect();
+        let after = self.cursor.as_ref().map(|cursor| format!("\nWHERE {}", self.after(cursor))).unwrap_or_default();
+        format!(
+            "SELECT * FROM (\n{body}\n) AS {}{after}\nORDER BY {} {order} NULLS LAST, {}\nLIMIT {limit}",
+            self.query.name,
+            self.column.name,
+            id.join(", ")
+        )
+    }
+
+    /// Rows that come after the cursor.
+    fn after(&self, cursor: &Cursor) -> String {
+        let (column, beyond) = (self.column.name, if self.ascending { ">" } else { "<" });
+        let id = id_after(self.query.id, &cursor.id, beyond);
+        match cursor.key.as_deref().and_then(|key| literal(self.column.r#type, key)) {
+            Some(key) => format!("({column} {beyond} {key} OR {column} IS NULL OR ({column} = {key} AND {id}))"),
+            None => format!("{column} IS NULL AND {id}"),
+        }
+    }
+
+    fn cursor_after(&self, row: &Map<String, Value>) -> Cursor {
+        let text = |name: &str| match row.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(other) => Some(other.to_string()),
+        };
+        Cursor {
+            list: self.query.name.to_owned(),
+            from: self.from,
+            to: self.to,
+            sort: self.column.name.to_owned(),
+            ascending: self.ascending,
+            q: self.q.clone(),
+            key: text(self.column.name),
+            id: self.query.id.iter().map(|name| text(name).unwrap_or_default()).collect(),
+        }
+    }
+}
+
+impl Cursor {
+    fn encode(&self) -> String {
+        hex::encode(serde_json::to_vec(self).expect("a cursor is plain data"))
+    }
+
+    fn decode(text: &str) -> Result<Self, QueryError> {
+        let bytes = hex::decode(text).ok();
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(|| Self::invalid(text))
+    }
+
+    fn invalid(text: &str) -> QueryError {
+        QueryError::invalid("not a cursor").found(text).expected("the `next_cursor` of the page before")
+    }
+}
+
+fn sort_column(query: &'static Query, name: &str) -> Result<&'static ListColumn, QueryError> {
+    let sortable = || query.columns.iter().filter(|column| column.sortable);
+    if let Some(column) = sortable().find(|column| column.name == name) {
+        return Ok(column);
+    }
+    let error = QueryError::invalid(format!("this list cannot be ordered by `{name}`")).found(name);
+    Err(match nearest(name, sortable().map(|column| column.name)) {
+        Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+        None => error.expected(format!("one of {}", sortable().map(|c| format!("`{}`", c.name)).collect::<Vec<_>>().join(", "))),
+    })
+}
+
+/// A part of what names a row; what is unknown stands as empty text.
+fn id_sql(column: &str) -> String {
+    format!("coalesce({column}, '')")
+}
+
+fn id_after(columns: &[&str], values: &[String], beyond: &str) -> String {
+    match (columns.split_first(), values.split_first()) {
+        (Some((column, columns)), Some((value, values))) => {
+            let (column, value) = (id_sql(column), quoted(value));
+            if columns.is_empty() {
+                return format!("{column} {beyond} {value}");
+            }
+            format!("({column} {beyond} {value} OR ({column} = {value} AND {}))", id_after(columns, values, beyond))
+        }
+        _ => "false".to_owned(),
+    }
+}
+
+/// A sort key as SQL; none if it is not one.
+fn literal(column_type: ColumnType, key: &str) -> Option<String> {
+    let number = key.parse::<f64>().is_ok_and(f64::is_finite);
+    match column_type {
+        ColumnType::Text => Some(quoted(key)),
+        ColumnType::Integer => key.parse::<i64>().ok().map(|key| key.to_string()),
+        ColumnType::Double => number.then(|| format!("CAST({} AS DOUBLE)", quoted(key))),
+        ColumnType::Money => number.then(|| format!("CAST({} AS DECIMAL(38, 15))", quoted(key))),
+        ColumnType::Time => chrono::DateTime::parse_from_rfc3339(key).is_ok().then(|| format!("TIMESTAMP {}", quoted(key))),
+        ColumnType::List => None,
+    }
+}
