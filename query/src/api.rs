@@ -1,5 +1,8 @@
 //! The HTTP API under `/api/v1`, its OpenAPI document, and `/healthz`, `/readyz`, `/metrics`. Handlers extract and map errors.
 
+mod document;
+mod filter;
+mod lists;
 mod problem;
 mod read;
 mod sql;
@@ -13,13 +16,14 @@ use axum::{
     extract::{FromRequestParts, State},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use chrono::{DateTime, Utc};
 use prometheus::TextEncoder;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
+use self::document::Shared;
 pub use self::problem::Problem;
 use crate::{engine::QueryEngine, error::QueryError};
 
@@ -60,6 +64,9 @@ pub struct DemoStatus {
 /// Paths and methods of [`router`], as the OpenAPI document must list them.
 pub const ROUTES: &[(&str, &str)] = &[
     ("post", "/api/v1/sql"),
+    ("get", "/api/v1/sql/running"),
+    ("delete", "/api/v1/sql/running/{query_id}"),
+    ("post", "/api/v1/sql/explain"),
     ("get", "/api/v1/traces"),
     ("get", "/api/v1/traces/strip"),
     ("get", "/api/v1/traces/{trace_id}"),
@@ -67,6 +74,18 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/traces/{trace_id}/spans/{span_id}"),
     ("get", "/api/v1/traces/{trace_id}/spans/{span_id}/value"),
     ("get", "/api/v1/facets"),
+    ("get", "/api/v1/filter"),
+    ("get", "/api/v1/filter/keys"),
+    ("post", "/api/v1/filter/from-sql"),
+    ("get", "/api/v1/lists/calls"),
+    ("get", "/api/v1/lists/sessions"),
+    ("get", "/api/v1/lists/users"),
+    ("get", "/api/v1/lists/models"),
+    ("get", "/api/v1/lists/tools"),
+    ("get", "/api/v1/lists/errors"),
+    ("get", "/api/v1/sessions/{session_id}"),
+    ("get", "/api/v1/series"),
+    ("get", "/api/v1/traces/totals"),
     ("get", "/api/v1/schema"),
     ("get", "/api/v1/status"),
     ("get", "/api/v1/unpriced"),
@@ -80,13 +99,28 @@ pub const ROUTES: &[(&str, &str)] = &[
 pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/api/v1/sql", post(sql::sql))
+        .route("/api/v1/sql/running", get(sql::running))
+        .route("/api/v1/sql/running/{query_id}", delete(sql::cancel))
+        .route("/api/v1/sql/explain", post(sql::explain))
         .route("/api/v1/traces", get(read::traces))
         .route("/api/v1/traces/strip", get(read::strip))
         .route("/api/v1/traces/{trace_id}", get(read::trace))
         .route("/api/v1/traces/{trace_id}/columns", get(trace::trace_columns))
         .route("/api/v1/traces/{trace_id}/spans/{span_id}", get(trace::span))
         .route("/api/v1/traces/{trace_id}/spans/{span_id}/value", get(trace::span_value))
-        .route("/api/v1/facets", get(read::facets))
+        .route("/api/v1/facets", get(filter::facets))
+        .route("/api/v1/filter", get(filter::filter))
+        .route("/api/v1/filter/keys", get(filter::filter_keys))
+        .route("/api/v1/filter/from-sql", post(filter::filter_from_sql))
+        .route("/api/v1/lists/calls", get(lists::calls))
+        .route("/api/v1/lists/sessions", get(lists::sessions))
+        .route("/api/v1/lists/users", get(lists::users))
+        .route("/api/v1/lists/models", get(lists::models))
+        .route("/api/v1/lists/tools", get(lists::tools))
+        .route("/api/v1/lists/errors", get(lists::errors))
+        .route("/api/v1/sessions/{session_id}", get(lists::session))
+        .route("/api/v1/series", get(lists::series))
+        .route("/api/v1/traces/totals", get(lists::trace_totals))
         .route("/api/v1/schema", get(read::schema))
         .route("/api/v1/status", get(read::status))
         .route("/api/v1/unpriced", get(read::unpriced))
@@ -112,13 +146,28 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     ),
     paths(
         sql::sql,
+        sql::running,
+        sql::cancel,
+        sql::explain,
         read::traces,
         read::strip,
         read::trace,
         trace::trace_columns,
         trace::span,
         trace::span_value,
-        read::facets,
+        filter::facets,
+        filter::filter,
+        filter::filter_keys,
+        filter::filter_from_sql,
+        lists::calls,
+        lists::sessions,
+        lists::users,
+        lists::models,
+        lists::tools,
+        lists::errors,
+        lists::session,
+        lists::series,
+        lists::trace_totals,
         read::schema,
         read::status,
         read::unpriced,
@@ -128,7 +177,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         openapi_json
     ),
     // Parameters refer to these; utoipa collects only the schemas of bodies by itself.
-    components(schemas(crate::traces::Sort, read::Order, read::FacetField))
+    components(schemas(crate::traces::Sort, read::Order, crate::lists::Measure, crate::lists::By)),
+    modifiers(&Shared)
 )]
 struct Document;
 

@@ -4,11 +4,13 @@
 //! ask ─ wait for a place (Overloaded) ─ parse (only questions) ─ plan over one view ─ execute on the query threads ─ Answer
 //! ```
 //! Each query has a memory pool of its own that spills, a deadline that covers waiting, planning and streaming, and a row limit.
-//! Dropping the [`Answer`] stops the query.
+//! Dropping the [`Answer`] stops the query; so does cancelling it by its id, which [`QueryEngine::running`] tells.
+
+mod explain;
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock, atomic::AtomicU64, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,6 +20,7 @@ use arrow::{
 };
 use assay_schemas::{ids::ProjectId, prices::PriceTable};
 use assay_storage::{ReadView, Storage};
+use chrono::Utc;
 use datafusion::{
     common::{
         Column, ParamValues, ScalarValue,
@@ -37,6 +40,10 @@ use datafusion::{
 };
 use futures::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use self::explain::{Explanation, PlanNode, Pruning};
 
 use crate::{
     catalog::{self, ProjectCatalog},
@@ -45,6 +52,7 @@ use crate::{
     information_schema::{self, TableDoc},
     lake_store::OnlyTheLake,
     metrics::Metrics,
+    running::{QuerySource, Registered, Registry, Running, RunningQuery},
     statement::{self, Question},
 };
 
@@ -128,6 +136,10 @@ pub struct Ask {
     pub bytes_max: Option<usize>,
     /// Longest time; the engine's maximum if `None`.
     pub timeout: Option<Duration>,
+    /// Name of the query while it runs; made if `None`.
+    pub query_id: Option<Uuid>,
+    /// Who asks.
+    pub source: QuerySource,
 }
 
 impl Ask {
@@ -160,6 +172,7 @@ struct Inner {
     waiting: Arc<Semaphore>,
     /// One at a time may put the sums of traces together.
     sums: Semaphore,
+    running: Arc<Registry>,
     metrics: Metrics,
 }
 
@@ -201,6 +214,7 @@ impl QueryEngine {
             base: Arc::new(base),
             runtime_env,
             threads: Some(threads),
+            running: Arc::default(),
             metrics: Metrics::default(),
             storage,
             config,
@@ -224,6 +238,18 @@ impl QueryEngine {
     #[must_use]
     pub fn config(&self) -> &QueryConfig {
         &self.inner.config
+    }
+
+    /// The queries of a project that run now, the oldest first.
+    #[must_use]
+    pub fn running(&self, project: &ProjectId) -> Vec<RunningQuery> {
+        self.inner.running.list(project)
+    }
+
+    /// Stops a running query of a project; whether there is one. Its caller gets an error of kind `Cancelled`.
+    #[must_use]
+    pub fn cancel(&self, project: &ProjectId, query_id: Uuid) -> bool {
+        self.inner.running.cancel(project, query_id)
     }
 
     /// Everything that SQL of a project can name, with documentation.
@@ -259,9 +285,27 @@ impl QueryEngine {
         let started = Instant::now();
         let timeout = ask.timeout.map_or(self.inner.config.timeout_max, |t| t.min(self.inner.config.timeout_max));
         let deadline = started + timeout;
-        let result = match tokio::time::timeout_at(deadline.into(), self.start(project, view, ask, started, deadline)).await {
-            Ok(result) => result,
-            Err(_) => Err(timed_out(timeout)),
+        let running = self.inner.running.register(Running {
+            id: ask.query_id.unwrap_or_else(Uuid::new_v4),
+            project: project.clone(),
+            sql: ask.sql.clone(),
+            source: ask.source,
+            started_at: Utc::now(),
+            started,
+            // Caches, spill folder and object store are shared; memory is each query's own.
+            pool: Arc::new(FairSpillPool::new(self.inner.config.memory_bytes_max)),
+            plan: OnceLock::new(),
+            rows: AtomicU64::new(0),
+            cancelled: CancellationToken::new(),
+        })?;
+        let query = Arc::clone(&running);
+        let result = tokio::select! {
+            biased;
+            () = query.cancelled.cancelled() => Err(query.cancelled_error()),
+            result = tokio::time::timeout_at(deadline.into(), self.start(running, view, ask, deadline)) => match result {
+                Ok(result) => result,
+                Err(_) => Err(timed_out(timeout)),
+            },
         };
         if let Err(error) = &result {
             self.inner.metrics.failed(error.kind);
@@ -269,32 +313,34 @@ impl QueryEngine {
         result
     }
 
-    async fn start(
-        &self,
-        project: &ProjectId,
-        view: Arc<ReadView>,
-        ask: Ask,
-        started: Instant,
-        deadline: Instant,
-    ) -> Result<Answer, QueryError> {
+    async fn start(&self, running: Registered, view: Arc<ReadView>, ask: Ask, deadline: Instant) -> Result<Answer, QueryError> {
         let question = statement::parse(&ask.sql)?;
         let permit = self.place().await?;
-        let catalog = self.catalog(project, view);
+        let catalog = self.catalog(&running.project, view);
         // Planning and first execution happen on the query threads: a deep plan must not hold up the server.
         let (engine, limit, bytes_max) =
             (self.clone(), ask.row_limit.unwrap_or(self.inner.config.row_limit_default), ask.bytes_max.unwrap_or(usize::MAX));
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
         let (planned, plan) = tokio::sync::oneshot::channel();
+        let query = Arc::clone(&running);
         let handle = self.threads().spawn(async move {
             let _permit = permit;
             let state = catalog.state();
-            match engine.plan(&state, &question, &ask, limit).await {
-                Err(error) => drop(planned.send(Err(error))),
-                Ok(plan) => {
-                    if planned.send(Ok(Arc::clone(&plan))).is_ok() {
-                        engine.run(&state, plan, &ask.sql, &batches).await;
+            let work = async {
+                match engine.plan(&state, &question, &ask, limit).await {
+                    Err(error) => drop(planned.send(Err(error))),
+                    Ok(plan) => {
+                        if planned.send(Ok(Arc::clone(&plan))).is_ok() {
+                            engine.run(&state, plan, &query, &batches).await;
+                        }
                     }
                 }
+            };
+            // Stops at once, even while nobody reads the answer.
+            tokio::select! {
+                biased;
+                () = query.cancelled.cancelled() => {}
+                () = work => {}
             }
         });
         let task = AbortOnDrop(handle);
@@ -308,10 +354,11 @@ impl QueryEngine {
             rows: 0,
             bytes: 0,
             truncated: false,
-            started,
+            started: running.started,
             deadline,
             metrics: self.inner.metrics.clone(),
             _task: task,
+            running,
         })
     }
 
@@ -338,6 +385,17 @@ impl QueryEngine {
         ask: &Ask,
         limit: usize,
     ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
+        let plan = self.logical_plan(state, question, ask, limit).await?;
+        state.create_physical_plan(&plan).await.and_then(cancellable).map_err(|e| self.explained(&e, &ask.sql))
+    }
+
+    async fn logical_plan(
+        &self,
+        state: &SessionState,
+        question: &Question,
+        ask: &Ask,
+        limit: usize,
+    ) -> Result<LogicalPlan, QueryError> {
         let explained = |e: DataFusionError| self.explained(&e, &ask.sql);
         for reference in state.resolve_table_references(&question.statement).map_err(explained)? {
             let schema = reference.schema().unwrap_or(catalog::PUBLIC);
@@ -362,19 +420,20 @@ impl QueryEngine {
                 plan = limited.and_then(LogicalPlanBuilder::build).map_err(explained)?;
             }
         }
-        state.create_physical_plan(&plan).await.and_then(cancellable).map_err(explained)
+        Ok(plan)
     }
 
     async fn run(
         &self,
         state: &SessionState,
         plan: Arc<dyn ExecutionPlan>,
-        sql: &str,
+        query: &Running,
         batches: &mpsc::Sender<Result<RecordBatch, QueryError>>,
     ) {
-        // Caches, spill folder and object store are shared; memory is each query's own.
-        let pool = FairSpillPool::new(self.inner.config.memory_bytes_max);
-        let own = RuntimeEnvBuilder::from_runtime_env(&self.inner.runtime_env).with_memory_pool(Arc::new(pool)).build_arc();
+        let sql = &query.sql;
+        let plan = Arc::clone(query.plan.get_or_init(|| plan));
+        let own =
+            RuntimeEnvBuilder::from_runtime_env(&self.inner.runtime_env).with_memory_pool(Arc::clone(&query.pool)).build_arc();
         let stream = own.and_then(|runtime| execute_stream(plan, Arc::new(TaskContext::from(state).with_runtime(runtime))));
         let mut stream = match stream {
             Ok(stream) => stream,
@@ -382,6 +441,7 @@ impl QueryEngine {
         };
         while let Some(batch) = stream.next().await {
             let failed = batch.is_err();
+            query.rows.fetch_add(batch.as_ref().map_or(0, |b| b.num_rows() as u64), Ordering::Relaxed);
             let batch = batch.map_err(|e| self.explained(&e, sql));
             if batches.send(batch).await.is_err() || failed {
                 return;
@@ -422,9 +482,16 @@ pub struct Answer {
     deadline: Instant,
     metrics: Metrics,
     _task: AbortOnDrop,
+    running: Registered,
 }
 
 impl Answer {
+    /// Name of the query while it runs.
+    #[must_use]
+    pub fn query_id(&self) -> Uuid {
+        self.running.id
+    }
+
     /// Columns of the batches.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
@@ -439,9 +506,13 @@ impl Answer {
         if self.truncated {
             return Ok(None);
         }
-        let received = match tokio::time::timeout_at(self.deadline.into(), self.received.recv()).await {
-            Ok(received) => received.transpose(),
-            Err(_) => Err(timed_out(self.deadline - self.started)),
+        let received = tokio::select! {
+            biased;
+            () = self.running.cancelled.cancelled() => Err(self.running.cancelled_error()),
+            received = tokio::time::timeout_at(self.deadline.into(), self.received.recv()) => match received {
+                Ok(received) => received.transpose(),
+                Err(_) => Err(timed_out(self.deadline - self.started)),
+            },
         };
         match received.and_then(|batch| self.measured(batch)) {
             Err(error) => {
@@ -604,7 +675,7 @@ fn json_as_text(plan: LogicalPlan, state: &SessionState) -> datafusion::common::
     LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
-fn metric(plan: &dyn ExecutionPlan, name: &str) -> usize {
+pub(crate) fn metric(plan: &dyn ExecutionPlan, name: &str) -> usize {
     let own = plan.metrics().and_then(|m| m.sum_by_name(name)).map_or(0, |v| v.as_usize());
     own + plan.children().iter().map(|child| metric(child.as_ref(), name)).sum::<usize>()
 }

@@ -20,6 +20,8 @@ pub enum QueryErrorKind {
     TooLarge,
     /// Too many queries at once: try again.
     Overloaded,
+    /// Somebody stopped it.
+    Cancelled,
     /// Our fault.
     Internal,
 }

@@ -8,6 +8,7 @@
 pub mod api;
 mod catalog;
 mod corrections;
+mod dialect;
 pub mod engine;
 pub mod error;
 pub mod filter;
@@ -15,8 +16,10 @@ pub mod format;
 mod functions;
 mod information_schema;
 mod lake_store;
+pub mod lists;
 pub mod metrics;
 mod pruning;
+pub mod running;
 mod statement;
 mod table_provider;
 pub mod time_range;
@@ -24,8 +27,9 @@ pub mod traces;
 pub mod views;
 
 pub use self::{
-    engine::{Answer, AnswerStats, Ask, OpenEngineError, Params, QueryConfig, QueryEngine},
+    engine::{Answer, AnswerStats, Ask, Explanation, OpenEngineError, Params, QueryConfig, QueryEngine},
     error::{Position, QueryError, QueryErrorKind},
     functions::FunctionDoc,
     information_schema::{ColumnDoc, TableDoc},
+    running::{QuerySource, RunningQuery},
 };

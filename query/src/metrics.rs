@@ -52,6 +52,7 @@ impl Metrics {
             QueryErrorKind::Timeout => "timeout",
             QueryErrorKind::TooLarge => "too_large",
             QueryErrorKind::Overloaded => "overloaded",
+            QueryErrorKind::Cancelled => "cancelled",
             QueryErrorKind::Internal => "internal",
         };
         self.failures.with_label_values(&[reason]).inc();

@@ -1,4 +1,6 @@
-//! The read models over HTTP: trace list, strip, trace, span, facets, schema, status, unpriced models.
+//! The read models over HTTP: trace list, strip, trace, span, schema, status, unpriced models.
+//!
+//! What all operations share in the document, the project header and the problems of every question, `document` adds.
 
 use assay_storage::StorageStatus;
 use axum::{
@@ -12,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiState, DemoStatus, Problem, Project};
 use crate::{
-    filter::{Filter, quoted},
+    filter::Filter,
     functions::FunctionDoc,
     information_schema::TableDoc,
     time_range,
@@ -21,10 +23,8 @@ use crate::{
 
 const LIST_LIMIT_DEFAULT: usize = 50;
 const LIST_LIMIT_MAX: usize = 500;
-const BUCKETS_DEFAULT: usize = 60;
-const BUCKETS_MAX: usize = 1000;
-const FACETS_DEFAULT: usize = 20;
-const FACETS_MAX: usize = 1000;
+pub(super) const BUCKETS_DEFAULT: usize = 60;
+pub(super) const BUCKETS_MAX: usize = 1000;
 
 /// A time range and a filter.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -34,18 +34,19 @@ pub(crate) struct RangeParams {
     from: Option<String>,
     /// End of the range, left out of it. Default: now.
     to: Option<String>,
-    /// Filter, e.g. `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund"`.
+    /// Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`.
     q: Option<String>,
 }
 
-struct Range {
-    from: Option<i64>,
-    to: i64,
-    filter: Filter,
+/// A time range in microseconds since 1970, its end left out, and a filter.
+pub(super) struct Range {
+    pub(super) from: Option<i64>,
+    pub(super) to: i64,
+    pub(super) filter: Filter,
 }
 
 impl RangeParams {
-    fn read(&self) -> Result<Range, Problem> {
+    pub(super) fn read(&self) -> Result<Range, Problem> {
         let now = Utc::now().timestamp_micros();
         let from = self.from.as_deref().filter(|t| !t.is_empty()).map(|t| time_range::parse(t, now)).transpose()?;
         // Spans that began in this very microsecond, or whose sender's clock is a little ahead, belong to "until now".
@@ -89,8 +90,8 @@ pub(crate) enum Order {
 #[utoipa::path(
     get,
     path = "/api/v1/traces",
-    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), RangeParams, ListParams),
-    responses((status = 200, body = TraceList), (status = 400, body = Problem, content_type = "application/problem+json"))
+    params(RangeParams, ListParams),
+    responses((status = 200, body = TraceList))
 )]
 pub(crate) async fn traces(
     State(state): State<ApiState>,
@@ -125,8 +126,8 @@ pub(crate) struct StripParams {
 #[utoipa::path(
     get,
     path = "/api/v1/traces/strip",
-    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), RangeParams, StripParams),
-    responses((status = 200, body = Strip), (status = 400, body = Problem, content_type = "application/problem+json"))
+    params(RangeParams, StripParams),
+    responses((status = 200, body = Strip))
 )]
 pub(crate) async fn strip(
     State(state): State<ApiState>,
@@ -144,7 +145,7 @@ pub(crate) async fn strip(
 #[utoipa::path(
     get,
     path = "/api/v1/traces/{trace_id}",
-    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), ("trace_id" = String, Path, description = "32 hex digits")),
+    params(("trace_id" = String, Path, description = "32 hex digits")),
     responses((status = 200, body = TracePage), (status = 404, body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn trace(
@@ -153,98 +154,6 @@ pub(crate) async fn trace(
     Path(trace_id): Path<String>,
 ) -> Result<Json<TracePage>, Problem> {
     Ok(Json(traces::trace(&Reader::new(&state.engine, &project), &trace_id.to_lowercase()).await?))
-}
-
-/// A column whose values can be listed.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum FacetField {
-    ServiceName,
-    RequestModel,
-    Operation,
-    Provider,
-    UserId,
-    SessionId,
-    ToolName,
-    StatusCode,
-    ErrorType,
-}
-
-impl FacetField {
-    fn column(self) -> &'static str {
-        match self {
-            Self::ServiceName => "service_name",
-            Self::RequestModel => "request_model",
-            Self::Operation => "operation",
-            Self::Provider => "provider",
-            Self::UserId => "user_id",
-            Self::SessionId => "session_id",
-            Self::ToolName => "tool_name",
-            Self::StatusCode => "status_code",
-            Self::ErrorType => "error_type",
-        }
-    }
-}
-
-/// Which values are listed.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct FacetParams {
-    /// Column.
-    field: FacetField,
-    /// Only values that begin so, whatever their case.
-    prefix: Option<String>,
-    /// Values, 1 to 1000. Default 20.
-    limit: Option<usize>,
-}
-
-/// Values of a column.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Facets {
-    /// The most frequent first.
-    values: Vec<Facet>,
-}
-
-/// A value of a column.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Facet {
-    /// The value.
-    value: String,
-    /// Spans that have it.
-    count: i64,
-}
-
-/// The most frequent values of a column, for filters.
-#[utoipa::path(
-    get,
-    path = "/api/v1/facets",
-    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), RangeParams, FacetParams),
-    responses((status = 200, body = Facets), (status = 400, body = Problem, content_type = "application/problem+json"))
-)]
-pub(crate) async fn facets(
-    State(state): State<ApiState>,
-    Project(project): Project,
-    range: Result<Query<RangeParams>, QueryRejection>,
-    facet: Result<Query<FacetParams>, QueryRejection>,
-) -> Result<Json<Facets>, Problem> {
-    let (range, facet) = (range?.0.read()?, facet?.0);
-    let column = facet.field.column();
-    let limit = facet.limit.unwrap_or(FACETS_DEFAULT).clamp(1, FACETS_MAX);
-    let mut conditions = vec![between(range.from.unwrap_or(i64::MIN), range.to), format!("{column} IS NOT NULL")];
-    conditions.extend(range.filter.sql());
-    if let Some(prefix) = facet.prefix.filter(|p| !p.is_empty()) {
-        conditions.push(format!("starts_with(lower({column}), {})", quoted(&prefix.to_lowercase())));
-    }
-    let sql = format!(
-        "SELECT {column} AS value, count(*) AS n FROM spans WHERE {} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {limit}",
-        conditions.join(" AND ")
-    );
-    let rows = Reader::new(&state.engine, &project).rows(&sql, limit).await?;
-    let value = |row: &serde_json::Map<String, Value>| Facet {
-        value: row["value"].as_str().unwrap_or_default().to_owned(),
-        count: row["n"].as_i64().unwrap_or(0),
-    };
-    Ok(Json(Facets { values: rows.iter().map(value).collect() }))
 }
 
 /// Everything that SQL can name.
@@ -258,7 +167,6 @@ pub(crate) struct Schema {
 #[utoipa::path(
     get,
     path = "/api/v1/schema",
-    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out")),
     responses((status = 200, body = Schema))
 )]
 pub(crate) async fn schema(State(state): State<ApiState>, Project(project): Project) -> Result<Json<Schema>, Problem> {
@@ -289,7 +197,6 @@ pub(crate) struct Status {
 #[utoipa::path(
     get,
     path = "/api/v1/status",
-    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out")),
     responses((status = 200, body = Status))
 )]
 pub(crate) async fn status(State(state): State<ApiState>, Project(project): Project) -> Result<Json<Status>, Problem> {
@@ -335,7 +242,7 @@ pub(crate) struct UnpricedModel {
 #[utoipa::path(
     get,
     path = "/api/v1/unpriced",
-    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), RangeParams),
+    params(RangeParams),
     responses((status = 200, body = Unpriced))
 )]
 pub(crate) async fn unpriced(

@@ -1,26 +1,32 @@
-//! `POST /api/v1/sql`: any question, in five formats, streamed.
+//! `POST /api/v1/sql`: any question, in five formats, streamed; the queries that run, stopping one, and how one is answered.
 
 use std::{io, time::Duration};
 
+use assay_schemas::ids::ProjectId;
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{State, rejection::JsonRejection},
-    http::{HeaderMap, StatusCode, header},
+    extract::{Path, State, rejection::JsonRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use datafusion::common::ScalarValue;
 use futures::stream;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{ApiState, Problem, Project};
 use crate::{
-    engine::{Answer, Ask, Params},
-    error::QueryError,
+    engine::{Answer, Ask, Explanation, Params},
+    error::{QueryError, QueryErrorKind},
     format::{EncodeAnswerError, Encoder, Format},
+    running::{QuerySource, RunningQuery},
 };
+
+/// Names the query of an answer.
+const QUERY_ID: HeaderName = HeaderName::from_static("x-assay-query-id");
 
 /// A question.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -35,6 +41,9 @@ pub(crate) struct SqlRequest {
     row_limit: Option<usize>,
     /// Longest time in milliseconds, waiting and streaming included. At most, and by default, the server's maximum.
     timeout_ms: Option<u64>,
+    /// Name of the query while it runs, for stopping it. Made if left out; the header `X-Assay-Query-Id` of the answer has it.
+    #[schema(value_type = Option<String>)]
+    query_id: Option<Uuid>,
 }
 
 /// An answer in JSON. Decimals are text, times RFC 3339 in UTC, 64-bit integers numbers, NaN and infinities text.
@@ -72,23 +81,20 @@ pub(crate) struct SqlStats {
 #[utoipa::path(
     post,
     path = "/api/v1/sql",
-    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out")),
     request_body = SqlRequest,
     responses(
-        (status = 200, description = "The rows, streamed", content(
+        (status = 200, description = "The rows, streamed", headers(("X-Assay-Query-Id" = String, description = "Name of the query")), content(
             (SqlAnswer = "application/json"),
             (String = "application/x-ndjson"),
             (String = "text/csv"),
             (Vec<u8> = "application/vnd.apache.arrow.stream"),
             (Vec<u8> = "application/vnd.apache.parquet"),
         )),
-        (status = 400, description = "Not a question that can be answered", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Not a question", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such table", body = Problem, content_type = "application/problem+json"),
         (status = 406, description = "None of our formats is accepted", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "It took too long", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It was stopped, or a query with its id runs", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "It needs too much memory, or its answer is too large; an answer that turns out so while it is streamed ends without its proper end", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many queries at once", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn sql(
@@ -96,6 +102,23 @@ pub(crate) async fn sql(
     Project(project): Project,
     headers: HeaderMap,
     request: Result<Json<SqlRequest>, JsonRejection>,
+) -> Response {
+    let query_id = request.as_ref().ok().and_then(|request| request.query_id).unwrap_or_else(Uuid::new_v4);
+    let mut response = match answer(&state, &project, &headers, request, query_id).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    };
+    let id = HeaderValue::from_str(&query_id.to_string()).expect("a UUID is plain ASCII");
+    response.headers_mut().insert(QUERY_ID, id);
+    response
+}
+
+async fn answer(
+    state: &ApiState,
+    project: &ProjectId,
+    headers: &HeaderMap,
+    request: Result<Json<SqlRequest>, JsonRejection>,
+    query_id: Uuid,
 ) -> Result<Response, Problem> {
     let Json(request) = request?;
     let accept = headers.get(header::ACCEPT).map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -107,7 +130,9 @@ pub(crate) async fn sql(
     let row_limit = row_limit.map(|limit| limit.min(config.row_limit_max));
     let bytes_max = Some(config.answer_bytes_max);
     let timeout = request.timeout_ms.map(Duration::from_millis);
-    let mut answer = state.engine.ask(&project, Ask { sql: request.query, params, row_limit, bytes_max, timeout }).await?;
+    let (query_id, source) = (Some(query_id), QuerySource::Sql);
+    let ask = Ask { sql: request.query, params, row_limit, bytes_max, timeout, query_id, source };
+    let mut answer = state.engine.ask(project, ask).await?;
     // Errors of the first batch still get a proper status.
     let first = answer.next().await?;
     let encode = |error: EncodeAnswerError| QueryError::invalid(chain(&error));
@@ -122,6 +147,74 @@ pub(crate) async fn sql(
     let rest = stream::try_unfold(streaming, next_bytes);
     let body = Body::from_stream(stream_after(head.into(), rest));
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.media_type())], body).into_response())
+}
+
+/// The queries that run now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunningQueries {
+    /// The oldest first.
+    queries: Vec<RunningQuery>,
+}
+
+/// The queries of the project that run now: SQL that was sent, and the read models of the UI.
+#[utoipa::path(get, path = "/api/v1/sql/running", responses((status = 200, body = RunningQueries)))]
+pub(crate) async fn running(State(state): State<ApiState>, Project(project): Project) -> Json<RunningQueries> {
+    Json(RunningQueries { queries: state.engine.running(&project) })
+}
+
+/// Stops a query that runs. Whoever asked it gets the problem `cancelled`, or an answer that breaks off.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/sql/running/{query_id}",
+    params(("query_id" = String, Path, description = "As given with the query, or from its header `X-Assay-Query-Id`")),
+    responses((status = 204, description = "It is stopped"), (status = 404, description = "No such query runs", body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn cancel(
+    State(state): State<ApiState>,
+    Project(project): Project,
+    Path(query_id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let stopped = query_id.parse().is_ok_and(|id| state.engine.cancel(&project, id));
+    if stopped {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(QueryError::new(QueryErrorKind::NotFound, format!("no query `{query_id}` runs")).found(query_id).into())
+}
+
+/// A question to be explained.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExplainRequest {
+    /// One statement that reads; an `EXPLAIN` before it is left out.
+    query: String,
+    /// Values of its parameters, as for `/api/v1/sql`.
+    #[schema(value_type = Option<Object>)]
+    params: Option<Value>,
+    /// Whether it is run to its end, so that rows and time of each operator are known. Default false.
+    #[serde(default)]
+    analyze: bool,
+}
+
+/// How a question is answered: its plan, what pruning leaves to read, and, if it is run, rows and time of each operator.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sql/explain",
+    request_body = ExplainRequest,
+    responses(
+        (status = 200, body = Explanation),
+        (status = 403, description = "Not a question", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such table", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn explain(
+    State(state): State<ApiState>,
+    Project(project): Project,
+    request: Result<Json<ExplainRequest>, JsonRejection>,
+) -> Result<Json<Explanation>, Problem> {
+    let Json(request) = request?;
+    let params = request.params.map(params).transpose()?;
+    let ask = Ask { params, source: QuerySource::Sql, ..Ask::new(request.query) };
+    Ok(Json(state.engine.explain(&project, ask, request.analyze).await?))
 }
 
 struct Streaming {

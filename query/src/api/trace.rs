@@ -17,7 +17,7 @@ use crate::traces::{self, Reader, SpanDetail, TraceColumns};
 #[utoipa::path(
     get,
     path = "/api/v1/traces/{trace_id}/columns",
-    params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), ("trace_id" = String, Path, description = "32 hex digits")),
+    params(("trace_id" = String, Path, description = "32 hex digits")),
     responses((status = 200, body = TraceColumns), (status = 404, body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn trace_columns(
@@ -41,7 +41,6 @@ pub(crate) struct SpanParams {
     get,
     path = "/api/v1/traces/{trace_id}/spans/{span_id}",
     params(
-        ("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"),
         ("trace_id" = String, Path, description = "32 hex digits"),
         ("span_id" = String, Path, description = "16 hex digits"),
         SpanParams
@@ -72,7 +71,6 @@ pub(crate) struct ValueParams {
     get,
     path = "/api/v1/traces/{trace_id}/spans/{span_id}/value",
     params(
-        ("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"),
         ("trace_id" = String, Path, description = "32 hex digits"),
         ("span_id" = String, Path, description = "16 hex digits"),
         ValueParams

@@ -93,7 +93,7 @@ async fn problems_have_the_form_of_rfc_9457() {
 async fn the_small_endpoints_answer() {
     let f = filled().await;
     let (status, facets) = f.get("/api/v1/facets?field=service_name&prefix=A").await;
-    assert_eq!((status, facets), (StatusCode::OK, json!({"values": [{"value": "api", "count": 4}]})));
+    assert_eq!((status, &facets["values"]), (StatusCode::OK, &json!([{"value": "api", "count": 4}])));
     let (_, schema) = f.get("/api/v1/schema").await;
     let spans = schema["tables"].as_array().unwrap().iter().find(|t| t["name"] == "spans").unwrap();
     assert_eq!((&spans["kind"], &spans["columns"][0]["name"]), (&json!("table"), &json!("project_id")));
@@ -128,10 +128,14 @@ async fn every_route_is_in_the_document_and_answers() {
     found.sort();
     assert_eq!(found, expected);
     for (method, path) in ROUTES {
-        let status =
-            if *method == "post" { f.post_sql("*/*", &json!({"query": "SELECT 1"})).await.0 } else { f.get(path).await.0 };
+        let status = match *method {
+            "post" if *path == "/api/v1/sql" => f.post_sql("*/*", &json!({"query": "SELECT 1"})).await.0,
+            "post" => f.post(path, &json!({})).await.0,
+            "delete" => f.delete(path).await,
+            _ => f.get(path).await.0,
+        };
         assert_ne!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
-        let missing = status == StatusCode::NOT_FOUND && !path.contains("{trace_id}");
+        let missing = status == StatusCode::NOT_FOUND && !path.contains('{');
         assert!(!missing, "{path}");
     }
 }

@@ -4,7 +4,9 @@
 
 mod api;
 mod lake;
+mod lists;
 mod read_only;
+mod running;
 mod sql;
 mod support;
 mod traces;

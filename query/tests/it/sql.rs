@@ -98,7 +98,7 @@ async fn information_schema_has_comments() {
     | numeric(28,15) | YES         | Cost in US dollars, computed from the price table; NULL if the model or its usage is unknown. |
     +----------------+-------------+-----------------------------------------------------------------------------------------------+
     ");
-    assert_eq!(f.value("SELECT count(*) FROM information_schema.tables WHERE table_type = 'VIEW'").await, "4");
+    assert_eq!(f.value("SELECT count(*) FROM information_schema.tables WHERE table_type = 'VIEW'").await, "5");
     assert!(f.table("SHOW TABLES").await.contains("llm_calls"));
     assert!(f.table("DESCRIBE spans").await.contains("W3C trace state."));
     assert!(f.table("SHOW COLUMNS FROM traces").await.contains("llm_call_count"));

@@ -113,6 +113,25 @@ impl Fixture {
         (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned())))
     }
 
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        let request = Request::post(path).header("content-type", "application/json").body(Body::from(body.to_string())).unwrap();
+        let response = self.router().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> StatusCode {
+        self.router().oneshot(Request::delete(path).body(Body::empty()).unwrap()).await.unwrap().status()
+    }
+
+    /// The header `X-Assay-Query-Id` of the answer to a question.
+    pub(crate) async fn query_id(&self, body: &Value) -> String {
+        let request = Request::post("/api/v1/sql").header("content-type", "application/json");
+        let response = self.router().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
+        response.headers()["x-assay-query-id"].to_str().unwrap().to_owned()
+    }
+
     pub(crate) async fn post_sql(&self, accept: &str, body: &Value) -> (StatusCode, Vec<u8>) {
         let request = Request::post("/api/v1/sql").header("content-type", "application/json").header("accept", accept);
         let response = self.router().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();

@@ -63,8 +63,164 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The most frequent values of a column, for filters. */
+        /**
+         * The most frequent values of a key among the spans that the rest of the filter lets through: what it says of this key itself is left
+         *     out, so that other values are offered.
+         */
         get: operations["facets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/filter": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reads a filter: its normal form and its SQL, or what is wrong with it and where. */
+        get: operations["filter"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/filter/from-sql": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Turns a SQL condition into a filter. Everything that a filter says in SQL comes back as the same filter. */
+        post: operations["filter_from_sql"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/filter/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every key that a filter can name. */
+        get: operations["filter_keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/lists/calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Calls of models, page by page. The filter is on the call itself. */
+        get: operations["calls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/lists/errors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Errors by class, service and message, page by page, over the failed spans that pass the filter. */
+        get: operations["errors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/lists/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Models by who answered, page by page, over the calls that pass the filter. */
+        get: operations["models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/lists/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Sessions in which a span passes the filter, page by page; their numbers are of the whole session in the time range. */
+        get: operations["sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/lists/tools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tools, page by page, over the tool runs that pass the filter; the cost is that of the traces that used the tool. */
+        get: operations["tools"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/lists/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Users of whom a span passes the filter, page by page; their numbers are of all they did in the time range. */
+        get: operations["users"];
         put?: never;
         post?: never;
         delete?: never;
@@ -179,6 +335,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A measure over time, for each of the ten largest groups or as a whole. The filter is on the call or failed span itself. */
+        get: operations["series"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A session, and its traces in order of time with what was said in each. */
+        get: operations["session"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sql": {
         parameters: {
             query?: never;
@@ -191,6 +381,57 @@ export interface paths {
         /** Answers a SQL question over the rows of the project. The format follows `Accept`. */
         post: operations["sql"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sql/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** How a question is answered: its plan, what pruning leaves to read, and, if it is run, rows and time of each operator. */
+        post: operations["explain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sql/running": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The queries of the project that run now: SQL that was sent, and the read models of the UI. */
+        get: operations["running"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sql/running/{query_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Stops a query that runs. Whoever asked it gets the problem `cancelled`, or an answer that breaks off. */
+        delete: operations["cancel"];
         options?: never;
         head?: never;
         patch?: never;
@@ -239,6 +480,23 @@ export interface paths {
         };
         /** Traces, errors, cost and durations over time. */
         get: operations["strip"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/totals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Totals of the trace list: over all traces in the time range of which a span passes the filter. */
+        get: operations["trace_totals"];
         put?: never;
         post?: never;
         delete?: never;
@@ -404,6 +662,83 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * @description What the series are of.
+         * @enum {string}
+         */
+        By: "none" | "model" | "service_name" | "user_id";
+        /** @description A call of a model. */
+        CallRow: {
+            /** Format: int64 */
+            cache_read_tokens?: number | null;
+            cost_source?: string | null;
+            cost_usd?: string | null;
+            /** Format: int64 */
+            duration_ns?: number | null;
+            error_type?: string | null;
+            input_preview?: string | null;
+            /** Format: int64 */
+            input_tokens?: number | null;
+            log_id?: string | null;
+            operation?: string | null;
+            output_preview?: string | null;
+            /** Format: int64 */
+            output_tokens?: number | null;
+            provider?: string | null;
+            /** Format: int64 */
+            reasoning_tokens?: number | null;
+            request_model?: string | null;
+            response_model?: string | null;
+            service_name?: string | null;
+            session_id?: string | null;
+            span_id?: string | null;
+            start_time: string;
+            status_code: string;
+            /** Format: int64 */
+            time_to_first_token_ns?: number | null;
+            trace_id?: string | null;
+            user_id?: string | null;
+        };
+        /** @description All calls of the list. */
+        CallTotals: {
+            /**
+             * Format: int64
+             * @description Part of the prompt tokens read from a cache.
+             */
+            cache_read_tokens?: number | null;
+            /** @description Cost of the priced calls, US dollars. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Those that failed.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Prompt tokens; null if none is known.
+             */
+            input_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Answer tokens.
+             */
+            output_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Part of the answer tokens spent on reasoning.
+             */
+            reasoning_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Calls.
+             */
+            rows: number;
+            /**
+             * Format: int64
+             * @description Calls whose model has no price.
+             */
+            unpriced_calls: number;
+        };
         /** @description A column, described. */
         ColumnDoc: {
             /** @description What it means, units included. */
@@ -415,6 +750,11 @@ export interface components {
             /** @description SQL type. */
             type: string;
         };
+        /**
+         * @description Type of a column of a list.
+         * @enum {string}
+         */
+        ColumnType: "text" | "integer" | "double" | "money" | "time" | "list";
         /** @description Progress of the last run. */
         DemoProgress: {
             /** @description Why it broke off, if it did. */
@@ -464,25 +804,140 @@ export interface components {
              */
             sent: number;
         };
-        /** @description A value of a column. */
+        /** @description Errors that are alike: of one class and service, with the same message but for numbers, identifiers, quoted texts and URLs. */
+        ErrorRow: {
+            /** @description Cost of those traces, US dollars; null if no call of theirs is priced. */
+            cost_usd?: string | null;
+            /** @description Class of the error. */
+            error_type?: string | null;
+            /** @description Start of the first such span. */
+            first_time: string;
+            /** @description Start of the last one. */
+            last_time: string;
+            /** @description Trace of the last one. */
+            last_trace_id?: string | null;
+            /** @description The message, what varies replaced: `normalise_message`. */
+            message?: string | null;
+            /** @description Name of the span that failed last. */
+            name?: string | null;
+            /** @description Service it happened in. */
+            service_name?: string | null;
+            /**
+             * Format: int64
+             * @description Spans that failed so.
+             */
+            spans: number;
+            /**
+             * Format: int64
+             * @description Traces they are in.
+             */
+            traces: number;
+            /**
+             * Format: int64
+             * @description Users of those traces.
+             */
+            users: number;
+        };
+        /** @description All errors of the list. */
+        ErrorTotals: {
+            /** @description Cost of those traces, each once, US dollars. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Kinds of error.
+             */
+            rows: number;
+            /**
+             * Format: int64
+             * @description Spans that failed.
+             */
+            spans: number;
+            /**
+             * Format: int64
+             * @description Traces they are in, each once.
+             */
+            traces: number;
+            /**
+             * Format: int64
+             * @description Users, each once.
+             */
+            users: number;
+        };
+        /** @description A question to be explained. */
+        ExplainRequest: {
+            /** @description Whether it is run to its end, so that rows and time of each operator are known. Default false. */
+            analyze?: boolean;
+            /** @description Values of its parameters, as for `/api/v1/sql`. */
+            params?: Record<string, never> | null;
+            /** @description One statement that reads; an `EXPLAIN` before it is left out. */
+            query: string;
+        };
+        /** @description How a question is answered. */
+        Explanation: {
+            /** @description The operators, each before those it reads from; the first one gives the answer. */
+            plan: components["schemas"]["PlanNode"][];
+            /** @description What is read of the tables, and what need not be. */
+            pruning: components["schemas"]["Pruning"];
+            /** @description The plan as indented text. */
+            text: string;
+        };
+        /** @description A value of a key. */
         Facet: {
             /**
              * Format: int64
-             * @description Spans that have it.
+             * @description Spans for which `key:value` holds, the rest of the filter too.
              */
             count: number;
             /** @description The value. */
             value: string;
         };
-        /**
-         * @description A column whose values can be listed.
-         * @enum {string}
-         */
-        FacetField: "service_name" | "request_model" | "operation" | "provider" | "user_id" | "session_id" | "tool_name" | "status_code" | "error_type";
-        /** @description Values of a column. */
+        /** @description Values of a key. */
         Facets: {
+            /** @description SQL that gives these rows. */
+            sql: string;
             /** @description The most frequent first. */
             values: components["schemas"]["Facet"][];
+        };
+        /** @description SQL as a filter. */
+        FilterFromSql: {
+            /** @description Begin of the time range, RFC 3339, where the condition limits `start_time`. */
+            from?: string | null;
+            /** @description The filter. */
+            q: string;
+            /** @description End of the time range, left out of it. */
+            to?: string | null;
+        };
+        /** @description A key of the filter language. */
+        FilterKey: {
+            /** @description Other names for it. */
+            aliases: string[];
+            /** @description What it is. */
+            doc: string;
+            /** @description Whether `/api/v1/facets` lists its values. */
+            facet: boolean;
+            /** @description What stands before the colon. A key that ends in a dot is followed by the name of an attribute. */
+            key: string;
+            /** @description How its values are written. */
+            type: components["schemas"]["KeyType"];
+            /** @description Its only values, where there are few. */
+            values: string[];
+        };
+        /** @description The keys of the filter language. */
+        FilterKeys: {
+            /** @description The ones people reach for first come first. */
+            keys: components["schemas"]["FilterKey"][];
+        };
+        /** @description A filter, read. */
+        FilterRead: {
+            /** @description The filter in its one normal form; every filter with this meaning prints so. */
+            q: string;
+            /** @description The condition over columns of `spans`; null if the filter lets everything through. */
+            sql?: string | null;
+        };
+        /** @description SQL that is to become a filter. */
+        FromSql: {
+            /** @description A condition over columns of `spans`, or `SELECT … FROM spans WHERE` such a condition. */
+            sql: string;
         };
         /** @description A function, described. */
         FunctionDoc: {
@@ -492,6 +947,719 @@ export interface components {
             name: string;
             /** @description How it is called. */
             signature: string;
+        };
+        /**
+         * @description Type of the values of a key.
+         * @enum {string}
+         */
+        KeyType: "text" | "number" | "duration" | "money" | "flag";
+        /** @description A column of a list. */
+        ListColumn: {
+            /** @description Name, as in the rows and in SQL. */
+            name: string;
+            /** @description Whether the list can be ordered by it. */
+            sortable: boolean;
+            /** @description Type of its values. */
+            type: components["schemas"]["ColumnType"];
+            unit?: components["schemas"]["Unit"] | null;
+        };
+        /** @description A page of a list. */
+        List_CallRow_CallTotals: {
+            /** @description The columns of the rows, in order. */
+            columns: components["schemas"]["ListColumn"][];
+            /**
+             * Format: double
+             * @description Time taken, milliseconds.
+             */
+            elapsed_ms: number;
+            /** @description Pass it as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /** @description The rows, in the order asked for. */
+            rows: {
+                /** Format: int64 */
+                cache_read_tokens?: number | null;
+                cost_source?: string | null;
+                cost_usd?: string | null;
+                /** Format: int64 */
+                duration_ns?: number | null;
+                error_type?: string | null;
+                input_preview?: string | null;
+                /** Format: int64 */
+                input_tokens?: number | null;
+                log_id?: string | null;
+                operation?: string | null;
+                output_preview?: string | null;
+                /** Format: int64 */
+                output_tokens?: number | null;
+                provider?: string | null;
+                /** Format: int64 */
+                reasoning_tokens?: number | null;
+                request_model?: string | null;
+                response_model?: string | null;
+                service_name?: string | null;
+                session_id?: string | null;
+                span_id?: string | null;
+                start_time: string;
+                status_code: string;
+                /** Format: int64 */
+                time_to_first_token_ns?: number | null;
+                trace_id?: string | null;
+                user_id?: string | null;
+            }[];
+            /** @description SQL that gives these rows. */
+            sql: string;
+            /** @description All calls of the list. */
+            totals?: {
+                /**
+                 * Format: int64
+                 * @description Part of the prompt tokens read from a cache.
+                 */
+                cache_read_tokens?: number | null;
+                /** @description Cost of the priced calls, US dollars. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description Those that failed.
+                 */
+                errors: number;
+                /**
+                 * Format: int64
+                 * @description Prompt tokens; null if none is known.
+                 */
+                input_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Answer tokens.
+                 */
+                output_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Part of the answer tokens spent on reasoning.
+                 */
+                reasoning_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Calls.
+                 */
+                rows: number;
+                /**
+                 * Format: int64
+                 * @description Calls whose model has no price.
+                 */
+                unpriced_calls: number;
+            };
+            /** @description SQL that gives the totals. */
+            totals_sql: string;
+        };
+        /** @description A page of a list. */
+        List_ErrorRow_ErrorTotals: {
+            /** @description The columns of the rows, in order. */
+            columns: components["schemas"]["ListColumn"][];
+            /**
+             * Format: double
+             * @description Time taken, milliseconds.
+             */
+            elapsed_ms: number;
+            /** @description Pass it as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /** @description The rows, in the order asked for. */
+            rows: {
+                /** @description Cost of those traces, US dollars; null if no call of theirs is priced. */
+                cost_usd?: string | null;
+                /** @description Class of the error. */
+                error_type?: string | null;
+                /** @description Start of the first such span. */
+                first_time: string;
+                /** @description Start of the last one. */
+                last_time: string;
+                /** @description Trace of the last one. */
+                last_trace_id?: string | null;
+                /** @description The message, what varies replaced: `normalise_message`. */
+                message?: string | null;
+                /** @description Name of the span that failed last. */
+                name?: string | null;
+                /** @description Service it happened in. */
+                service_name?: string | null;
+                /**
+                 * Format: int64
+                 * @description Spans that failed so.
+                 */
+                spans: number;
+                /**
+                 * Format: int64
+                 * @description Traces they are in.
+                 */
+                traces: number;
+                /**
+                 * Format: int64
+                 * @description Users of those traces.
+                 */
+                users: number;
+            }[];
+            /** @description SQL that gives these rows. */
+            sql: string;
+            /** @description All errors of the list. */
+            totals?: {
+                /** @description Cost of those traces, each once, US dollars. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description Kinds of error.
+                 */
+                rows: number;
+                /**
+                 * Format: int64
+                 * @description Spans that failed.
+                 */
+                spans: number;
+                /**
+                 * Format: int64
+                 * @description Traces they are in, each once.
+                 */
+                traces: number;
+                /**
+                 * Format: int64
+                 * @description Users, each once.
+                 */
+                users: number;
+            };
+            /** @description SQL that gives the totals. */
+            totals_sql: string;
+        };
+        /** @description A page of a list. */
+        List_ModelRow_ModelTotals: {
+            /** @description The columns of the rows, in order. */
+            columns: components["schemas"]["ListColumn"][];
+            /**
+             * Format: double
+             * @description Time taken, milliseconds.
+             */
+            elapsed_ms: number;
+            /** @description Pass it as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /** @description The rows, in the order asked for. */
+            rows: {
+                /**
+                 * Format: int64
+                 * @description Part of the prompt tokens read from a cache.
+                 */
+                cache_read_tokens?: number | null;
+                /** @description Cost of the priced calls, US dollars; null if none is priced. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description Those that failed.
+                 */
+                errors: number;
+                /**
+                 * Format: int64
+                 * @description Prompt tokens; null if none is known.
+                 */
+                input_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Calls.
+                 */
+                llm_calls: number;
+                /** @description Model that answered, else the one asked for. */
+                model?: string | null;
+                /**
+                 * Format: int64
+                 * @description Answer tokens.
+                 */
+                output_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Median duration of a call, nanoseconds, approximate.
+                 */
+                p50_ns?: number | null;
+                /**
+                 * Format: int64
+                 * @description 95th percentile, approximate.
+                 */
+                p95_ns?: number | null;
+                /** @description Who answered. */
+                provider?: string | null;
+                /**
+                 * Format: double
+                 * @description Answer tokens per second of call.
+                 */
+                tokens_per_second?: number | null;
+                /**
+                 * Format: int64
+                 * @description Calls that have no price.
+                 */
+                unpriced_calls: number;
+            }[];
+            /** @description SQL that gives these rows. */
+            sql: string;
+            /** @description All models of the list. */
+            totals?: {
+                /**
+                 * Format: int64
+                 * @description Part of the prompt tokens read from a cache.
+                 */
+                cache_read_tokens?: number | null;
+                /** @description Cost of the priced calls, US dollars. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description Those that failed.
+                 */
+                errors: number;
+                /**
+                 * Format: int64
+                 * @description Prompt tokens; null if none is known.
+                 */
+                input_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Calls.
+                 */
+                llm_calls: number;
+                /**
+                 * Format: int64
+                 * @description Answer tokens.
+                 */
+                output_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Median duration over all calls, nanoseconds, approximate.
+                 */
+                p50_ns?: number | null;
+                /**
+                 * Format: int64
+                 * @description 95th percentile, approximate.
+                 */
+                p95_ns?: number | null;
+                /**
+                 * Format: int64
+                 * @description Models.
+                 */
+                rows: number;
+                /**
+                 * Format: double
+                 * @description Answer tokens per second of call.
+                 */
+                tokens_per_second?: number | null;
+                /**
+                 * Format: int64
+                 * @description Calls that have no price.
+                 */
+                unpriced_calls: number;
+            };
+            /** @description SQL that gives the totals. */
+            totals_sql: string;
+        };
+        /** @description A page of a list. */
+        List_SessionRow_SessionTotals: {
+            /** @description The columns of the rows, in order. */
+            columns: components["schemas"]["ListColumn"][];
+            /**
+             * Format: double
+             * @description Time taken, milliseconds.
+             */
+            elapsed_ms: number;
+            /** @description Pass it as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /** @description The rows, in the order asked for. */
+            rows: {
+                /** @description Cost of the priced calls, US dollars; null if none is priced. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description From the start of the first span to the end of the last, nanoseconds.
+                 */
+                duration_ns: number;
+                /**
+                 * Format: int64
+                 * @description Spans and calls that failed.
+                 */
+                errors: number;
+                /** @description Start of its first span. */
+                first_time: string;
+                /**
+                 * Format: int64
+                 * @description Prompt tokens of the calls; null if none is known.
+                 */
+                input_tokens?: number | null;
+                /** @description Start of its last span. */
+                last_time: string;
+                /**
+                 * Format: int64
+                 * @description Calls of models.
+                 */
+                llm_calls: number;
+                /** @description Models called, by name. */
+                models: string[];
+                /**
+                 * Format: int64
+                 * @description Answer tokens.
+                 */
+                output_tokens?: number | null;
+                /** @description Conversation or session. */
+                session_id: string;
+                /**
+                 * Format: int64
+                 * @description Traces.
+                 */
+                traces: number;
+                /**
+                 * Format: int64
+                 * @description Calls whose model has no price.
+                 */
+                unpriced_calls: number;
+                /** @description Its user: the first one named. */
+                user_id?: string | null;
+            }[];
+            /** @description SQL that gives these rows. */
+            sql: string;
+            /** @description All sessions of the list. */
+            totals?: {
+                /** @description Cost of the priced calls, US dollars. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description Spans and calls that failed.
+                 */
+                errors: number;
+                /**
+                 * Format: int64
+                 * @description Prompt tokens of the calls; null if none is known.
+                 */
+                input_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Calls of models.
+                 */
+                llm_calls: number;
+                /**
+                 * Format: int64
+                 * @description Answer tokens.
+                 */
+                output_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Sessions.
+                 */
+                rows: number;
+                /**
+                 * Format: int64
+                 * @description Traces, each once.
+                 */
+                traces: number;
+                /**
+                 * Format: int64
+                 * @description Calls whose model has no price.
+                 */
+                unpriced_calls: number;
+            };
+            /** @description SQL that gives the totals. */
+            totals_sql: string;
+        };
+        /** @description A page of a list. */
+        List_ToolRow_ToolTotals: {
+            /** @description The columns of the rows, in order. */
+            columns: components["schemas"]["ListColumn"][];
+            /**
+             * Format: double
+             * @description Time taken, milliseconds.
+             */
+            elapsed_ms: number;
+            /** @description Pass it as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /** @description The rows, in the order asked for. */
+            rows: {
+                /**
+                 * Format: int64
+                 * @description How often it ran.
+                 */
+                calls: number;
+                /** @description Cost of those traces, US dollars; null if no call of theirs is priced. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description Runs that failed.
+                 */
+                errors: number;
+                /**
+                 * Format: int64
+                 * @description Median duration of a run, nanoseconds, approximate.
+                 */
+                p50_ns?: number | null;
+                /**
+                 * Format: int64
+                 * @description 95th percentile, approximate.
+                 */
+                p95_ns?: number | null;
+                /** @description Tool; the span's name where it does not say. */
+                tool_name: string;
+                /**
+                 * Format: int64
+                 * @description Traces that used it.
+                 */
+                traces: number;
+            }[];
+            /** @description SQL that gives these rows. */
+            sql: string;
+            /** @description All tools of the list. */
+            totals?: {
+                /**
+                 * Format: int64
+                 * @description Runs.
+                 */
+                calls: number;
+                /** @description Cost of those traces, each once, US dollars. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description Runs that failed.
+                 */
+                errors: number;
+                /**
+                 * Format: int64
+                 * @description Median duration over all runs, nanoseconds, approximate.
+                 */
+                p50_ns?: number | null;
+                /**
+                 * Format: int64
+                 * @description 95th percentile, approximate.
+                 */
+                p95_ns?: number | null;
+                /**
+                 * Format: int64
+                 * @description Tools.
+                 */
+                rows: number;
+                /**
+                 * Format: int64
+                 * @description Traces that used one of them, each once.
+                 */
+                traces: number;
+            };
+            /** @description SQL that gives the totals. */
+            totals_sql: string;
+        };
+        /** @description A page of a list. */
+        List_UserRow_UserTotals: {
+            /** @description The columns of the rows, in order. */
+            columns: components["schemas"]["ListColumn"][];
+            /**
+             * Format: double
+             * @description Time taken, milliseconds.
+             */
+            elapsed_ms: number;
+            /** @description Pass it as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /** @description The rows, in the order asked for. */
+            rows: {
+                /** @description Cost of the priced calls, US dollars; null if none is priced. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description Spans and calls that failed.
+                 */
+                errors: number;
+                /** @description Start of the first span. */
+                first_time: string;
+                /**
+                 * Format: int64
+                 * @description Prompt tokens of the calls; null if none is known.
+                 */
+                input_tokens?: number | null;
+                /** @description Start of the last span. */
+                last_time: string;
+                /**
+                 * Format: int64
+                 * @description Calls of models.
+                 */
+                llm_calls: number;
+                /**
+                 * Format: int64
+                 * @description Answer tokens.
+                 */
+                output_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Sessions.
+                 */
+                sessions: number;
+                /**
+                 * Format: int64
+                 * @description Traces.
+                 */
+                traces: number;
+                /**
+                 * Format: int64
+                 * @description Calls whose model has no price.
+                 */
+                unpriced_calls: number;
+                /** @description End user. */
+                user_id: string;
+            }[];
+            /** @description SQL that gives these rows. */
+            sql: string;
+            /** @description All users of the list. */
+            totals?: {
+                /** @description Cost of the priced calls, US dollars. */
+                cost_usd?: string | null;
+                /**
+                 * Format: int64
+                 * @description Spans and calls that failed.
+                 */
+                errors: number;
+                /**
+                 * Format: int64
+                 * @description Prompt tokens of the calls; null if none is known.
+                 */
+                input_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Calls of models.
+                 */
+                llm_calls: number;
+                /**
+                 * Format: int64
+                 * @description Answer tokens.
+                 */
+                output_tokens?: number | null;
+                /**
+                 * Format: int64
+                 * @description Users.
+                 */
+                rows: number;
+                /**
+                 * Format: int64
+                 * @description Sessions, each once.
+                 */
+                sessions: number;
+                /**
+                 * Format: int64
+                 * @description Traces, each once.
+                 */
+                traces: number;
+                /**
+                 * Format: int64
+                 * @description Calls whose model has no price.
+                 */
+                unpriced_calls: number;
+            };
+            /** @description SQL that gives the totals. */
+            totals_sql: string;
+        };
+        /**
+         * @description What is measured.
+         * @enum {string}
+         */
+        Measure: "cost_usd" | "llm_calls" | "errors" | "tokens" | "p95_ns";
+        /** @description A model of a provider. */
+        ModelRow: {
+            /**
+             * Format: int64
+             * @description Part of the prompt tokens read from a cache.
+             */
+            cache_read_tokens?: number | null;
+            /** @description Cost of the priced calls, US dollars; null if none is priced. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Those that failed.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Prompt tokens; null if none is known.
+             */
+            input_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Calls.
+             */
+            llm_calls: number;
+            /** @description Model that answered, else the one asked for. */
+            model?: string | null;
+            /**
+             * Format: int64
+             * @description Answer tokens.
+             */
+            output_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Median duration of a call, nanoseconds, approximate.
+             */
+            p50_ns?: number | null;
+            /**
+             * Format: int64
+             * @description 95th percentile, approximate.
+             */
+            p95_ns?: number | null;
+            /** @description Who answered. */
+            provider?: string | null;
+            /**
+             * Format: double
+             * @description Answer tokens per second of call.
+             */
+            tokens_per_second?: number | null;
+            /**
+             * Format: int64
+             * @description Calls that have no price.
+             */
+            unpriced_calls: number;
+        };
+        /** @description All models of the list. */
+        ModelTotals: {
+            /**
+             * Format: int64
+             * @description Part of the prompt tokens read from a cache.
+             */
+            cache_read_tokens?: number | null;
+            /** @description Cost of the priced calls, US dollars. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Those that failed.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Prompt tokens; null if none is known.
+             */
+            input_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Calls.
+             */
+            llm_calls: number;
+            /**
+             * Format: int64
+             * @description Answer tokens.
+             */
+            output_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Median duration over all calls, nanoseconds, approximate.
+             */
+            p50_ns?: number | null;
+            /**
+             * Format: int64
+             * @description 95th percentile, approximate.
+             */
+            p95_ns?: number | null;
+            /**
+             * Format: int64
+             * @description Models.
+             */
+            rows: number;
+            /**
+             * Format: double
+             * @description Answer tokens per second of call.
+             */
+            tokens_per_second?: number | null;
+            /**
+             * Format: int64
+             * @description Calls that have no price.
+             */
+            unpriced_calls: number;
         };
         /** @description A note to keep. */
         NewNote: {
@@ -550,11 +1718,43 @@ export interface components {
             /** @description Their values. */
             values: number[];
         };
+        /** @description One series. */
+        OneSeries: {
+            /** @description What it is of; null if that is unknown, and for the series over everything. */
+            name?: string | null;
+            /** @description A value for each bucket: a number, money as text, or null. */
+            points: (Record<string, never> | null)[];
+        };
         /**
          * @description Direction of an order.
          * @enum {string}
          */
         Order: "asc" | "desc";
+        /** @description An operator of a plan. */
+        PlanNode: {
+            /** @description What it does, in one line. */
+            detail: string;
+            /**
+             * Format: int64
+             * @description Processor time it took itself, over all partitions, nanoseconds; null if it did not run.
+             */
+            elapsed_ns?: number | null;
+            /** @description Place in the list, from 0. */
+            id: number;
+            /** @description Everything else it counted: bytes, rows spilled, times in nanoseconds. */
+            metrics: {
+                [key: string]: number;
+            };
+            /** @description What it is, e.g. `SortExec`. */
+            operator: string;
+            /** @description The operator that reads from this one; null of the first. */
+            parent?: number | null;
+            /**
+             * Format: int64
+             * @description Rows it gave; null if it did not run.
+             */
+            rows?: number | null;
+        };
         /** @description Where in the query text, both counted from 1. */
         Position: {
             /**
@@ -594,6 +1794,44 @@ export interface components {
             /** @description What kind of problem, stable: `https://assay.dev/problems/<kind>`. */
             type: string;
         };
+        /** @description What is read of the tables of a question. Rows that are not yet in files are read as they are and not counted here. */
+        Pruning: {
+            /**
+             * Format: int64
+             * @description Size of the files of the tables named, bytes.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes read; null if it did not run.
+             */
+            bytes_read?: number | null;
+            /**
+             * Format: int64
+             * @description Files of the tables named, once for each time a table is read.
+             */
+            files: number;
+            /**
+             * Format: int64
+             * @description Files that can hold what is asked for.
+             */
+            files_read: number;
+            /**
+             * Format: int64
+             * @description Row groups of the files read, where a predicate chose among them; null if none did or it did not run.
+             */
+            row_groups?: number | null;
+            /**
+             * Format: int64
+             * @description Row groups read.
+             */
+            row_groups_read?: number | null;
+        };
+        /**
+         * @description Who asks.
+         * @enum {string}
+         */
+        QuerySource: "ui" | "sql";
         /** @description What re-pricing changes, or would change. */
         RepriceAnswer: {
             /** @description Whether the rows were changed. */
@@ -623,6 +1861,42 @@ export interface components {
             from: string;
             /** @description End of the range, left out of it. Default: now. */
             to?: string | null;
+        };
+        /** @description The queries that run now. */
+        RunningQueries: {
+            /** @description The oldest first. */
+            queries: components["schemas"]["RunningQuery"][];
+        };
+        /** @description A query that runs now. */
+        RunningQuery: {
+            /**
+             * Format: int64
+             * @description Bytes read from files so far.
+             */
+            bytes_scanned: number;
+            /**
+             * Format: double
+             * @description Time since then, milliseconds, waiting for a place included.
+             */
+            elapsed_ms: number;
+            /**
+             * Format: int64
+             * @description Memory it holds now, in bytes, as far as its operators account for it.
+             */
+            memory_bytes: number;
+            /** @description Its SQL. */
+            query: string;
+            /** @description Names it, for `DELETE /api/v1/sql/running/{query_id}`. */
+            query_id: string;
+            /**
+             * Format: int64
+             * @description Rows given so far.
+             */
+            rows: number;
+            /** @description Who asks. */
+            source: components["schemas"]["QuerySource"];
+            /** @description When it was asked, RFC 3339. */
+            started_at: string;
         };
         /** @description A saved view or query. */
         SavedItem: {
@@ -670,6 +1944,132 @@ export interface components {
         Schema: {
             functions: components["schemas"]["FunctionDoc"][];
             tables: components["schemas"]["TableDoc"][];
+        };
+        /** @description Series of one measure. */
+        Series: {
+            /**
+             * Format: int64
+             * @description Width of a bucket, nanoseconds.
+             */
+            bucket_ns: number;
+            /** @description The largest first; at most 10. */
+            series: components["schemas"]["OneSeries"][];
+            /** @description SQL that gives these numbers; its `bucket` counts from 0. */
+            sql: string;
+            /** @description Start of the first bucket. */
+            start: string;
+        };
+        /** @description A session with a page of its traces. */
+        SessionPage: {
+            /** @description Pass it as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /** @description The session as a whole. */
+            session: components["schemas"]["SessionRow"];
+            /** @description SQL that gives the session's row. */
+            sql: string;
+            /** @description Its traces, the first one first. */
+            traces: components["schemas"]["SessionTrace"][];
+            /** @description SQL that gives the traces. */
+            traces_sql: string;
+        };
+        /** @description A session, in the time range asked for. */
+        SessionRow: {
+            /** @description Cost of the priced calls, US dollars; null if none is priced. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description From the start of the first span to the end of the last, nanoseconds.
+             */
+            duration_ns: number;
+            /**
+             * Format: int64
+             * @description Spans and calls that failed.
+             */
+            errors: number;
+            /** @description Start of its first span. */
+            first_time: string;
+            /**
+             * Format: int64
+             * @description Prompt tokens of the calls; null if none is known.
+             */
+            input_tokens?: number | null;
+            /** @description Start of its last span. */
+            last_time: string;
+            /**
+             * Format: int64
+             * @description Calls of models.
+             */
+            llm_calls: number;
+            /** @description Models called, by name. */
+            models: string[];
+            /**
+             * Format: int64
+             * @description Answer tokens.
+             */
+            output_tokens?: number | null;
+            /** @description Conversation or session. */
+            session_id: string;
+            /**
+             * Format: int64
+             * @description Traces.
+             */
+            traces: number;
+            /**
+             * Format: int64
+             * @description Calls whose model has no price.
+             */
+            unpriced_calls: number;
+            /** @description Its user: the first one named. */
+            user_id?: string | null;
+        };
+        /** @description All sessions of the list. */
+        SessionTotals: {
+            /** @description Cost of the priced calls, US dollars. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Spans and calls that failed.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Prompt tokens of the calls; null if none is known.
+             */
+            input_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Calls of models.
+             */
+            llm_calls: number;
+            /**
+             * Format: int64
+             * @description Answer tokens.
+             */
+            output_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Sessions.
+             */
+            rows: number;
+            /**
+             * Format: int64
+             * @description Traces, each once.
+             */
+            traces: number;
+            /**
+             * Format: int64
+             * @description Calls whose model has no price.
+             */
+            unpriced_calls: number;
+        };
+        /** @description A trace of a session, with what was said in it. */
+        SessionTrace: components["schemas"]["TraceSummary"] & {
+            /** @description What it was given, in the GenAI message format. */
+            input_messages?: Record<string, never>[] | null;
+            /** @description What it answered, in the same format. */
+            output_messages?: Record<string, never>[] | null;
+            /** @description Span that the conversation is taken from: the root if it has messages, else the longest span that has. */
+            span_id?: string | null;
         };
         /**
          * @description What OTLP carries.
@@ -794,6 +2194,8 @@ export interface components {
             params?: Record<string, never> | null;
             /** @description One statement that reads: `SELECT`, `WITH`, `VALUES`, `EXPLAIN`, `SHOW TABLES`, `SHOW COLUMNS FROM t`, `DESCRIBE t`. */
             query: string;
+            /** @description Name of the query while it runs, for stopping it. Made if left out; the header `X-Assay-Query-Id` of the answer has it. */
+            query_id?: string | null;
             /** @description Most rows wanted; `stats.truncated` says whether there were more. Default 10 000, for the other formats the server's maximum. */
             row_limit?: number | null;
             /**
@@ -898,6 +2300,73 @@ export interface components {
             /** @description The different values. */
             words: string[];
         };
+        /** @description A tool. */
+        ToolRow: {
+            /**
+             * Format: int64
+             * @description How often it ran.
+             */
+            calls: number;
+            /** @description Cost of those traces, US dollars; null if no call of theirs is priced. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Runs that failed.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Median duration of a run, nanoseconds, approximate.
+             */
+            p50_ns?: number | null;
+            /**
+             * Format: int64
+             * @description 95th percentile, approximate.
+             */
+            p95_ns?: number | null;
+            /** @description Tool; the span's name where it does not say. */
+            tool_name: string;
+            /**
+             * Format: int64
+             * @description Traces that used it.
+             */
+            traces: number;
+        };
+        /** @description All tools of the list. */
+        ToolTotals: {
+            /**
+             * Format: int64
+             * @description Runs.
+             */
+            calls: number;
+            /** @description Cost of those traces, each once, US dollars. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Runs that failed.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Median duration over all runs, nanoseconds, approximate.
+             */
+            p50_ns?: number | null;
+            /**
+             * Format: int64
+             * @description 95th percentile, approximate.
+             */
+            p95_ns?: number | null;
+            /**
+             * Format: int64
+             * @description Tools.
+             */
+            rows: number;
+            /**
+             * Format: int64
+             * @description Traces that used one of them, each once.
+             */
+            traces: number;
+        };
         /** @description A trace with its spans as columns. */
         TraceColumns: {
             /**
@@ -981,6 +2450,58 @@ export interface components {
             unpriced_calls: number;
             user_id?: string | null;
         };
+        /** @description Sums over the traces of a list: all their spans in the time range, and the calls that only a log record of them reported. */
+        TraceTotals: {
+            /** @description Cost of the priced calls, US dollars; null if none is priced. */
+            cost_usd?: string | null;
+            /**
+             * Format: double
+             * @description Time taken, milliseconds.
+             */
+            elapsed_ms?: number;
+            /**
+             * Format: int64
+             * @description Spans and calls that failed.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Prompt tokens of those calls; null if none is known.
+             */
+            input_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Calls of models that count.
+             */
+            llm_calls: number;
+            /**
+             * Format: int64
+             * @description Answer tokens.
+             */
+            output_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Their spans in the range.
+             */
+            spans: number;
+            /** @description SQL that gives these numbers. */
+            sql?: string;
+            /**
+             * Format: int64
+             * @description Traces with a span in the range.
+             */
+            traces: number;
+            /**
+             * Format: int64
+             * @description Calls whose model has no price.
+             */
+            unpriced_calls: number;
+        };
+        /**
+         * @description What the values of a column count or measure.
+         * @enum {string}
+         */
+        Unit: "tokens" | "usd" | "ns" | "count";
         /** @description Models without a price. */
         Unpriced: {
             /** @description The most called first. */
@@ -1003,6 +2524,97 @@ export interface components {
             /** Format: int64 */
             output_tokens?: number | null;
             provider?: string | null;
+        };
+        /** @description A user, in the time range asked for. */
+        UserRow: {
+            /** @description Cost of the priced calls, US dollars; null if none is priced. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Spans and calls that failed.
+             */
+            errors: number;
+            /** @description Start of the first span. */
+            first_time: string;
+            /**
+             * Format: int64
+             * @description Prompt tokens of the calls; null if none is known.
+             */
+            input_tokens?: number | null;
+            /** @description Start of the last span. */
+            last_time: string;
+            /**
+             * Format: int64
+             * @description Calls of models.
+             */
+            llm_calls: number;
+            /**
+             * Format: int64
+             * @description Answer tokens.
+             */
+            output_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Sessions.
+             */
+            sessions: number;
+            /**
+             * Format: int64
+             * @description Traces.
+             */
+            traces: number;
+            /**
+             * Format: int64
+             * @description Calls whose model has no price.
+             */
+            unpriced_calls: number;
+            /** @description End user. */
+            user_id: string;
+        };
+        /** @description All users of the list. */
+        UserTotals: {
+            /** @description Cost of the priced calls, US dollars. */
+            cost_usd?: string | null;
+            /**
+             * Format: int64
+             * @description Spans and calls that failed.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Prompt tokens of the calls; null if none is known.
+             */
+            input_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Calls of models.
+             */
+            llm_calls: number;
+            /**
+             * Format: int64
+             * @description Answer tokens.
+             */
+            output_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Users.
+             */
+            rows: number;
+            /**
+             * Format: int64
+             * @description Sessions, each once.
+             */
+            sessions: number;
+            /**
+             * Format: int64
+             * @description Traces, each once.
+             */
+            traces: number;
+            /**
+             * Format: int64
+             * @description Calls whose model has no price.
+             */
+            unpriced_calls: number;
         };
     };
     responses: never;
@@ -1143,10 +2755,10 @@ export interface operations {
                 from?: string;
                 /** @description End of the range, left out of it. Default: now. */
                 to?: string;
-                /** @description Filter, e.g. `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund"`. */
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
                 q?: string;
-                /** @description Column. */
-                field: components["schemas"]["FacetField"];
+                /** @description A key of the filter language, an alias, or a column that a key stands for: `model`, `service`, `attr.http.route`, `user_id`. */
+                field: string;
                 /** @description Only values that begin so, whatever their case. */
                 prefix?: string;
                 /** @description Values, 1 to 1000. Default 20. */
@@ -1154,7 +2766,7 @@ export interface operations {
             };
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1169,7 +2781,744 @@ export interface operations {
                     "application/json": components["schemas"]["Facets"];
                 };
             };
+            /** @description The request cannot be understood: what was found, what was expected, where */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    filter: {
+        parameters: {
+            query?: {
+                /** @description The filter as typed. */
+                q?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FilterRead"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    filter_from_sql: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FromSql"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FilterFromSql"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A part that no filter can say: `found`, and where it is */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    filter_keys: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FilterKeys"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    calls: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
+                q?: string;
+                /** @description A sortable column. Default: what the list is about. Unknown values come last in either direction. */
+                sort?: string;
+                /** @description `desc` (default) or `asc`. */
+                order?: components["schemas"]["Order"];
+                /** @description Rows of a page, 1 to 500. Default 50. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_CallRow_CallTotals"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    errors: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
+                q?: string;
+                /** @description A sortable column. Default: what the list is about. Unknown values come last in either direction. */
+                sort?: string;
+                /** @description `desc` (default) or `asc`. */
+                order?: components["schemas"]["Order"];
+                /** @description Rows of a page, 1 to 500. Default 50. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_ErrorRow_ErrorTotals"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    models: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
+                q?: string;
+                /** @description A sortable column. Default: what the list is about. Unknown values come last in either direction. */
+                sort?: string;
+                /** @description `desc` (default) or `asc`. */
+                order?: components["schemas"]["Order"];
+                /** @description Rows of a page, 1 to 500. Default 50. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_ModelRow_ModelTotals"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
+                q?: string;
+                /** @description A sortable column. Default: what the list is about. Unknown values come last in either direction. */
+                sort?: string;
+                /** @description `desc` (default) or `asc`. */
+                order?: components["schemas"]["Order"];
+                /** @description Rows of a page, 1 to 500. Default 50. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_SessionRow_SessionTotals"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tools: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
+                q?: string;
+                /** @description A sortable column. Default: what the list is about. Unknown values come last in either direction. */
+                sort?: string;
+                /** @description `desc` (default) or `asc`. */
+                order?: components["schemas"]["Order"];
+                /** @description Rows of a page, 1 to 500. Default 50. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_ToolRow_ToolTotals"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    users: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
+                q?: string;
+                /** @description A sortable column. Default: what the list is about. Unknown values come last in either direction. */
+                sort?: string;
+                /** @description `desc` (default) or `asc`. */
+                order?: components["schemas"]["Order"];
+                /** @description Rows of a page, 1 to 500. Default 50. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_UserRow_UserTotals"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1542,7 +3891,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1557,6 +3906,215 @@ export interface operations {
                     "application/json": components["schemas"]["Schema"];
                 };
             };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    series: {
+        parameters: {
+            query: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
+                q?: string;
+                /** @description What is measured. */
+                measure: components["schemas"]["Measure"];
+                /** @description What there is a series for each of. Default `none`: one over everything. */
+                by?: components["schemas"]["By"];
+                /** @description Buckets, 1 to 1000. Default 60. */
+                buckets?: number;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Series"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    session: {
+        parameters: {
+            query?: {
+                /** @description Traces of a page, 1 to 100. Default 20. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path: {
+                /** @description Session, as the sender named it */
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionPage"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such session */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     sql: {
@@ -1564,7 +4122,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1578,6 +4136,8 @@ export interface operations {
             /** @description The rows, streamed */
             200: {
                 headers: {
+                    /** @description Name of the query */
+                    "X-Assay-Query-Id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1588,7 +4148,7 @@ export interface operations {
                     "application/vnd.apache.parquet": number[];
                 };
             };
-            /** @description Not a question that can be answered */
+            /** @description The request cannot be understood: what was found, what was expected, where */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1624,6 +4184,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description It was stopped, or a query with its id runs */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description It needs too much memory, or its answer is too large; an answer that turns out so while it is streamed ends without its proper end */
             422: {
                 headers: {
@@ -1633,7 +4202,250 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many queries at once */
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not a question */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such table */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    running: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunningQueries"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path: {
+                /** @description As given with the query, or from its header `X-Assay-Query-Id` */
+                query_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is stopped */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such query runs */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1658,7 +4470,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1673,6 +4485,51 @@ export interface operations {
                     "application/json": components["schemas"]["Status"];
                 };
             };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     traces: {
@@ -1682,7 +4539,7 @@ export interface operations {
                 from?: string;
                 /** @description End of the range, left out of it. Default: now. */
                 to?: string;
-                /** @description Filter, e.g. `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund"`. */
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
                 q?: string;
                 /** @description Sort key. Default `start_time`. */
                 sort?: components["schemas"]["Sort"];
@@ -1695,7 +4552,7 @@ export interface operations {
             };
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1710,7 +4567,44 @@ export interface operations {
                     "application/json": components["schemas"]["TraceList"];
                 };
             };
+            /** @description The request cannot be understood: what was found, what was expected, where */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1727,14 +4621,14 @@ export interface operations {
                 from?: string;
                 /** @description End of the range, left out of it. Default: now. */
                 to?: string;
-                /** @description Filter, e.g. `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund"`. */
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
                 q?: string;
                 /** @description Buckets, 1 to 1000. Default 60. */
                 buckets?: number;
             };
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1749,7 +4643,118 @@ export interface operations {
                     "application/json": components["schemas"]["Strip"];
                 };
             };
+            /** @description The request cannot be understood: what was found, what was expected, where */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trace_totals: {
+        parameters: {
+            query?: {
+                /** @description Begin of the range: RFC 3339, `now-15m` or `-3d`. Default: the earliest span. */
+                from?: string;
+                /** @description End of the range, left out of it. Default: now. */
+                to?: string;
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
+                q?: string;
+            };
+            header?: {
+                /** @description Project; `default` if left out */
+                "X-Assay-Project"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceTotals"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1764,7 +4769,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path: {
                 /** @description 32 hex digits */
@@ -1782,7 +4787,52 @@ export interface operations {
                     "application/json": components["schemas"]["TracePage"];
                 };
             };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1797,7 +4847,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path: {
                 /** @description 32 hex digits */
@@ -1815,7 +4865,52 @@ export interface operations {
                     "application/json": components["schemas"]["TraceColumns"];
                 };
             };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1867,7 +4962,7 @@ export interface operations {
             };
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path: {
                 /** @description 32 hex digits */
@@ -1887,7 +4982,52 @@ export interface operations {
                     "application/json": components["schemas"]["SpanDetail"];
                 };
             };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1905,7 +5045,7 @@ export interface operations {
             };
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path: {
                 /** @description 32 hex digits */
@@ -1927,7 +5067,52 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1944,12 +5129,12 @@ export interface operations {
                 from?: string;
                 /** @description End of the range, left out of it. Default: now. */
                 to?: string;
-                /** @description Filter, e.g. `service:api model:gpt-4o|claude* cost:>0.01 -status:error "refund"`. */
+                /** @description Filter, e.g. `service:api model:gpt-4o|claude* (cost:>0.01 OR has:error) -tool:search "refund"`. */
                 q?: string;
             };
             header?: {
                 /** @description Project; `default` if left out */
-                "X-Assay-Project"?: string | null;
+                "X-Assay-Project"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1962,6 +5147,51 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Unpriced"];
+                };
+            };
+            /** @description The request cannot be understood: what was found, what was expected, where */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It needs more memory than one query may use */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server made a mistake */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many queries at once: try again */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
