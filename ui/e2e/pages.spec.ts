@@ -90,6 +90,13 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
     },
   },
   {
+    name: 'sql with a plan',
+    open: async (page) => {
+      await page.goto(`/sql?q=${encodeURIComponent('SELECT service_name, count(*) FROM spans GROUP BY 1')}&view=explain`);
+      await expect(page.getByRole('region', { name: 'Plan' })).toBeVisible();
+    },
+  },
+  {
     name: 'sql with an error',
     open: async (page) => {
       await page.goto(`/sql?q=${encodeURIComponent('SELECT nope FROM nowhere')}`);

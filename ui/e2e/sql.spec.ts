@@ -163,11 +163,11 @@ test('a query is formatted', async ({ page }) => {
 test('an error names what is wrong and the editor marks its place', async ({ page }) => {
   await page.goto('/sql');
   await write(page, 'SELECT trace_id\nFROM spanz');
-  await page.getByRole('button', { name: 'Run' }).click();
+  await page.getByRole('button', { name: 'Run', exact: true }).click();
   const alert = page.getByRole('alert');
   await expect(alert).toContainText('spanz');
   await write(page, 'SELECT trace_id\nFRMO spans WHERE');
-  await page.getByRole('button', { name: 'Run' }).click();
+  await page.getByRole('button', { name: 'Run', exact: true }).click();
   await expect(alert).toBeVisible();
   await expect(page.locator('.cm-lintRange-error, .cm-lintPoint-error')).toHaveCount(1);
 });
@@ -222,13 +222,45 @@ for (const [format, start] of [
   });
 }
 
+test('a plan is explained: what was read, each operator with rows and time', async ({ page }) => {
+  const query = `SELECT request_model, count(*) AS calls FROM spans WHERE counted GROUP BY 1 ORDER BY 2 DESC LIMIT 5`;
+  await page.goto(`/sql?q=${encodeURIComponent(query)}&view=explain`);
+  await expect(page.getByRole('region', { name: 'What was read' })).toContainText('Files read');
+  const plan = page.getByRole('region', { name: 'Plan' }).getByRole('row');
+  await expect(plan.filter({ hasText: /Aggregate/ }).first()).toContainText(/\d (ns|µs|ms|s)/);
+  await page.getByRole('button', { name: 'Table', exact: true }).click();
+  await expect(result(page)).toBeVisible();
+});
+
+test('what is wrong is marked while nobody types', async ({ page }) => {
+  await page.goto('/sql');
+  await write(page, 'SELECT modell FROM spans');
+  await expect(page.locator('.cm-lintRange-error')).toHaveText('modell');
+  await write(page, 'SELECT name FROM spans');
+  await expect(page.locator('.cm-lintRange-error')).toHaveCount(0);
+});
+
+test('a query that runs elsewhere is seen and stopped', async ({ page, request }) => {
+  const slow =
+    'SELECT count(*) FROM spans a, spans b, spans c, spans d WHERE a.duration_ns + b.duration_ns + c.duration_ns < d.duration_ns';
+  const mark = `stopped_${Math.random().toString(36).slice(2, 8)}`;
+  const answer = request.post('/api/v1/sql', { data: { query: `${slow} /* ${mark} */` } });
+  await page.goto('/sql');
+  await page.getByRole('button', { name: 'Running', exact: true }).click();
+  const line = page.getByRole('list', { name: 'Running queries' }).getByRole('listitem').filter({ hasText: mark });
+  await expect(line).toBeVisible();
+  await line.getByRole('button').click();
+  await expect(line).toHaveCount(0);
+  expect((await answer).ok()).toBe(false);
+});
+
 test('a query that takes long can be cancelled', async ({ page }) => {
   await page.goto('/sql');
   await write(
     page,
     'SELECT count(*) FROM spans a, spans b, spans c, spans d WHERE a.duration_ns + b.duration_ns + c.duration_ns < d.duration_ns',
   );
-  await page.getByRole('button', { name: 'Run' }).click();
+  await page.getByRole('button', { name: 'Run', exact: true }).click();
   await page.getByRole('button', { name: 'Cancel' }).click();
   await expect(page.getByRole('heading', { name: 'Cancelled' })).toBeVisible();
 });

@@ -1,4 +1,5 @@
 /** What came of the query: rows, chart or plan, what they cost, and how to take them away. */
+import { useQuery } from '@tanstack/react-query';
 import { DropdownMenu } from 'radix-ui';
 import { useEffect, useRef, useState, type ReactNode } from 'react';
 
@@ -13,8 +14,9 @@ import { useNow } from '../../lib/hooks';
 import type { SortBy, View } from './address';
 import type { ChartSpec } from './chart';
 import { ChartPane } from './ChartPane';
+import { ExplainPane } from './ExplainPane';
 import type { Mark } from './problems';
-import { downloadSql, FORMATS, GRID_ROWS_MAX, type Format } from './queries';
+import { downloadSql, FORMATS, GRID_ROWS_MAX, runningQuery, type Format } from './queries';
 import { ResultGrid } from './ResultGrid';
 import type { Asked, Outcome } from './runs';
 
@@ -49,7 +51,7 @@ export function ResultPane(props: Props) {
         </EmptyState>
       );
     case 'running':
-      return <Running since={outcome.since} />;
+      return <Running since={outcome.since} queryId={outcome.queryId} />;
     case 'failed':
       return <Failed error={outcome.error} mark={props.mark} onFix={props.onFix} />;
     case 'done':
@@ -57,13 +59,22 @@ export function ResultPane(props: Props) {
   }
 }
 
-function Running({ since }: { since: number }) {
+function Running({ since, queryId }: { since: number; queryId: string }) {
   const now = useNow(200);
+  const { data } = useQuery(runningQuery(700));
+  const mine = data?.find((query) => query.query_id === queryId);
   const seconds = (now - since) / 1000;
   return (
-    <div className="sql-page__running" role="status">
+    <div className="sql-page__running">
       <span className="sql-page__progress" aria-hidden="true" />
-      Running{seconds > 0.5 ? ` for ${seconds.toFixed(1)} s` : ''} …
+      <span role="status">Running …</span>{' '}
+      {seconds > 0.5 && (
+        <span className="num faint">
+          {seconds.toFixed(1)} s
+          {mine &&
+            ` · ${formatCountExact(mine.rows)} rows · ${formatBytes(mine.bytes_scanned)} read · ${formatBytes(mine.memory_bytes)} memory`}
+        </span>
+      )}
     </div>
   );
 }
@@ -102,7 +113,12 @@ function Done({ asked, result, view, chart, sort, onView, onChart, onSort }: Pro
   const bar = (extra: ReactNode) => <Bar asked={asked} result={result} view={view} onView={onView} extra={extra} />;
   return (
     <section className="sql-page__result" aria-label="Result">
-      {view === 'chart' ? (
+      {view === 'explain' ? (
+        <>
+          {bar(null)}
+          <ExplainPane asked={asked} />
+        </>
+      ) : view === 'chart' ? (
         <>
           {bar(null)}
           <ChartPane result={result} spec={chart} onChange={onChart} />
@@ -145,6 +161,7 @@ type BarProps = { asked: Asked; result: SqlResult; view: View; onView: (view: Vi
 const VIEW_TITLES: readonly { view: View; title: string }[] = [
   { view: 'table', title: 'Table' },
   { view: 'chart', title: 'Chart' },
+  { view: 'explain', title: 'Explain' },
 ];
 
 function Bar({ asked, result, view, onView, extra }: BarProps) {

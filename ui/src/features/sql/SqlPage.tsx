@@ -22,6 +22,7 @@ import { ParamBar } from './ParamBar';
 import { markOf, type Mark } from './problems';
 import { columnValues, schemaQuery } from './queries';
 import { ResultPane } from './ResultPane';
+import { RunningQueries } from './RunningQueries';
 import { useRuns } from './runs';
 import { SaveButton } from './SaveButton';
 import { savedQueriesQuery, type SavedQuery } from './saved';
@@ -30,6 +31,7 @@ import { SchemaBrowser } from './SchemaBrowser';
 import './sql-page.css';
 import { activeTab, addressOf, arrive, change, close, FIRST_QUERY, isTabs, newTab, open, type Tab, type Tabs } from './tabs';
 import { TabStrip } from './TabStrip';
+import { useCheck } from './useCheck';
 
 const Editor = lazy(() => import('./Editor'));
 
@@ -109,7 +111,8 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
     if (tab.text.slice(from, from + query.length) !== query) return null;
     return markOf(outcome.error, query, from);
   }, [outcome, tab.text]);
-  const problems = useMemo(() => (mark ? [mark] : []), [mark]);
+  const checked = useCheck(tab.text, params);
+  const problems = useMemo(() => (mark ? [mark] : checked), [mark, checked]);
 
   const format = () => {
     formatSql(tab.text).then(
@@ -240,6 +243,7 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
                   {said}
                 </span>
                 {!wide && <Drawer shelves={shelves} open={drawer} onOpen={setDrawer} />}
+                <RunningQueries />
                 <Button look="quiet" icon="bars" onClick={format} title="Shift Alt F">
                   Format
                 </Button>

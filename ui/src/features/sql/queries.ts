@@ -1,7 +1,8 @@
 /** What the SQL page asks of the server. */
 import { queryOptions } from '@tanstack/react-query';
 
-import { api, apiFetch, projectInUrl, unwrap } from '../../api/client';
+import { api, ApiError, apiFetch, projectInUrl, unwrap } from '../../api/client';
+import type { components } from '../../api/generated/openapi';
 import type { FacetField, SqlResult } from '../../api/types';
 import { bindings, type Param } from './address';
 
@@ -22,16 +23,59 @@ function question(query: string, params: readonly Param[]) {
 }
 
 /** Runs a query. Aborting the signal closes the connection, which makes the server stop too. */
-export async function runSql(query: string, params: readonly Param[], signal: AbortSignal): Promise<SqlResult> {
+export async function runSql(query: string, params: readonly Param[], queryId: string, signal: AbortSignal): Promise<SqlResult> {
   const answer = await unwrap(
     api.POST('/api/v1/sql', {
-      body: { ...question(query, params), row_limit: GRID_ROWS_MAX },
+      body: { ...question(query, params), row_limit: GRID_ROWS_MAX, query_id: queryId },
       headers: { accept: 'application/json' },
       signal,
     }),
   );
   if (typeof answer === 'string' || Array.isArray(answer)) throw new Error('expected JSON rows, found another format');
   return answer;
+}
+
+export type Explanation = components['schemas']['Explanation'];
+
+/** How a query is answered; `analyze` runs it to its end to know rows and time of each operator. */
+export const explainQuery = (query: string, params: readonly Param[], analyze: boolean) =>
+  queryOptions({
+    queryKey: ['sql-explain', projectInUrl(), query, params, analyze],
+    queryFn: ({ signal }) => explainSql(query, params, analyze, signal),
+    staleTime: Infinity,
+    retry: false,
+  });
+
+export function explainSql(query: string, params: readonly Param[], analyze: boolean, signal: AbortSignal) {
+  return unwrap(api.POST('/api/v1/sql/explain', { body: { ...question(query, params), analyze }, signal }));
+}
+
+/** The queries of the project that run now, asked every `everyMs`. */
+export const runningQuery = (everyMs: number) =>
+  queryOptions({
+    queryKey: ['sql-running', projectInUrl()],
+    queryFn: async ({ signal }) => (await unwrap(api.GET('/api/v1/sql/running', { signal }))).queries,
+    refetchInterval: everyMs,
+    staleTime: 0,
+    retry: false,
+  });
+
+/** Stops a query on the server. That it has ended meanwhile is no failure. */
+export async function cancelQuery(queryId: string): Promise<void> {
+  try {
+    await apiFetch(`/api/v1/sql/running/${encodeURIComponent(queryId)}`, { method: 'DELETE' });
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+  }
+}
+
+/** A random UUID. `crypto.randomUUID` exists on secure origins only, and many servers are reached by plain HTTP. */
+export function newQueryId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
 const FACETS: readonly FacetField[] = [

@@ -3,14 +3,14 @@ import { useCallback, useEffect, useRef, useState } from 'react';
 
 import type { SqlResult } from '../../api/types';
 import type { Param } from './address';
-import { runSql } from './queries';
+import { cancelQuery, newQueryId, runSql } from './queries';
 
 /** What was asked: the text, where in the editor it stood, and the values bound. */
 export type Asked = { readonly query: string; readonly from: number; readonly params: readonly Param[] };
 
 export type Outcome =
   | { readonly kind: 'idle' }
-  | { readonly kind: 'running'; readonly asked: Asked; readonly since: number }
+  | { readonly kind: 'running'; readonly asked: Asked; readonly since: number; readonly queryId: string }
   | { readonly kind: 'done'; readonly asked: Asked; readonly result: SqlResult }
   | { readonly kind: 'failed'; readonly asked: Asked; readonly error: unknown }
   | { readonly kind: 'cancelled'; readonly asked: Asked };
@@ -20,6 +20,7 @@ const IDLE: Outcome = { kind: 'idle' };
 export function useRuns() {
   const [outcomes, setOutcomes] = useState<ReadonlyMap<string, Outcome>>(new Map());
   const controllers = useRef(new Map<string, AbortController>());
+  const ids = useRef(new Map<string, string>());
   useEffect(() => {
     const open = controllers.current;
     return () => {
@@ -36,9 +37,11 @@ export function useRuns() {
       if (controllers.current.get(tab) !== controller) return;
       setOutcomes((current) => new Map(current).set(tab, outcome));
     };
-    settle({ kind: 'running', asked, since: Date.now() });
+    const queryId = newQueryId();
+    ids.current.set(tab, queryId);
+    settle({ kind: 'running', asked, since: Date.now(), queryId });
     try {
-      settle({ kind: 'done', asked, result: await runSql(asked.query, asked.params, controller.signal) });
+      settle({ kind: 'done', asked, result: await runSql(asked.query, asked.params, queryId, controller.signal) });
     } catch (error) {
       settle(controller.signal.aborted ? { kind: 'cancelled', asked } : { kind: 'failed', asked, error });
     }
@@ -46,6 +49,9 @@ export function useRuns() {
 
   const cancel = useCallback((tab: string) => {
     controllers.current.get(tab)?.abort();
+    const id = ids.current.get(tab);
+    // Closing the connection stops the query too, but a proxy between may keep it open.
+    if (id !== undefined) cancelQuery(id).catch(() => undefined);
   }, []);
 
   const forget = useCallback((tab: string) => {

@@ -6,6 +6,7 @@ import { asStructure, cellLink, columnWidth, isNumeric } from './cells';
 import { chartData, fits, guessChart } from './chart';
 import { isHistory, remembered } from './history';
 import { lex, offsetOf, parameterNames, statements, toRun } from './lex';
+import { operatorName, planRows, saved as spared } from './plan';
 import { markOf, meant } from './problems';
 import { bodyOf, differs, readBody } from './saved';
 import { scopeOf, wantedAt } from './scope';
@@ -251,4 +252,27 @@ test('a saved query keeps text, parameters and chart, and knows when it was chan
     { name: 'a', type: 'text', value: '7' },
   ]);
   expect(readBody({ list: 'traces' })).toBeNull();
+});
+
+test('a plan is read from its answer down, with shares of time and rows', () => {
+  const node = (id: number, parent: number | null, elapsed_ns: number | null, rows: number | null) => ({
+    id,
+    parent,
+    operator: `N${id}Exec`,
+    detail: '',
+    elapsed_ns,
+    rows,
+    metrics: {},
+  });
+  const rows = planRows([node(0, null, 10, 1), node(2, 1, 30, 50), node(1, 0, 60, 100), node(3, 1, null, null)]);
+  expect(rows.map((row) => [row.id, row.depth, row.share])).toEqual([
+    [0, 0, 0.1],
+    [1, 1, 0.6],
+    [2, 2, 0.3],
+    [3, 2, null],
+  ]);
+  expect(rows[1]?.rowShare).toBe(1);
+  expect(operatorName('DataSourceExec')).toBe('DataSource');
+  expect(spared(3, 12)).toBe(0.75);
+  expect(spared(null, 12)).toBeNull();
 });
