@@ -34,7 +34,31 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
       await expect(page.getByRole('heading', { name: 'No trace matches' })).toBeVisible();
     },
   },
-  ...['Content', 'Tokens & cost', 'Attributes', 'Canonical', 'Raw'].map((tab) => ({
+  ...['timeline', 'transcript'].map((view) => ({
+    name: `trace, ${view}`,
+    open: async (page: Page, trace: string, span: string) => {
+      await page.goto(`/traces/${trace}?span=${span}&view=${view}&find=chat`);
+      await expect(page.getByRole('treeitem').or(page.getByRole('option')).first()).toBeVisible();
+      await expect(page.getByRole('tabpanel')).not.toBeEmpty();
+    },
+  })),
+  {
+    name: 'compare',
+    open: async (page: Page, trace: string) => {
+      await page.goto(`/compare?a=${trace}&b=${trace}`);
+      await expect(page.getByRole('option').first()).toBeVisible();
+    },
+  },
+  {
+    name: 'compare, choosing',
+    open: async (page: Page, trace: string) => {
+      await page.goto(`/compare?a=${trace}`);
+      await expect(
+        page.getByRole('region', { name: 'Traces to compare with' }).getByRole('heading', { name: /Other runs/ }),
+      ).toBeVisible();
+    },
+  },
+  ...['Content', 'Tokens & cost', 'Attributes', 'Canonical', 'Logs', 'Notes', 'Raw'].map((tab) => ({
     name: `trace, ${tab}`,
     open: async (page: Page, trace: string, span: string) => {
       await page.goto(`/traces/${trace}?span=${span}`);

@@ -186,3 +186,31 @@ test('the transcript puts turns in order and leads to their spans', async ({ pag
   await expect(page).toHaveURL(/span=[0-9a-f]{16}/);
   await expect(page.getByRole('region', { name: /^Span execute_tool/ })).toBeVisible();
 });
+
+test('two runs are compared side by side, aligned, with what differs', async ({ page, request }) => {
+  const project = `compare-${Date.now()}`;
+  const run = (more: { name: string; parent: number }[], failed = false) => [
+    { name: 'run' },
+    { name: 'plan', parent: 0 },
+    ...more,
+    { name: 'search', parent: 0, failed },
+    { name: 'answer', parent: 0 },
+  ];
+  const a = await send(request, project, run([]));
+  const b = await send(request, project, run([{ name: 'look up', parent: 0 }], true));
+  await page.goto(`/traces/${a}?project=${project}`);
+  await page.getByRole('link', { name: 'Compare' }).click();
+  await page.getByLabel('Trace id or address of trace B').fill(`http://somewhere/traces/${b}`);
+  await page.getByRole('button', { name: 'Compare' }).click();
+  const rows = page.getByRole('listbox', { name: 'Spans of both traces' }).getByRole('option');
+  await expect(rows).toHaveCount(5);
+  await expect(rows.nth(2)).toContainText('only B');
+  await page.getByRole('button', { name: 'Only what differs' }).click();
+  await expect(rows).toHaveCount(2);
+  await rows.nth(1).click();
+  await expect(page.getByRole('region', { name: /^Span search of trace [AB]$/ })).toHaveCount(2);
+  await page.reload();
+  await expect(page.getByRole('region', { name: /^Span search of trace [AB]$/ })).toHaveCount(2);
+  await page.getByRole('button', { name: 'Swap the traces' }).click();
+  await expect(rows.first()).toContainText('only A');
+});

@@ -3,6 +3,7 @@ import { QueryClient } from '@tanstack/react-query';
 import { createRouter } from '@tanstack/react-router';
 
 import { ApiError } from './api/client';
+import { compareRoute } from './routes/compare';
 import { ingestRoute } from './routes/ingest';
 import { tracesRoute } from './routes/lists';
 import { rootRoute } from './routes/root';
@@ -24,7 +25,7 @@ export function createQueryClient(): QueryClient {
 
 export function createAppRouter(queryClient: QueryClient) {
   return createRouter({
-    routeTree: rootRoute.addChildren([tracesRoute, traceRoute, sqlRoute, ingestRoute]),
+    routeTree: rootRoute.addChildren([tracesRoute, traceRoute, compareRoute, sqlRoute, ingestRoute]),
     context: { queryClient },
     // Plain text both ways: the default reads values as JSON, and a span id of digits would become a rounded number.
     parseSearch: (search) => Object.fromEntries(new URLSearchParams(search)),

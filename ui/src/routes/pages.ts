@@ -45,6 +45,7 @@ export function usePageTitle(): void {
 function titleOfPlace(path: string): string {
   const [, place = '', id = ''] = path.split('/');
   const name = decodeURIComponent(id);
+  if (place === 'compare') return 'Compare';
   if (place === 'traces') return `Trace ${name.slice(0, 8)}`;
   if (place === 'sessions') return `Session ${name}`;
   return place === 'users' ? `User ${name}` : 'Assay';

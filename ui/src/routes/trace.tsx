@@ -41,5 +41,15 @@ function Trace() {
     (q: string) => router.buildLocation({ to: '/', search: q === '' ? {} : { q, from: 'now-30d', to: 'now' } }).href,
     [router],
   );
-  return <TracePage key={traceId} traceId={traceId} state={state} onChange={change} sqlHref={sqlHref} listHref={listHref} />;
+  return (
+    <TracePage
+      key={traceId}
+      traceId={traceId}
+      state={state}
+      onChange={change}
+      sqlHref={sqlHref}
+      listHref={listHref}
+      compareHref={router.buildLocation({ to: '/compare', search: { a: traceId } }).href}
+    />
+  );
 }

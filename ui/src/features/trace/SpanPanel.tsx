@@ -31,11 +31,13 @@ type Props = {
   /** The tab that is open; it stays open when another span is selected. */
   tab: string;
   onTab: (tab: string) => void;
+  /** Which trace, where two stand side by side. */
+  of?: string;
   onSelect: (spanId: string) => void;
   sqlHref: (sql: string) => string;
 };
 
-export function SpanPanel({ traceId, tree, index, tab, onTab, onSelect, sqlHref }: Props) {
+export function SpanPanel({ traceId, tree, index, tab, onTab, of, onSelect, sqlHref }: Props) {
   const summary = useMemo(() => headAt(tree, index), [tree, index]);
   const detail = useQuery(spanQuery(traceId, summary.span_id, summary.running));
   const span = detail.data;
@@ -71,7 +73,7 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, onSelect, sqlHref 
   const kind = kindAt(tree, index);
   const shown = tabs.some((each) => each.id === tab) ? tab : 'content';
   return (
-    <section className="span-panel" aria-label={`Span ${summary.name ?? ''}`}>
+    <section className="span-panel" aria-label={`Span ${summary.name ?? ''}${of === undefined ? '' : ` of ${of}`}`}>
       <header className="span-panel__head">
         <div className="span-panel__title">
           <span style={{ color: `var(--op-${kind})` }}>
@@ -99,7 +101,7 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, onSelect, sqlHref 
         ) : null}
       </header>
       <Tabs.Root className="span-panel__tabs" value={shown} onValueChange={onTab}>
-        <Tabs.List className="tabs" aria-label="About the span">
+        <Tabs.List className="tabs" aria-label={`About the span${of === undefined ? '' : ` of ${of}`}`}>
           {tabs.map((each) => (
             <Tabs.Trigger key={each.id} value={each.id} className="tabs__tab">
               {each.title}

@@ -18,9 +18,10 @@ type Props = {
   /** A link to the list with this filter. */
   listHref: (q: string) => string;
   permalink: string;
+  compareHref: string;
 };
 
-export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
+export function TraceHeader({ trace, sqlHref, listHref, permalink, compareHref }: Props) {
   const { head, tree } = trace;
   const summary = head.trace;
   const { models = [], tags = [] } = summary;
@@ -55,6 +56,9 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink }: Props) {
           >
             OTLP
           </Button>
+          <LinkButton icon="columns" href={compareHref}>
+            Compare
+          </LinkButton>
           <LinkButton icon="database" href={sqlHref(head.sql)}>
             Open as SQL
           </LinkButton>

@@ -15,9 +15,10 @@ type Props = {
   onChange: (change: Partial<TraceState>) => void;
   sqlHref: (sql: string) => string;
   listHref: (q: string) => string;
+  compareHref: string;
 };
 
-export function TracePage({ traceId, state, onChange, sqlHref, listHref }: Props) {
+export function TracePage({ traceId, state, onChange, sqlHref, listHref, compareHref }: Props) {
   const trace = useQuery(traceQuery(traceId));
   if (trace.isPending) return <Skeleton lines={16} label="loading the trace" />;
   if (trace.isError) {
@@ -45,6 +46,7 @@ export function TracePage({ traceId, state, onChange, sqlHref, listHref }: Props
         trace={trace.data}
         sqlHref={sqlHref}
         listHref={listHref}
+        compareHref={compareHref}
         permalink={window.location.pathname + window.location.search}
       />
       <TraceView trace={trace.data} state={state} onChange={onChange} stacked={false} sqlHref={sqlHref} />

@@ -168,3 +168,28 @@ export async function download(address: string, name: string): Promise<void> {
     URL.revokeObjectURL(url);
   }, 60_000);
 }
+
+/** Traces that may be chosen for a comparison. */
+const SIMILAR_MAX = 30;
+
+/** The latest traces of a name; of any name if none is given. */
+export const similarTracesQuery = (name: string | null) => {
+  const filter = name === null ? '' : `name:"${name.replace(/(["\\])/g, '\\$1')}"`;
+  return queryOptions({
+    queryKey: ['similar-traces', projectInUrl(), name],
+    queryFn: async ({ signal }) => {
+      const query = { limit: SIMILAR_MAX, ...(filter === '' ? {} : { q: filter }) };
+      const { traces } = await unwrap(api.GET('/api/v1/traces', { params: { query }, signal }));
+      return traces.map((trace) => ({
+        traceId: trace.trace_id,
+        name: trace.name ?? '',
+        startTime: trace.start_time,
+        durationNs: trace.duration_ns,
+        costUsd: trace.cost_usd ?? null,
+        spans: trace.span_count,
+        errors: trace.error_count,
+      }));
+    },
+    staleTime: 10_000,
+  });
+};

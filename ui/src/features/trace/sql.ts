@@ -48,3 +48,9 @@ export function traceLogsSql(traceId: string): string {
 function logsSql(condition: string): string {
   return `SELECT time, severity_text, event_name, span_id, service_name, body, attributes\nFROM logs\nWHERE ${condition}\nORDER BY time`;
 }
+
+export function compareSql(a: string, b: string): string {
+  return `SELECT trace_id, duration_ns, cost_usd, input_tokens, output_tokens, llm_call_count, tool_call_count, error_count, span_count
+FROM traces
+WHERE trace_id IN (${quoted(a)}, ${quoted(b)})`;
+}
