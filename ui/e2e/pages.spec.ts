@@ -27,6 +27,63 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
       await expect(page.getByRole('tabpanel')).toBeVisible();
     },
   },
+  ...[
+    ['calls', 'LLM calls'],
+    ['sessions', 'Sessions'],
+    ['users', 'Users'],
+    ['models', 'Models'],
+    ['tools', 'Tools'],
+    ['errors', 'Errors'],
+  ].map(([path = '', title = '']) => ({
+    name: `list of ${path}`,
+    open: async (page: Page) => {
+      await page.goto(`/${path}?${ALL_TIME}`);
+      await expect(page.getByRole('grid', { name: title }).getByRole('row', { name: 'Totals' })).toBeVisible();
+    },
+  })),
+  {
+    name: 'session',
+    open: async (page) => {
+      await page.goto(`/sessions?${ALL_TIME}&sort=traces`);
+      await page.getByRole('grid', { name: 'Sessions' }).getByRole('rowgroup').getByRole('row').first().click();
+      await expect(page.getByRole('list', { name: 'Conversation' }).getByRole('listitem').first()).toBeVisible();
+    },
+  },
+  {
+    name: 'user',
+    open: async (page) => {
+      await page.goto(`/users?${ALL_TIME}&sort=cost_usd`);
+      await page.getByRole('grid', { name: 'Users' }).getByRole('rowgroup').getByRole('row').first().click();
+      await expect(page.getByRole('region', { name: 'Cost by model' }).getByRole('figure')).toBeVisible();
+      await expect(page.getByRole('grid', { name: 'Sessions' })).toBeVisible();
+    },
+  },
+  {
+    name: 'command menu',
+    open: async (page) => {
+      await page.goto(`/?${ALL_TIME}`);
+      await expect(rows(page).first()).toBeVisible();
+      await page.keyboard.press('Control+k');
+      await expect(page.getByRole('dialog', { name: 'Commands' })).toBeVisible();
+    },
+  },
+  {
+    name: 'filter as SQL',
+    open: async (page) => {
+      await page.goto(`/?${ALL_TIME}&q=(has:error%20OR%20model:gpt*)`);
+      await page.getByRole('button', { name: 'The filter as SQL' }).click();
+      await expect(page.getByRole('region', { name: 'The filter as SQL' }).getByRole('textbox')).toBeVisible();
+    },
+  },
+  {
+    name: 'columns and view',
+    open: async (page) => {
+      await page.goto(`/?${ALL_TIME}`);
+      await expect(rows(page).first()).toBeVisible();
+      await page.getByRole('button', { name: 'Columns and view' }).click();
+      await expect(page.getByRole('dialog', { name: 'Columns and view' })).toBeVisible();
+    },
+  },
   {
     name: 'list without rows',
     open: async (page) => {
@@ -149,7 +206,14 @@ for (const width of [390, 1024, 3840]) {
   test(`pages fit ${width} px`, async ({ page, request }) => {
     const call = await one(request, CALL);
     await page.setViewportSize({ width, height: 900 });
-    for (const path of [`/?${ALL_TIME}`, `/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`, '/sql', '/ingest']) {
+    for (const path of [
+      `/?${ALL_TIME}`,
+      `/models?${ALL_TIME}`,
+      `/errors?${ALL_TIME}`,
+      `/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`,
+      '/sql',
+      '/ingest',
+    ]) {
       await page.goto(path);
       await expect(page.getByRole('main')).not.toBeEmpty();
       await page.waitForLoadState('networkidle', { timeout: 3_000 }).catch(() => undefined);

@@ -5,10 +5,12 @@ import { createRouter } from '@tanstack/react-router';
 import { ApiError } from './api/client';
 import { compareRoute } from './routes/compare';
 import { ingestRoute } from './routes/ingest';
-import { tracesRoute } from './routes/lists';
+import { callsRoute, errorsRoute, modelsRoute, sessionsRoute, toolsRoute, tracesRoute, usersRoute } from './routes/lists';
 import { rootRoute } from './routes/root';
+import { sessionRoute } from './routes/session';
 import { sqlRoute } from './routes/sql';
 import { traceRoute } from './routes/trace';
+import { userRoute } from './routes/user';
 
 export function createQueryClient(): QueryClient {
   return new QueryClient({
@@ -25,7 +27,21 @@ export function createQueryClient(): QueryClient {
 
 export function createAppRouter(queryClient: QueryClient) {
   return createRouter({
-    routeTree: rootRoute.addChildren([tracesRoute, traceRoute, compareRoute, sqlRoute, ingestRoute]),
+    routeTree: rootRoute.addChildren([
+      tracesRoute,
+      callsRoute,
+      sessionsRoute,
+      sessionRoute,
+      usersRoute,
+      userRoute,
+      modelsRoute,
+      toolsRoute,
+      errorsRoute,
+      traceRoute,
+      compareRoute,
+      sqlRoute,
+      ingestRoute,
+    ]),
     context: { queryClient },
     // Plain text both ways: the default reads values as JSON, and a span id of digits would become a rounded number.
     parseSearch: (search) => Object.fromEntries(new URLSearchParams(search)),

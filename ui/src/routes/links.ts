@@ -10,12 +10,13 @@ import { withTermValues } from '../lib/filter';
 /** The path of each list. */
 export const LIST_PATHS = {
   traces: '/',
-} as const satisfies Partial<Record<Kind, string>>;
-
-/** The path of a list, as far as it has a page. */
-export function listPath(kind: Kind): (typeof LIST_PATHS)[keyof typeof LIST_PATHS] {
-  return kind in LIST_PATHS ? LIST_PATHS[kind as keyof typeof LIST_PATHS] : LIST_PATHS.traces;
-}
+  calls: '/calls',
+  sessions: '/sessions',
+  users: '/users',
+  models: '/models',
+  tools: '/tools',
+  errors: '/errors',
+} as const satisfies Record<Kind, string>;
 
 /** Address of the workbench with a query in it. */
 export function sqlHref(router: AnyRouter, sql: string): string {
@@ -24,18 +25,14 @@ export function sqlHref(router: AnyRouter, sql: string): string {
 
 /** Address of a saved view. */
 export function viewHref(router: AnyRouter, view: SavedView): string {
-  return router.buildLocation({ to: listPath(view.kind), search: { ...view.search, view: view.id } }).href;
+  return router.buildLocation({ to: LIST_PATHS[view.kind], search: { ...view.search, view: view.id } }).href;
 }
 
 /** Where the rows of a list lead; the next list keeps the time and the filter of this one. */
 export function useLinks({ from, to, q }: Pick<ListState, 'from' | 'to' | 'q'>): Links {
   const router = useRouter();
   return useMemo(() => {
-    const list = (kind: Kind, key: string, value: string) =>
-      router.buildLocation({
-        to: listPath(kind),
-        search: scopeSearch({ from, to, q: withTermValues(q, key, [value]) }),
-      }).href;
+    const scope = scopeSearch({ from, to, q: '' });
     return {
       trace: (traceId, spanId) =>
         router.buildLocation({
@@ -43,9 +40,11 @@ export function useLinks({ from, to, q }: Pick<ListState, 'from' | 'to' | 'q'>):
           params: { traceId },
           search: spanId === undefined ? {} : { span: spanId },
         }).href,
-      session: (sessionId) => list('traces', 'session', sessionId),
-      user: (userId) => list('traces', 'user', userId),
-      list,
+      session: (sessionId) => router.buildLocation({ to: '/sessions/$sessionId', params: { sessionId }, search: {} }).href,
+      user: (userId) => router.buildLocation({ to: '/users/$userId', params: { userId }, search: scope }).href,
+      list: (kind, key, value) =>
+        router.buildLocation({ to: LIST_PATHS[kind], search: scopeSearch({ from, to, q: withTermValues(q, key, [value]) }) })
+          .href,
     };
   }, [router, from, to, q]);
 }

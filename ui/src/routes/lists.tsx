@@ -9,7 +9,7 @@ import { listSearch, listState, readListSearch, type Kind, type ListState } from
 import { savedViewsQuery, type SavedView } from '../features/lists/saved';
 import { useStatus } from '../features/live/queries';
 import { TracePeek } from '../features/trace/TracePeek';
-import { LIST_PATHS, listPath, useLinks, viewHref } from './links';
+import { LIST_PATHS, useLinks, viewHref } from './links';
 import { rootRoute } from './root';
 
 /** Whether a page has been opened since the application was loaded: only the first can be the project's default view. */
@@ -26,9 +26,51 @@ export const tracesRoute = createRoute({
     // Without an answer there is no default view: the list itself will say what is wrong.
     const views = await context.queryClient.fetchQuery({ ...savedViewsQuery(), retry: false }).catch(() => []);
     const view = views.find((each) => each.isDefault);
-    if (view) throw redirect({ to: listPath(view.kind), search: { ...view.search, view: view.id }, replace: true });
+    if (view) throw redirect({ to: LIST_PATHS[view.kind], search: { ...view.search, view: view.id }, replace: true });
   },
   component: () => <List kind="traces" search={tracesRoute.useSearch()} />,
+});
+
+export const callsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: LIST_PATHS.calls,
+  validateSearch: readListSearch,
+  component: () => <List kind="calls" search={callsRoute.useSearch()} />,
+});
+
+export const sessionsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: LIST_PATHS.sessions,
+  validateSearch: readListSearch,
+  component: () => <List kind="sessions" search={sessionsRoute.useSearch()} />,
+});
+
+export const usersRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: LIST_PATHS.users,
+  validateSearch: readListSearch,
+  component: () => <List kind="users" search={usersRoute.useSearch()} />,
+});
+
+export const modelsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: LIST_PATHS.models,
+  validateSearch: readListSearch,
+  component: () => <List kind="models" search={modelsRoute.useSearch()} />,
+});
+
+export const toolsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: LIST_PATHS.tools,
+  validateSearch: readListSearch,
+  component: () => <List kind="tools" search={toolsRoute.useSearch()} />,
+});
+
+export const errorsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: LIST_PATHS.errors,
+  validateSearch: readListSearch,
+  component: () => <List kind="errors" search={errorsRoute.useSearch()} />,
 });
 
 function List({ kind, search }: { kind: Kind; search: ReturnType<typeof readListSearch> }) {

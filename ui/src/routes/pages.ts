@@ -4,9 +4,10 @@ import { useEffect, useMemo } from 'react';
 
 import type { IconName } from '../components/Icon';
 import { listState, readListSearch, scopeSearch, type ListSearch } from '../features/lists/state';
+import { LIST_PATHS } from './links';
 
 export type Page = {
-  readonly to: '/' | '/sql' | '/ingest';
+  readonly to: (typeof LIST_PATHS)[keyof typeof LIST_PATHS] | '/sql' | '/ingest';
   readonly title: string;
   readonly icon: IconName;
   /** It takes the time and the filter of the list before it. */
@@ -14,7 +15,13 @@ export type Page = {
 };
 
 export const PAGES: readonly Page[] = [
-  { to: '/', title: 'Traces', icon: 'tree', list: true },
+  { to: LIST_PATHS.traces, title: 'Traces', icon: 'tree', list: true },
+  { to: LIST_PATHS.calls, title: 'Calls', icon: 'chat', list: true },
+  { to: LIST_PATHS.sessions, title: 'Sessions', icon: 'session', list: true },
+  { to: LIST_PATHS.users, title: 'Users', icon: 'user', list: true },
+  { to: LIST_PATHS.models, title: 'Models', icon: 'agent', list: true },
+  { to: LIST_PATHS.tools, title: 'Tools', icon: 'tool', list: true },
+  { to: LIST_PATHS.errors, title: 'Errors', icon: 'error', list: true },
   { to: '/sql', title: 'SQL', icon: 'database', list: false },
   { to: '/ingest', title: 'Ingest', icon: 'download', list: false },
 ];

@@ -1,7 +1,7 @@
 /** The frame of every page: mark, navigation, command menu, freshness, theme. */
 import type { QueryClient } from '@tanstack/react-query';
-import { createRootRouteWithContext, Link, Outlet, retainSearchParams, useRouter } from '@tanstack/react-router';
-import { useCallback, useEffect, useState } from 'react';
+import { createRootRouteWithContext, Link, Outlet, retainSearchParams, useRouter, useRouterState } from '@tanstack/react-router';
+import { useCallback, useEffect, useRef, useState } from 'react';
 
 import { projectInUrl } from '../api/client';
 import { CommandMenu } from '../components/command/CommandMenu';
@@ -103,8 +103,14 @@ const IS_MAC = /Mac|iPhone|iPad/.test(navigator.userAgent);
 /** The pages; lists take the time and the filter with them. */
 function Navigation() {
   const scope = useScope();
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  const nav = useRef<HTMLElement>(null);
+  // Where the pages do not fit in a line, the current one is scrolled to.
+  useEffect(() => {
+    nav.current?.querySelector('.active')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }, [path]);
   return (
-    <nav className="frame__nav" aria-label="Pages">
+    <nav className="frame__nav" aria-label="Pages" ref={nav}>
       {PAGES.map((page) => (
         <Link
           key={page.to}

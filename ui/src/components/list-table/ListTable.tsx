@@ -21,6 +21,8 @@ export type TableColumn<R> = ColumnShape & {
   readonly number?: boolean;
   /** On a phone a row is a card: its title, the line of details beneath, or not there. */
   readonly phone?: 'title' | 'detail';
+  /** On a card the value needs its title beside it to be understood. */
+  readonly labelled?: boolean;
   readonly cell: (row: R) => ReactNode;
 };
 
@@ -202,6 +204,7 @@ function PlainRow<R>({ domId, row, index, columns, phone, selected, cursor, top,
       {columns.map((column) => (
         <div key={column.id} role="gridcell" {...cellLook(column, phone)}>
           {column.cell(row)}
+          {phone && column.labelled === true && <span className="table__label">{column.title}</span>}
         </div>
       ))}
     </div>

@@ -1,45 +1,77 @@
-/** Status, service and model with their counts; a click adds the value to the filter or takes it away. */
+/** Values of the most asked-for keys with their counts; a click adds the value to the filter or takes it away. */
 import { useQuery } from '@tanstack/react-query';
+import { Fragment } from 'react';
 
+import { Icon } from '../../components/Icon';
 import { Skeleton } from '../../components/Notice';
-import { termValues, toggleTermValue, withTermValues } from '../../lib/filter';
+import { SqlLink } from '../../components/SqlLink';
+import { termValues, toggleTermValue } from '../../lib/filter';
 import { formatCount, formatCountExact } from '../../lib/format';
+import { useStored } from '../../lib/hooks';
 import './facets.css';
 import { facetQuery, type Scope } from './queries';
 
 const FACETS = [
-  { key: 'status', field: 'status_code', title: 'Status' },
-  { key: 'service', field: 'service_name', title: 'Service' },
-  { key: 'model', field: 'request_model', title: 'Model' },
-  { key: 'operation', field: 'operation', title: 'Operation' },
+  { key: 'status', title: 'Status' },
+  { key: 'service', title: 'Service' },
+  { key: 'model', title: 'Model' },
+  { key: 'operation', title: 'Operation' },
+  { key: 'tool', title: 'Tool' },
+  { key: 'error', title: 'Error' },
+  { key: 'provider', title: 'Provider' },
+  { key: 'agent', title: 'Agent' },
+  { key: 'env', title: 'Environment' },
 ] as const;
+type Facet = (typeof FACETS)[number];
 
-export function Facets({ scope, onApply }: { scope: Scope; onApply: (q: string) => void }) {
+/** Open at first: what most people look for. A closed facet asks nothing of the server. */
+const OPEN = ['status', 'service', 'model'];
+
+const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every((each) => typeof each === 'string');
+
+type Props = { scope: Scope; onApply: (q: string) => void };
+
+export function Facets({ scope, onApply }: Props) {
+  const [open, setOpen] = useStored('assay.open-facets', OPEN, isTexts);
   return (
     <aside className="facets" aria-label="Quick filters">
-      {FACETS.map((facet) => (
-        <Facet key={facet.field} facet={facet} scope={scope} onApply={onApply} />
-      ))}
+      {FACETS.map((facet) => {
+        const isOpen = open.includes(facet.key);
+        const chosen = termValues(scope.q, facet.key);
+        return (
+          <Fragment key={facet.key}>
+            <h2 className="facets__title">
+              <button
+                type="button"
+                className="facets__toggle"
+                aria-expanded={isOpen}
+                onClick={() => {
+                  setOpen(isOpen ? open.filter((key) => key !== facet.key) : [...open, facet.key]);
+                }}
+              >
+                <Icon name={isOpen ? 'chevron-down' : 'chevron-right'} size={11} />
+                {facet.title}
+                {chosen.length > 0 && <span className="facets__chosen num">{chosen.length}</span>}
+              </button>
+            </h2>
+            {isOpen && <Values facet={facet} chosen={chosen} scope={scope} onApply={onApply} />}
+          </Fragment>
+        );
+      })}
     </aside>
   );
 }
 
-type FacetProps = { facet: (typeof FACETS)[number]; scope: Scope; onApply: (q: string) => void };
-
-function Facet({ facet: { key, field, title }, scope, onApply }: FacetProps) {
-  const chosen = termValues(scope.q, key);
-  // Counts are those without this facet's own choice, so that other values stay in reach.
-  const { data, isPending } = useQuery(facetQuery(field, { ...scope, q: withTermValues(scope.q, key, []) }));
-  const values = (data?.values ?? []).flatMap(({ value, count }) =>
-    value === null || value === undefined || value === '' ? [] : [{ value, count }],
-  );
+function Values({ facet: { key, title }, chosen, scope, onApply }: Props & { facet: Facet; chosen: readonly string[] }) {
+  const { data, isPending, isError } = useQuery(facetQuery(key, scope));
+  const values = (data?.values ?? []).filter((each) => each.value !== '');
   const missing = chosen.filter((value) => !values.some((each) => same(each.value, value)));
   const max = Math.max(1, ...values.map((each) => each.count));
   return (
     <section className="facets__group" aria-label={title}>
-      <h2 className="facets__title">{title}</h2>
       {isPending && <Skeleton lines={3} label={`loading ${title}`} />}
-      {!isPending && values.length === 0 && missing.length === 0 && <p className="facets__none">none in this range</p>}
+      {isError && <p className="facets__none">could not be read</p>}
+      {data && values.length === 0 && missing.length === 0 && <p className="facets__none">none in this range</p>}
       <ul>
         {[...missing.map((value) => ({ value, count: 0 })), ...values].map(({ value, count }) => {
           const on = chosen.some((each) => same(each, value));
@@ -63,6 +95,11 @@ function Facet({ facet: { key, field, title }, scope, onApply }: FacetProps) {
           );
         })}
       </ul>
+      {values.length > 0 && (
+        <div className="facets__sql">
+          <SqlLink sql={data?.sql} of={`the values of ${title.toLowerCase()}`} />
+        </div>
+      )}
     </section>
   );
 }

@@ -11,12 +11,17 @@ import { canonicalFilter, completionAt, tokenise, type Token } from '../../lib/f
 import { formatCountExact } from '../../lib/format';
 import { useShortcut } from '../../lib/hooks';
 import './filter-box.css';
-import { filterKey } from './keys';
-import { checkFilter, type Scope } from './queries';
+import { FilterSql } from './FilterSql';
+import { findKey, useFilterKeys, type FilterKey } from './keys';
+import { readFilter, type Scope } from './queries';
 import { rememberFilter } from './recent';
 import { useSuggestions, type Suggestion } from './suggestions';
 
-type Props = { scope: Scope; onApply: (q: string) => void };
+type Props = {
+  scope: Scope;
+  /** `range`: the time that SQL asked for; a bound it does not name stays. */
+  onApply: (q: string, range?: { from: string | null; to: string | null }) => void;
+};
 
 export function FilterBox({ scope, onApply }: Props) {
   const [draft, setDraft] = useState(scope.q);
@@ -26,6 +31,8 @@ export function FilterBox({ scope, onApply }: Props) {
   const [active, setActive] = useState(-1);
   const [problem, setProblem] = useState<string | null>(null);
   const [checking, setChecking] = useState(false);
+  const [asSql, setAsSql] = useState(false);
+  const keys = useFilterKeys();
   const input = useRef<HTMLInputElement>(null);
   const paint = useRef<HTMLDivElement>(null);
   const listId = useId();
@@ -46,21 +53,21 @@ export function FilterBox({ scope, onApply }: Props) {
   });
 
   const completion = completionAt(draft, caret);
-  const suggestions = useSuggestions(completion, draft, scope, open);
-  const shown = open && suggestions.length > 0;
+  const suggestions = useSuggestions(keys, completion, draft, scope, open);
+  const shown = open && !asSql && suggestions.length > 0;
 
   const submit = async (text: string) => {
     const next = canonicalFilter(text);
-    const wrong = tokenise(next).find((token) => problemOf(token) !== null);
+    const wrong = tokenise(next).find((token) => problemOf(token, keys) !== null);
     setOpen(false);
     setActive(-1);
     if (wrong) {
-      setProblem(`${problemOf(wrong) ?? ''} (at character ${wrong.start + 1}).`);
+      setProblem(`${problemOf(wrong, keys) ?? ''} (at character ${wrong.start + 1}).`);
       return;
     }
     setChecking(true);
     try {
-      await checkFilter({ ...scope, q: next });
+      await readFilter(next);
       setProblem(null);
       setApplied(next);
       setDraft(next);
@@ -123,7 +130,7 @@ export function FilterBox({ scope, onApply }: Props) {
         <Icon name="search" size={14} />
         <div className="filter__stack">
           <div className="filter__paint" ref={paint} aria-hidden="true">
-            <Painted text={draft} />
+            <Painted text={draft} keys={keys} />
           </div>
           <input
             ref={input}
@@ -175,7 +182,32 @@ export function FilterBox({ scope, onApply }: Props) {
             }}
           />
         )}
+        <button
+          type="button"
+          className="filter__sql"
+          aria-expanded={asSql}
+          aria-label="The filter as SQL"
+          title="Show and edit the filter as SQL"
+          onClick={() => {
+            setAsSql(!asSql);
+          }}
+        >
+          SQL
+        </button>
       </div>
+      {asSql && (
+        <FilterSql
+          q={applied}
+          onClose={() => {
+            setAsSql(false);
+          }}
+          onApply={(q, range) => {
+            setAsSql(false);
+            rememberFilter(q);
+            onApply(q, range);
+          }}
+        />
+      )}
       <div id={listId} role="listbox" aria-label="Suggestions" className={shown ? 'filter__list' : 'visually-hidden'}>
         {shown &&
           suggestions.map((suggestion, index) => (
@@ -212,18 +244,18 @@ export function FilterBox({ scope, onApply }: Props) {
 }
 
 /** What the browser itself can see to be wrong; whether the rest is right, the server says. */
-function problemOf(token: Token): string | null {
-  if (token.problem !== null || token.kind !== 'term') return token.problem;
-  return filterKey(token.key) ? null : `\`${token.key}\` is not a key`;
+function problemOf(token: Token, keys: readonly FilterKey[]): string | null {
+  if (token.problem !== null || token.kind !== 'term' || keys.length === 0) return token.problem;
+  return findKey(keys, token.key) ? null : `\`${token.key}\` is not a key`;
 }
 
 /** The text of the box in the colours of its tokens; every character keeps its place under the input. */
-function Painted({ text }: { text: string }) {
+function Painted({ text, keys }: { text: string; keys: readonly FilterKey[] }) {
   const pieces: React.ReactNode[] = [];
   let at = 0;
   for (const token of tokenise(text)) {
     pieces.push(text.slice(at, token.start));
-    const mark = problemOf(token) === null ? '' : ' token--problem';
+    const mark = problemOf(token, keys) === null ? '' : ' token--problem';
     pieces.push(
       token.kind === 'term' ? (
         <span key={token.start} className={`token token--term${token.negated ? ' token--not' : ''}${mark}`}>

@@ -1,9 +1,10 @@
 /** Every list: range, filter, strips, facets, table, and a place beside it for a peek at one row. What differs stands in `kinds.tsx`. */
 import { useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useCallback, useMemo, useState, type ReactNode } from 'react';
+import { useCallback, useEffect, useMemo, type ReactNode } from 'react';
 
 import type { Status } from '../../api/types';
 import { Button } from '../../components/Button';
+import { copyText } from '../../components/CopyButton';
 import { ListTable } from '../../components/list-table/ListTable';
 import { Icon } from '../../components/Icon';
 import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
@@ -57,8 +58,8 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
   const rows = useMemo(() => distinct(list.data?.pages ?? [], info), [list.data, info]);
   const fresh = useFresh(info, question, rows, state.live);
   const first = list.data?.pages[0];
-  const totals = useTotals(info, first, strip.data);
   const { columns, layout } = useColumns(info, state, links, rows);
+  const totals = useTotals(info, state, columns, first);
   const { fetchNextPage } = list;
   const more = useCallback(() => {
     void fetchNextPage();
@@ -79,8 +80,16 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
     else if (event.key === '.' && fresh.count > 0) showFresh();
   });
   useListCommands(info, state, onChange);
+  // What was read of the empty project says "nothing"; the first span makes that old.
+  const empty = status?.spans === 0;
+  useEffect(() => {
+    if (!empty) return;
+    return () => {
+      for (const key of ['list', 'strip', 'facets', 'totals']) void client.resetQueries({ queryKey: [key] });
+    };
+  }, [empty, client]);
 
-  if (status && status.spans === 0 && rows.length === 0) {
+  if (status && empty && rows.length === 0) {
     return (
       <div className="list__first">
         <Onboarding demo={status.demo} />
@@ -88,7 +97,7 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
     );
   }
 
-  const peekedAt = rows.findIndex((row) => info.peek(row) === state.peek);
+  const peekedAt = state.peek === null ? -1 : rows.findIndex((row) => info.peek(row) === state.peek);
   const to = (index: number) => {
     const row = peekedAt < 0 ? undefined : rows[index];
     return row
@@ -163,8 +172,12 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
         <TimeRangePicker range={state} onChange={onChange} />
         <FilterBox
           scope={state}
-          onApply={(q) => {
-            onChange({ q });
+          onApply={(q, range) => {
+            onChange({
+              q,
+              ...(range?.from ? { from: range.from, to: range.to ?? 'now' } : {}),
+              ...(range?.to && !range.from ? { from: ALL_TIME.from, to: range.to } : {}),
+            });
           }}
         />
         {info.live && (
@@ -274,7 +287,6 @@ function distinct(pages: readonly Page[], info: KindInfo): readonly Row[] {
 }
 
 function useListCommands(info: KindInfo, state: ListState, onChange: Props['onChange']): void {
-  const [copied, setCopied] = useState(0);
   useCommands(
     useMemo(
       () => [
@@ -323,12 +335,12 @@ function useListCommands(info: KindInfo, state: ListState, onChange: Props['onCh
           title: 'Copy a link to this list',
           icon: 'link' as const,
           run: () => {
-            void navigator.clipboard.writeText(window.location.href);
-            setCopied(copied + 1);
+            // A browser that refuses says so itself.
+            copyText(window.location.href).catch(() => undefined);
           },
         },
       ],
-      [info, state, onChange, copied],
+      [info, state, onChange],
     ),
   );
 }

@@ -1,4 +1,6 @@
 /** What each list is: its columns, how its rows are named and sorted, and where a row leads. */
+import type { ReactNode } from 'react';
+
 import type { TableColumn, Order } from '../../components/list-table/ListTable';
 import { Count, Duration, Money, Share, StatusMark, Tag, TimeCell, TokenPair } from '../../components/Values';
 import { formatDuration } from '../../lib/format';
@@ -7,7 +9,7 @@ import type { Kind } from './state';
 
 /** Addresses of what a row can lead to. */
 export type Links = {
-  trace: (traceId: string, spanId?: string) => string;
+  trace: (traceId: string, spanId?: string | undefined) => string;
   session: (sessionId: string) => string;
   user: (userId: string) => string;
   /** A list of this range, narrowed further by a term. */
@@ -46,6 +48,7 @@ const tally = (key: string, title: string, more: Partial<Column> = {}): Column =
   title,
   width: 76,
   number: true,
+  labelled: true,
   cell: (row) => <Count value={num(row, key)} />,
   ...more,
 });
@@ -221,9 +224,13 @@ const CALLS: KindInfo = {
   sort: 'start_time',
   order: 'desc',
   live: true,
-  id: (row) => `${text(row, 'trace_id') ?? ''}.${text(row, 'span_id') ?? ''}`,
-  peek: (row) => `${text(row, 'trace_id') ?? ''}.${text(row, 'span_id') ?? ''}`,
-  href: (row, links) => links.trace(text(row, 'trace_id') ?? '', text(row, 'span_id') ?? ''),
+  id: (row) => text(row, 'log_id') ?? `${text(row, 'trace_id') ?? ''}.${text(row, 'span_id') ?? ''}`,
+  // A call that a log record tells of may belong to no trace.
+  peek: (row) => {
+    const traceId = text(row, 'trace_id');
+    return traceId === null ? null : [traceId, text(row, 'span_id')].filter(Boolean).join('.');
+  },
+  href: (row, links) => callHref(row, links),
   columns: (context) => [
     time('start_time', 'Time', context, { phone: 'detail' }),
     {
@@ -237,7 +244,7 @@ const CALLS: KindInfo = {
           <StatusMark status={text(row, 'status_code') ?? 'UNSET'} />
           <a
             className="list-cell__name truncate"
-            href={context.links.trace(text(row, 'trace_id') ?? '', text(row, 'span_id') ?? '')}
+            href={callHref(row, context.links) ?? undefined}
             tabIndex={-1}
             title={`asked for ${text(row, 'request_model') ?? 'no model'}, answered by ${text(row, 'response_model') ?? 'an unnamed one'}`}
           >
@@ -263,6 +270,11 @@ const CALLS: KindInfo = {
     words('error_type', 'Error', 140, { optional: true }),
     words('span_id', 'Span id', 140, { optional: true }),
   ],
+};
+
+const callHref = (row: Row, links: Links) => {
+  const traceId = text(row, 'trace_id');
+  return traceId === null ? null : links.trace(traceId, text(row, 'span_id') ?? undefined);
 };
 
 const SESSIONS: KindInfo = {
@@ -402,7 +414,7 @@ const TOOLS: KindInfo = {
 const ERRORS: KindInfo = {
   kind: 'errors',
   title: 'Errors',
-  noun: 'kind of error',
+  noun: 'error group',
   sort: 'spans',
   order: 'desc',
   live: false,
@@ -434,7 +446,7 @@ const ERRORS: KindInfo = {
     words('name', 'Span', 150, { grow: 0.8, spare: 3 }),
     words('service_name', 'Service', 130, { grow: 0.6, spare: 2 }),
     count('spans', 'Spans', { phone: 'detail' }),
-    count('traces', 'Traces', { phone: 'detail' }),
+    count('traces', 'Traces'),
     count('users', 'Users', { spare: 4 }),
     time('last_time', 'Last', context, { phone: 'detail' }),
     time('first_time', 'First', context, { spare: 5 }),
@@ -456,11 +468,17 @@ function Rate({ value }: { value: number | null }) {
   return <span className={value === null ? 'num faint' : 'num'}>{value === null ? '–' : value.toFixed(value < 10 ? 1 : 0)}</span>;
 }
 
+/** Where the totals of a column stand if not under its own name. */
+const TOTAL_OF: Readonly<Record<string, string>> = { span_count: 'spans', llm_call_count: 'llm_calls', error_count: 'errors' };
+
 /** A total as its column shows it: the same units as the cells above. */
-export function totalCell(key: string, totals: Row): React.ReactNode {
-  if (key === 'tokens') return <TokenPair input={num(totals, 'input_tokens')} output={num(totals, 'output_tokens')} />;
-  if (key === 'cost_usd') return <Money usd={text(totals, key)} unpriced={num(totals, 'unpriced_calls') ?? 0} />;
-  const value = num(totals, key);
+export function totalCell(column: string, totals: Row): ReactNode {
+  if (column === 'tokens') return <TokenPair input={num(totals, 'input_tokens')} output={num(totals, 'output_tokens')} />;
+  if (column === 'cost_usd') return <Money usd={text(totals, column)} unpriced={num(totals, 'unpriced_calls') ?? 0} />;
+  if (column === 'error_share')
+    return <Share part={num(totals, 'errors')} whole={num(totals, 'llm_calls') ?? num(totals, 'calls')} />;
+  if (column === 'tokens_per_second') return 'tokens_per_second' in totals ? <Rate value={num(totals, column)} /> : null;
+  const value = num(totals, TOTAL_OF[column] ?? column);
   if (value === null) return null;
-  return key.endsWith('_ns') ? <span className="num">{formatDuration(value)}</span> : <Count value={value} />;
+  return column.endsWith('_ns') ? <span className="num">{formatDuration(value)}</span> : <Count value={value} />;
 }

@@ -2,7 +2,6 @@
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query';
 
 import { api, apiFetch, projectInUrl, unwrap } from '../../api/client';
-import type { FacetField } from '../../api/types';
 import type { Order } from '../../components/list-table/ListTable';
 import { ALL_TIME, type TimeRange } from '../../lib/time';
 import type { Row } from './row';
@@ -15,8 +14,9 @@ export type ListPage = {
   readonly next_cursor: string | null;
   readonly sql: string;
   readonly elapsed_ms: number;
-  /** Of all rows, not only of this page; `null` if the list answers them elsewhere. */
+  /** Of all rows, not only of this page; `null` on later pages and for traces. */
   readonly totals: Row | null;
+  readonly totals_sql: string | null;
 };
 
 export const PAGE_ROWS = 100;
@@ -49,18 +49,41 @@ export const listQuery = (kind: Kind, question: ListQuestion) =>
   });
 
 async function fetchPage(kind: Kind, question: ListQuestion, cursor: string | null, signal: AbortSignal): Promise<ListPage> {
-  if (kind !== 'traces') throw new Error(`there is no list of ${kind}`);
-  const sort = TRACE_SORTS.find((each) => each === question.sort);
   const query = {
     ...scopeParams(question),
-    ...(sort === undefined ? {} : { sort }),
     order: question.order,
     limit: PAGE_ROWS,
     ...(cursor === null ? {} : { cursor }),
   };
-  const page = await unwrap(api.GET('/api/v1/traces', { params: { query }, signal }));
-  return { rows: page.traces, next_cursor: page.next_cursor ?? null, sql: page.sql, elapsed_ms: page.elapsed_ms, totals: null };
+  if (kind === 'traces') {
+    const sort = TRACE_SORTS.find((each) => each === question.sort);
+    const params = { query: { ...query, ...(sort === undefined ? {} : { sort }) } };
+    const page = await unwrap(api.GET('/api/v1/traces', { params, signal }));
+    return { ...page, rows: page.traces, next_cursor: page.next_cursor ?? null, totals: null, totals_sql: null };
+  }
+  const page = await FETCH[kind]({ params: { query: { ...query, sort: question.sort } }, signal });
+  return { ...page, next_cursor: page.next_cursor ?? null, totals: page.totals ?? null };
 }
+
+type Init = { params: { query: { from?: string; to?: string; q?: string; sort: string; order: Order; limit: number; cursor?: string } }; signal: AbortSignal }; // prettier-ignore
+
+const FETCH = {
+  calls: (init: Init) => unwrap(api.GET('/api/v1/lists/calls', init)),
+  sessions: (init: Init) => unwrap(api.GET('/api/v1/lists/sessions', init)),
+  users: (init: Init) => unwrap(api.GET('/api/v1/lists/users', init)),
+  models: (init: Init) => unwrap(api.GET('/api/v1/lists/models', init)),
+  tools: (init: Init) => unwrap(api.GET('/api/v1/lists/tools', init)),
+  errors: (init: Init) => unwrap(api.GET('/api/v1/lists/errors', init)),
+};
+
+/** Totals of the trace list; the other lists bring theirs with the first page. */
+export const traceTotalsQuery = (scope: Scope, enabled: boolean) =>
+  queryOptions({
+    queryKey: ['totals', projectInUrl(), scope.from, scope.to, scope.q],
+    queryFn: ({ signal }) => unwrap(api.GET('/api/v1/traces/totals', { params: { query: scopeParams(scope) }, signal })),
+    placeholderData: keepPreviousData,
+    enabled,
+  });
 
 /** The newest rows of the same filter, asked again and again in live mode to count what the table does not show yet. */
 export const newestQuery = (kind: Kind, scope: Scope, enabled: boolean) =>
@@ -81,24 +104,40 @@ export const stripQuery = (scope: Scope, live: boolean) =>
     refetchInterval: live ? 10_000 : false,
   });
 
-/** Values of a field within the range and the filter. */
-export const facetQuery = (field: FacetField, scope: Scope, prefix = '', limit = 12) =>
+/** Values of a key within the range and what the rest of the filter lets through. */
+export const facetQuery = (key: string, scope: Scope, prefix = '', limit = 12) =>
   queryOptions({
-    queryKey: ['facets', projectInUrl(), field, scope.from, scope.to, scope.q, prefix, limit],
+    queryKey: ['facets', projectInUrl(), key, scope.from, scope.to, scope.q, prefix, limit],
     queryFn: ({ signal }) =>
       unwrap(
         api.GET('/api/v1/facets', {
-          params: { query: { ...scopeParams(scope), field, limit, ...(prefix === '' ? {} : { prefix }) } },
+          params: { query: { ...scopeParams(scope), field: key, limit, ...(prefix === '' ? {} : { prefix }) } },
           signal,
         }),
       ),
     placeholderData: keepPreviousData,
     staleTime: 30_000,
+    // A word before a colon need not be a key.
+    retry: false,
   });
 
-/** Asks the server whether it understands a filter, without asking for rows. Throws its explanation. */
-export async function checkFilter(scope: Scope): Promise<void> {
-  await unwrap(api.GET('/api/v1/traces', { params: { query: { ...scopeParams(scope), limit: 1 } } }));
+export const filterKeysQuery = () =>
+  queryOptions({
+    queryKey: ['filter-keys'],
+    queryFn: ({ signal }) => unwrap(api.GET('/api/v1/filter/keys', { signal })),
+    staleTime: Infinity,
+  });
+
+/** A filter as the server reads it: its normal form and its SQL. Throws the server's explanation if it is none. */
+export async function readFilter(q: string): Promise<{ q: string; sql: string | null }> {
+  const read = await unwrap(api.GET('/api/v1/filter', { params: { query: { q } } }));
+  return { q: read.q, sql: read.sql ?? null };
+}
+
+/** SQL as a filter, with the range where the condition limits the time. Throws what has no token. */
+export async function filterFromSql(sql: string): Promise<{ q: string; from: string | null; to: string | null }> {
+  const read = await unwrap(api.POST('/api/v1/filter/from-sql', { body: { sql } }));
+  return { q: read.q, from: read.from ?? null, to: read.to ?? null };
 }
 
 /** Starts demo traffic on the server. */

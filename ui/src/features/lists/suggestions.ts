@@ -3,7 +3,7 @@ import { useQuery } from '@tanstack/react-query';
 
 import { quoteValue, type Completion } from '../../lib/filter';
 import { formatCount } from '../../lib/format';
-import { FILTER_KEYS, filterKey } from './keys';
+import { exampleOf, findKey, type FilterKey } from './keys';
 import { facetQuery, type Scope } from './queries';
 import { recentFilters } from './recent';
 
@@ -17,39 +17,57 @@ export type Suggestion = {
   whole?: true;
 };
 
-const FIXED_VALUES: Record<string, readonly string[]> = { has: ['error', 'cost', 'session', 'user', 'tool'] };
-
-export function useSuggestions(completion: Completion, draft: string, scope: Scope, open: boolean): readonly Suggestion[] {
-  const known = completion.kind === 'value' ? filterKey(completion.key) : undefined;
-  const field = known?.facet;
+export function useSuggestions(
+  keys: readonly FilterKey[],
+  completion: Completion,
+  draft: string,
+  scope: Scope,
+  open: boolean,
+): readonly Suggestion[] {
+  const name = completion.kind === 'value' ? completion.key : null;
+  const known = name === null ? undefined : findKey(keys, name);
   const prefix = completion.kind === 'none' ? '' : completion.prefix;
+  const listed = known?.facet === true && name !== null;
   const facet = useQuery({
-    ...facetQuery(field ?? 'service_name', { ...scope, q: '' }, prefix, 12),
-    enabled: open && field !== undefined,
+    ...facetQuery(name ?? '', { ...scope, q: '' }, prefix, 12),
+    enabled: open && listed,
   });
   if (completion.kind === 'none') return [];
-  if (completion.kind === 'key') return [...(draft.trim() === '' ? recents() : []), ...keysLike(prefix.toLowerCase())];
-  if (field !== undefined) {
-    return (facet.data?.values ?? []).flatMap(({ value, count }) =>
-      value === null || value === undefined || value === ''
-        ? []
-        : [{ insert: quoteValue(value), label: value, note: `${formatCount(count)} span${count === 1 ? '' : 's'}`, more: false }],
-    );
-  }
-  return (FIXED_VALUES[completion.key] ?? [])
-    .filter((value) => value.startsWith(completion.prefix))
-    .map((value) => ({ insert: value, label: value, note: '', more: false }));
+  if (completion.kind === 'key') return [...(draft.trim() === '' ? recents() : []), ...keysLike(keys, prefix.toLowerCase())];
+  if (listed) return (facet.data?.values ?? []).filter(({ value }) => value !== '').map(counted);
+  return fixedValues(known, prefix);
+}
+
+function counted({ value, count }: { value: string; count: number }): Suggestion {
+  return { insert: quoteValue(value), label: value, note: `${formatCount(count)} span${count === 1 ? '' : 's'}`, more: false };
+}
+
+/** The few values a key has, or how it is compared. */
+function fixedValues(known: FilterKey | undefined, prefix: string): readonly Suggestion[] {
+  if (!known) return [];
+  const start = prefix.toLowerCase();
+  const values = known.values
+    .filter((value) => value.toLowerCase().startsWith(start))
+    .map((value) => ({ insert: quoteValue(value), label: value, note: '', more: false }));
+  if (values.length > 0 || prefix !== '' || known.type === 'text' || known.type === 'flag') return values;
+  const unit = { number: '1000', duration: '2s', money: '0.01' }[known.type];
+  return ['>', '>=', '<', '<='].map((sign) => ({ insert: sign, label: sign, note: `${known.key}:${sign}${unit}`, more: true }));
 }
 
 function recents(): readonly Suggestion[] {
   return recentFilters().map((q) => ({ insert: q, label: q, note: 'used before', more: false, whole: true }));
 }
 
-function keysLike(prefix: string): readonly Suggestion[] {
-  return FILTER_KEYS.filter((each) => each.key.startsWith(prefix)).map((each) => ({
-    insert: each.key === 'attr.' ? 'attr.' : `${each.key}:`,
-    label: each.key === 'attr.' ? 'attr.<name>:' : `${each.key}:`,
-    note: `${each.doc} · ${each.example}`,
-    more: true,
-  }));
+function keysLike(keys: readonly FilterKey[], prefix: string): readonly Suggestion[] {
+  return keys
+    .filter((each) => each.key.startsWith(prefix) || (prefix !== '' && each.aliases.some((alias) => alias.startsWith(prefix))))
+    .map((each) => {
+      const open = each.key.endsWith('.');
+      return {
+        insert: open ? each.key : `${each.key}:`,
+        label: open ? `${each.key}<name>:` : `${each.key}:`,
+        note: `${each.doc} · ${exampleOf(each)}`,
+        more: true,
+      };
+    });
 }

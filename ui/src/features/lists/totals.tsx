@@ -1,32 +1,37 @@
-/** The row of totals under a list: sums over all rows of the range and the filter, not only over what is loaded. */
+/** The row of totals under a list: over all rows of the range and the filter, not only over what is loaded. */
+import { useQuery } from '@tanstack/react-query';
 import { useMemo, type ReactNode } from 'react';
 
-import type { Strip } from '../../api/types';
-import { Count, Money } from '../../components/Values';
+import type { TableColumn } from '../../components/list-table/ListTable';
 import { SqlLink } from '../../components/SqlLink';
-import { addMoney, parseMoney, plural, type Femto } from '../../lib/format';
-import type { KindInfo } from './kinds';
-import type { ListPage } from './queries';
+import { plural } from '../../lib/format';
+import { totalCell, type KindInfo } from './kinds';
+import { traceTotalsQuery, type ListPage, type Scope } from './queries';
+import { num, type Row } from './row';
 
+/** By column id; `null` while they are not known. */
 export function useTotals(
   info: KindInfo,
-  page: ListPage | undefined,
-  strip: Strip | undefined,
+  scope: Scope,
+  columns: readonly TableColumn<Row>[],
+  first: ListPage | undefined,
 ): Readonly<Record<string, ReactNode>> | null {
+  const traces = useQuery(traceTotalsQuery(scope, info.kind === 'traces'));
+  const totals: Row | null = info.kind === 'traces' ? (traces.data ?? null) : (first?.totals ?? null);
+  const sql = info.kind === 'traces' ? traces.data?.sql : first?.totals_sql;
   return useMemo(() => {
-    if (!strip || !page) return null;
-    const traces = strip.buckets.reduce((sum, bucket) => sum + bucket.traces, 0);
-    const errors = strip.buckets.reduce((sum, bucket) => sum + bucket.errors, 0);
-    const cost = strip.buckets.reduce<Femto | null>((sum, bucket) => addMoney(sum, parseMoney(bucket.cost_usd)), null);
-    return {
-      start_time: (
+    if (totals === null) return null;
+    const cells: Record<string, ReactNode> = {};
+    for (const column of columns) cells[column.id] = totalCell(column.id, totals);
+    const title = columns.find((column) => column.phone === 'title');
+    if (title) {
+      cells[title.id] = (
         <>
-          Total <SqlLink sql={strip.sql} of="the totals" />
+          <span className="num">{plural(num(totals, 'rows') ?? num(totals, 'traces') ?? 0, info.noun)}</span>
+          <SqlLink sql={sql} of="the totals" />
         </>
-      ),
-      name: <span className="num">{plural(traces, info.noun)}</span>,
-      error_count: <Count value={errors} />,
-      cost_usd: <Money usd={cost} />,
-    };
-  }, [info, page, strip]);
+      );
+    }
+    return cells;
+  }, [columns, totals, sql, info]);
 }

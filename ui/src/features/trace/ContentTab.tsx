@@ -106,7 +106,7 @@ export function ContentTab({ span }: { span: SpanDetail }) {
 
 const asAnswer = (message: Message): Message => (message.role === 'unknown' ? { ...message, role: 'assistant' } : message);
 
-function MessageCard({ message }: { message: Message }) {
+export function MessageCard({ message }: { message: Message }) {
   const text = message.parts.flatMap((part) => (part.kind === 'text' ? [part.text] : [])).join('\n\n');
   return (
     <li className={`message message--${/^(system|developer|user|assistant|tool)$/.test(message.role) ? message.role : 'other'}`}>

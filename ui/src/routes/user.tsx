@@ -1,0 +1,51 @@
+/** `/users/$userId?from=…&to=…`: one user over time. */
+import { createRoute, useNavigate, useRouter } from '@tanstack/react-router';
+import { useCallback, useMemo } from 'react';
+
+import { EmbeddedList } from '../features/lists/EmbeddedList';
+import { KIND_INFO } from '../features/lists/kinds';
+import { listState, readListSearch, scopeSearch } from '../features/lists/state';
+import { ofUser } from '../features/sessions/queries';
+import { UserPage } from '../features/sessions/UserPage';
+import { LIST_PATHS, useLinks } from './links';
+import { rootRoute } from './root';
+
+export const userRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: '/users/$userId',
+  validateSearch: (search: Record<string, unknown>): { from?: string; to?: string } => {
+    const { from, to } = readListSearch(search);
+    return { ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
+  },
+  component: User,
+});
+
+function User() {
+  const { userId } = userRoute.useParams();
+  const { from, to } = listState(userRoute.useSearch());
+  const navigate = useNavigate({ from: '/users/$userId' });
+  const router = useRouter();
+  const scope = useMemo(() => ({ from, to, q: ofUser(userId) }), [from, to, userId]);
+  const links = useLinks(scope);
+  const go = useCallback(
+    (href: string) => {
+      router.history.push(href);
+    },
+    [router],
+  );
+  const list = (title: string, path: (typeof LIST_PATHS)['traces' | 'calls' | 'errors']) => ({
+    title,
+    href: router.buildLocation({ to: path, search: scopeSearch(scope) }).href,
+  });
+  return (
+    <UserPage
+      key={userId}
+      userId={userId}
+      range={scope}
+      onRange={(range) => void navigate({ search: range })}
+      usersHref={router.buildLocation({ to: LIST_PATHS.users, search: scopeSearch({ from, to, q: '' }) }).href}
+      listHrefs={[list('Traces', LIST_PATHS.traces), list('LLM calls', LIST_PATHS.calls), list('Errors', LIST_PATHS.errors)]}
+      sessions={<EmbeddedList info={KIND_INFO.sessions} scope={scope} links={links} onGo={go} />}
+    />
+  );
+}
