@@ -91,7 +91,7 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
       await expect(page.getByRole('heading', { name: 'No trace matches' })).toBeVisible();
     },
   },
-  ...['timeline', 'transcript'].map((view) => ({
+  ...['timeline', 'transcript', 'graph'].map((view) => ({
     name: `trace, ${view}`,
     open: async (page: Page, trace: string, span: string) => {
       await page.goto(`/traces/${trace}?span=${span}&view=${view}&find=chat`);

@@ -9,6 +9,7 @@ import { SplitPane } from '../../components/SplitPane';
 import { formatCountExact, formatDuration, plural } from '../../lib/format';
 import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
 import { findGaps, isWhole, makeAxis, placeOf, type Window } from './axis';
+import { Graph } from './Graph';
 import { Overview } from './Overview';
 import { contentSearchQuery, type Trace } from './queries';
 import { SpanPanel } from './SpanPanel';
@@ -23,6 +24,7 @@ const VIEW_LABELS: Record<View, { label: string; icon: IconName }> = {
   tree: { label: 'Tree', icon: 'tree' },
   timeline: { label: 'Timeline', icon: 'bars' },
   transcript: { label: 'Transcript', icon: 'chat' },
+  graph: { label: 'Graph', icon: 'graph' },
 };
 
 type Props = {
@@ -149,7 +151,18 @@ export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
             </div>
           </div>
           <Notices trace={trace} />
-          {state.view === 'transcript' ? (
+          {state.view === 'graph' ? (
+            <Graph
+              tree={tree}
+              expanded={state.expanded}
+              selected={selected}
+              hits={hitSet}
+              onExpanded={(expanded) => {
+                onChange({ expanded });
+              }}
+              onSelect={select}
+            />
+          ) : state.view === 'transcript' ? (
             <Transcript traceId={traceId} tree={tree} collapsed={shown} selected={selected} hits={hitSet} onSelect={select} />
           ) : (
             <Timed

@@ -4,6 +4,8 @@ import { queryOptions } from '@tanstack/react-query';
 import { api, ApiError, apiFetch, projectInUrl, unwrap } from '../../api/client';
 import { readSpanDetail, type SqlResult } from '../../api/types';
 import type { WholeValues } from '../../components/Cut';
+import type { Graph } from './graph';
+import type { GraphAnswer, GraphRequest } from './graph.worker';
 import { quoted, traceLogsSql } from './sql';
 import { readContents } from './transcript';
 import type { TraceAnswer, TraceHead, TraceRequest } from './trace.worker';
@@ -193,3 +195,35 @@ export const similarTracesQuery = (name: string | null) => {
     staleTime: 10_000,
   });
 };
+
+let grapher: Worker | null = null;
+
+/** The graph of a tree, laid out in a worker. */
+export const graphQuery = (tree: TraceTree, expanded: boolean) =>
+  queryOptions({
+    queryKey: ['trace-graph', tree.ids.slice(0, 16), tree.startUnixNano, tree.count, tree.running, expanded],
+    queryFn: () => {
+      grapher ??= new Worker(new URL('./graph.worker.ts', import.meta.url), { type: 'module' });
+      const layouter = grapher;
+      asked += 1;
+      const request: GraphRequest = { id: asked, tree, expanded };
+      return new Promise<Graph>((resolve, reject) => {
+        const failed = (event: ErrorEvent) => {
+          grapher = null;
+          reject(new Error(event.message));
+        };
+        const answered = ({ data }: MessageEvent<GraphAnswer>) => {
+          if (data.id !== request.id) return;
+          layouter.removeEventListener('message', answered);
+          layouter.removeEventListener('error', failed);
+          resolve(data.graph);
+        };
+        layouter.addEventListener('message', answered);
+        layouter.addEventListener('error', failed);
+        layouter.postMessage(request);
+      });
+    },
+    staleTime: Infinity,
+    gcTime: 60_000,
+    structuralSharing: false,
+  });

@@ -1,7 +1,7 @@
 /** What the address holds of a trace page: view, selection, folds, search, window. A link restores it; a peek keeps it to itself. */
 import { collapsible, idAt, indexOfId, type TraceTree } from './tree';
 
-export const VIEWS = ['tree', 'timeline', 'transcript'] as const;
+export const VIEWS = ['tree', 'timeline', 'transcript', 'graph'] as const;
 export type View = (typeof VIEWS)[number];
 
 export type TraceState = {
