@@ -47,10 +47,10 @@ impl Measure {
     }
 
     /// What a bucket without rows has.
-    fn none(self) -> Value {
+    fn none(self) -> Option<Point> {
         match self {
-            Self::CostUsd | Self::P95Ns => Value::Null,
-            Self::LlmCalls | Self::Errors | Self::Tokens => 0.into(),
+            Self::CostUsd | Self::P95Ns => None,
+            Self::LlmCalls | Self::Errors | Self::Tokens => Some(Point::Number(0)),
         }
     }
 }
@@ -99,9 +99,18 @@ pub(crate) struct Series {
 pub(crate) struct OneSeries {
     /// What it is of; null if that is unknown, and for the series over everything.
     pub(crate) name: Option<String>,
-    /// A value for each bucket: a number, money as text, or null.
-    #[schema(value_type = Vec<Option<Object>>)]
-    pub(crate) points: Vec<Value>,
+    /// A value for each bucket; null if it is unknown.
+    pub(crate) points: Vec<Option<Point>>,
+}
+
+/// A value of a series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Point {
+    /// A count or nanoseconds.
+    Number(i64),
+    /// US dollars, as text, so that no digit is lost.
+    Money(String),
 }
 
 /// What is asked.
@@ -128,7 +137,7 @@ pub(crate) async fn series(reader: &Reader<'_>, request: &SeriesRequest) -> Resu
     let buckets = i64::try_from(request.buckets).unwrap_or(1).max(1);
     let width = ((to - from) / buckets + i64::from((to - from) % buckets != 0)).max(1);
     let sql = sql(request, &Scope::new(Some(from), to, &request.filter), from, width);
-    let mut series: BTreeMap<Option<String>, Vec<Value>> = BTreeMap::new();
+    let mut series: BTreeMap<Option<String>, Vec<Option<Point>>> = BTreeMap::new();
     if request.by == By::None {
         series.insert(None, vec![request.measure.none(); request.buckets]);
     }
@@ -136,7 +145,11 @@ pub(crate) async fn series(reader: &Reader<'_>, request: &SeriesRequest) -> Resu
         let name = row.get("name").and_then(Value::as_str).map(ToOwned::to_owned);
         let points = series.entry(name).or_insert_with(|| vec![request.measure.none(); request.buckets]);
         if let Some(point) = row["bucket"].as_u64().and_then(|b| points.get_mut(usize::try_from(b).ok()?)) {
-            *point = row["value"].clone();
+            *point = match &row["value"] {
+                Value::String(money) => Some(Point::Money(money.clone())),
+                Value::Number(number) => number.as_i64().map(Point::Number),
+                _ => None,
+            };
         }
     }
     let mut series: Vec<_> = series.into_iter().map(|(name, points)| OneSeries { name, points }).collect();
@@ -160,12 +173,12 @@ fn sql(request: &SeriesRequest, scope: &Scope, from: i64, width: i64) -> String 
 }
 
 /// How much a series weighs beside others: only an order, so a float will do.
-fn size(points: &[Value]) -> f64 {
-    let number = |point: &Value| match point {
-        Value::String(text) => text.parse().unwrap_or(0.0),
-        other => other.as_f64().unwrap_or(0.0),
+fn size(points: &[Option<Point>]) -> f64 {
+    let number = |point: &Point| match point {
+        Point::Number(number) => *number as f64,
+        Point::Money(text) => text.parse().unwrap_or(0.0),
     };
-    points.iter().map(number).sum()
+    points.iter().flatten().map(number).sum()
 }
 
 async fn earliest(reader: &Reader<'_>) -> Result<Option<i64>, QueryError> {

@@ -1722,8 +1722,8 @@ export interface components {
         OneSeries: {
             /** @description What it is of; null if that is unknown, and for the series over everything. */
             name?: string | null;
-            /** @description A value for each bucket: a number, money as text, or null. */
-            points: (Record<string, never> | null)[];
+            /** @description A value for each bucket; null if it is unknown. */
+            points: (components["schemas"]["Point"] | null)[];
         };
         /**
          * @description Direction of an order.
@@ -1755,6 +1755,8 @@ export interface components {
              */
             rows?: number | null;
         };
+        /** @description A value of a series. */
+        Point: number | string;
         /** @description Where in the query text, both counted from 1. */
         Position: {
             /**
