@@ -32,6 +32,7 @@ use serde_json::{Map, Value};
 use self::{
     columns::{Column, Kind},
     compile::{Form, Mapping, Ready, ReadyDialect, Source},
+    messages::{Gist, Side},
     record::{Found, Record},
     usage::UsageFacts,
 };
@@ -157,6 +158,9 @@ struct Reading<'a> {
     /// The operation came from the name of a log event: the record reports the operation itself.
     by_event: bool,
     parameters: Map<String, Value>,
+    /// What the messages given and answered say in short.
+    gists: [Gist; 2],
+    /// Messages, system instructions and tools as values, for a log record only: they may belong to a span.
     messages: [Vec<Value>; 2],
     system: Vec<Value>,
     tools: Vec<Value>,
@@ -184,6 +188,7 @@ impl<'a> Reading<'a> {
             around: false,
             by_event: false,
             parameters: Map::new(),
+            gists: [Gist::default(), Gist::default()],
             messages: [Vec::new(), Vec::new()],
             system: Vec::new(),
             tools: Vec::new(),
@@ -491,28 +496,28 @@ impl<'a> Reading<'a> {
     }
 
     fn store_messages(&mut self, column: Column, rule: &Ready, role: &str, refined: Refined<'_>) -> bool {
-        let index = usize::from(column == Column::OutputMessages);
+        let side = if column == Column::OutputMessages { Side::Output } else { Side::Input };
         // Text that is in GenAI form already is kept to the letter: it need not be stored twice.
-        let as_received = match &refined {
-            _ if rule.form == Some(Form::Events) => None,
-            Refined::Text(text) => values::parse_json(text).map(|value| (value, Some(text.as_ref()))),
-            Refined::Value(value) if messages::is_genai(value) => Some(((**value).clone(), None)),
-            _ => None,
-        };
-        if let Some((value, text)) = as_received
-            && messages::is_genai(&value)
+        if rule.form != Some(Form::Events)
+            && let Refined::Text(text) = &refined
+            && let Some(gist) = Gist::of_text(text, side)
         {
-            let text = text.map_or_else(|| value.to_string(), str::to_owned);
-            if let Value::Array(found) = value {
-                self.messages[index] = found;
+            self.gists[side as usize] = gist;
+            if self.record.span.is_none()
+                && let Some(Value::Array(found)) = values::parse_json(text)
+            {
+                self.messages[side as usize] = found;
             }
-            return self.put_text(column, text);
+            return self.put_text(column, text.to_string());
         }
         let value = refined.into_value();
         if rule.form == Some(Form::Events) {
-            let found = messages::of_events(&structured(&value), column == Column::OutputMessages);
-            self.messages[index].clone_from(&found);
-            return self.put_json(column, found);
+            return self.put_messages(column, side, messages::of_events(&structured(&value), side == Side::Output));
+        }
+        if let Value::Array(found) = &*value
+            && messages::is_genai(&value)
+        {
+            return self.put_messages(column, side, found.clone());
         }
         let conversation = messages::conversation(&value, role).or_else(|| {
             // Flattened attributes are messages or nothing: a role alone is one whose content was not sent.
@@ -529,8 +534,15 @@ impl<'a> Reading<'a> {
             self.system.clone_from(&conversation.system);
             self.put_json(Column::SystemInstructions, conversation.system);
         }
-        self.messages[index].clone_from(&conversation.messages);
-        self.put_json(column, conversation.messages)
+        self.put_messages(column, side, conversation.messages)
+    }
+
+    fn put_messages(&mut self, column: Column, side: Side, found: Vec<Value>) -> bool {
+        self.gists[side as usize] = Gist::of(&found, side);
+        if self.record.span.is_none() {
+            self.messages[side as usize].clone_from(&found);
+        }
+        self.put_json(column, found)
     }
 
     fn canonical_reasons(&self, words: Vec<String>) -> Vec<String> {
@@ -676,18 +688,10 @@ impl<'a> Reading<'a> {
     }
 
     fn finish_reasons_from_messages(&mut self) {
-        if self.out.genai.finish_reasons.is_some()
-            || self.messages[1].is_empty()
-            || !is_model_operation(self.out.genai.operation.as_deref())
-        {
+        if self.out.genai.finish_reasons.is_some() || !is_model_operation(self.out.genai.operation.as_deref()) {
             return;
         }
-        let words: Vec<String> = self.messages[1]
-            .iter()
-            .filter_map(|message| message.get("finish_reason").and_then(Value::as_str))
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect();
+        let words = std::mem::take(&mut self.gists[Side::Output as usize].finish_reasons);
         let reasons = self.canonical_reasons(words);
         if self.put_json(Column::FinishReasons, reasons.into_iter().map(Value::String).collect()) {
             self.rules.push(("finish_reasons", "general.output_messages".into()));
@@ -699,25 +703,21 @@ impl<'a> Reading<'a> {
         let Some(reasons) = self.out.genai.finish_reasons.as_mut().filter(|reasons| reasons.contains("\"completed\"")) else {
             return;
         };
-        let parts =
-            self.messages[1].iter().flat_map(|message| message.get("parts").and_then(Value::as_array).into_iter().flatten());
-        let mut kinds = parts.filter_map(|part| part.get("type").and_then(Value::as_str));
-        let meant = if kinds.any(|kind| kind == "tool_call") { "\"tool_calls\"" } else { "\"stop\"" };
+        let meant = if self.gists[Side::Output as usize].calls_tool { "\"tool_calls\"" } else { "\"stop\"" };
         // One answer can have several items, each completed.
         *reasons = format!("[{meant}]");
     }
 
     fn previews(&mut self) {
+        let [input, output] = &mut self.gists;
         let genai = &mut self.out.genai;
-        let input = messages::preview(&self.messages[0], true)
-            .or_else(|| genai.retrieval_query.clone())
-            .or_else(|| genai.input_value.clone())
-            .or_else(|| genai.tool_arguments.clone());
-        let output = messages::preview(&self.messages[1], false)
-            .or_else(|| genai.output_value.clone())
-            .or_else(|| genai.tool_result.clone());
-        genai.input_preview = input.map(|text| text.chars().take(PREVIEW_CHARS).collect());
-        genai.output_preview = output.map(|text| text.chars().take(PREVIEW_CHARS).collect());
+        let clipped = |text: &Option<String>| text.as_deref().map(|text| messages::clip(text).to_owned());
+        genai.input_preview = (input.preview.take())
+            .or_else(|| clipped(&genai.retrieval_query))
+            .or_else(|| clipped(&genai.input_value))
+            .or_else(|| clipped(&genai.tool_arguments));
+        genai.output_preview =
+            (output.preview.take()).or_else(|| clipped(&genai.output_value)).or_else(|| clipped(&genai.tool_result));
     }
 
     /// Which payload attributes are, to the letter, the text of a canonical column.
@@ -771,7 +771,7 @@ impl<'a> Reading<'a> {
                 && (!is_log || self.by_event),
             has_usage,
             response_id: genai.response_id.clone(),
-            has_messages: !self.messages[0].is_empty() || !self.messages[1].is_empty(),
+            has_messages: self.gists.iter().any(|gist| gist.any),
             native: self.dialects.iter().any(|dialect| dialect.native),
             repeats_parent: self.out.facts.repeats_parent,
             log_message,

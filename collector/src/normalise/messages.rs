@@ -7,8 +7,11 @@
 //! Gemini content, LangChain messages (plain and serialised), Vercel parts, Haystack and LlamaIndex messages, and requests or
 //! responses that hold any of them. What has none of these shapes is not a conversation (`None`).
 
+mod gist;
+
 use serde_json::{Map, Value, json};
 
+pub(super) use self::gist::{Gist, Side, clip};
 use super::values::{parse_json, text_of};
 
 /// What a conversation-like value holds.
@@ -792,7 +795,7 @@ fn address(value: &Value) -> Option<String> {
 }
 
 /// The text of a message list for a preview: the last user message for `user`, else the first message with text or a tool call.
-pub(super) fn preview(messages: &[Value], user: bool) -> Option<String> {
+fn preview(messages: &[Value], user: bool) -> Option<String> {
     let of_role = |role: &str| messages.iter().rev().find(|message| message.get("role").and_then(Value::as_str) == Some(role));
     let chosen = if user { of_role("user").or_else(|| messages.last()) } else { messages.first() }?;
     let text = text_in(chosen);
