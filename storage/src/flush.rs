@@ -18,7 +18,7 @@ use crate::{
     WalPosition,
     corrections::{Correction, CorrectionsByProject, SpanKey},
     hot::{HotChunk, Moved},
-    lake::{DataFile, FileRows, LakeError, without_partition_columns},
+    lake::{DataFile, Effort, FileRows, LakeError, without_partition_columns},
     storage::{FILE_RAW_BYTES_MAX, Inner},
     tasks::blocking,
 };
@@ -132,7 +132,7 @@ impl Inner {
         for part in &mut pending.tables {
             let failed = |source| FlushError::Lake { table: part.table.name(), source };
             if part.files.is_none() {
-                part.files = Some(self.lake.write_files(part.table, &part.parts, cut).await.map_err(failed)?);
+                part.files = Some(self.lake.write_files(part.table, &part.parts, cut, Effort::Quick).await.map_err(failed)?);
             }
             let files = part.files.as_deref().unwrap_or_default();
             if self.lake.committed(part.table) < cut {

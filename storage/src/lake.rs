@@ -30,7 +30,7 @@ pub use self::{
 };
 pub(crate) use self::{
     delta::{Change, DeltaLog},
-    encode::{grouped_by_trace, without_partition_columns},
+    encode::{Effort, grouped_by_trace, without_partition_columns},
 };
 use self::{
     encode::{Encoded, encode},
@@ -150,11 +150,12 @@ impl Lake {
         table: TableId,
         parts: &[FileRows],
         position: u64,
+        effort: Effort,
     ) -> Result<Vec<Arc<DataFile>>, LakeError> {
         let mut files = Vec::with_capacity(parts.len());
         for part in parts {
             let FileRows { project, date, batches, corrected_to } = part.clone();
-            let encoded = blocking(move || encode(table, &batches)).await?;
+            let encoded = blocking(move || encode(table, &batches, effort)).await?;
             let date = NaiveDate::from_epoch_days(date).expect("the date of a row is in the range of dates");
             files.push(Arc::new(self.write_file(table, project, date, corrected_to, position, encoded).await?));
         }

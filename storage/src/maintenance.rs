@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     corrections::{Correction, SpanKey},
     flush::chain,
-    lake::{DataFile, DeltaError, FileRows, LakeError},
+    lake::{DataFile, DeltaError, Effort, FileRows, LakeError},
     status::JobStatus,
     storage::{FILE_RAW_BYTES_MAX, Inner, Storage},
     tasks::{blocking, to_the_end},
@@ -276,7 +276,7 @@ impl Inner {
         }
         let part = FileRows { project: first.project.clone(), date: first.date.to_epoch_days(), batches, corrected_to };
         let position = files.iter().filter_map(|f| f.last_position()).max().unwrap_or(0);
-        let added = self.lake.write_files(table, &[part], position).await?;
+        let added = self.lake.write_files(table, &[part], position, Effort::Thorough).await?;
         match self.lake.commit_replace(table, &added, files, data_change).await {
             Err(LakeError::Delta(DeltaError::Conflict { path, .. })) => {
                 tracing::warn!(

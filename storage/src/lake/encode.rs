@@ -40,6 +40,15 @@ const BLOOM_FPP: f64 = 0.005;
 /// These are the folder the file lies in, not columns of the file.
 pub(crate) const PARTITION_COLUMNS: [&str; 2] = ["project_id", "date"];
 
+/// How much work goes into the payload columns, which are most of the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// A flush, which ingest waits for when it is behind: zstd 1. Such a file is soon merged with others.
+    Quick,
+    /// A merge, off the hot path: zstd 3.
+    Thorough,
+}
+
 /// A Parquet file in memory.
 #[derive(Debug)]
 pub(crate) struct Encoded {
@@ -75,7 +84,7 @@ pub(crate) fn grouped_by_trace(table: TableId) -> bool {
 }
 
 /// Sorts the rows of `batches` (columns of [`file_schema`], in any order of rows) and encodes them as one file. CPU-bound.
-pub(crate) fn encode(table: TableId, batches: &[RecordBatch]) -> Result<Encoded, EncodeError> {
+pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) -> Result<Encoded, EncodeError> {
     let failed = |source| EncodeError { table: table.name(), source };
     let order = sort_order(table, batches);
     let rows = order.len();
@@ -84,7 +93,7 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch]) -> Result<Encoded,
     let slice_rows = usize::try_from(SLICE_BYTES / row_bytes).unwrap_or(1).clamp(16, SLICE_ROWS_MAX);
 
     let traces = grouped_by_trace(table).then(|| distinct_traces(batches));
-    let mut writer = ArrowWriter::try_new(Vec::new(), file_schema(table), Some(writer_properties(table, traces, row_bytes)))
+    let mut writer = ArrowWriter::try_new(Vec::new(), file_schema(table), Some(writer_properties(table, traces, row_bytes, effort)))
         .map_err(failed)?;
     let mut stats = StatsCollector::new(table);
     let mut runs = grouped_by_trace(table).then(RunCollector::default);
@@ -123,7 +132,11 @@ pub(crate) fn without_partition_columns(batch: &RecordBatch) -> RecordBatch {
     batch.project(&keep).expect("the indices come from the batch")
 }
 
-fn writer_properties(table: TableId, traces: Option<u64>, row_bytes: u64) -> WriterProperties {
+fn writer_properties(table: TableId, traces: Option<u64>, row_bytes: u64, effort: Effort) -> WriterProperties {
+    let payload_level = match effort {
+        Effort::Quick => 1,
+        Effort::Thorough => 3,
+    };
     let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).expect("a valid level"));
     let mut properties = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
@@ -143,7 +156,7 @@ fn writer_properties(table: TableId, traces: Option<u64>, row_bytes: u64) -> Wri
             (Layout::Payload, _) => properties
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
-                .set_column_compression(path, zstd(3)),
+                .set_column_compression(path, zstd(payload_level)),
             // The smallest JSON document says nothing about the others.
             _ if column.json => properties
                 .set_column_dictionary_enabled(path.clone(), column.layout == Layout::Dictionary)

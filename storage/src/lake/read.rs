@@ -18,7 +18,7 @@ use parquet::{
     errors::ParquetError,
 };
 
-use super::{DataFile, FileRows, Lake, LakeError, file_schema};
+use super::{DataFile, Effort, FileRows, Lake, LakeError, file_schema};
 use crate::{
     corrections::{Correction, SpanKey},
     tasks::blocking,
@@ -81,7 +81,7 @@ impl Lake {
             }
         }
         let position = files.iter().filter_map(|f| f.last_position()).max().unwrap_or(0);
-        self.write_files(TableId::SpanCorrections, &parts, position).await
+        self.write_files(TableId::SpanCorrections, &parts, position, Effort::Thorough).await
     }
 
     async fn content(&self, file: &DataFile) -> Result<Bytes, LakeError> {

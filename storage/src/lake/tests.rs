@@ -81,7 +81,7 @@ fn part(n: u64) -> FileRows {
 }
 
 async fn written(lake: &Lake, n: u64) -> Vec<Arc<DataFile>> {
-    lake.write_files(TableId::Spans, &[part(n)], n).await.unwrap()
+    lake.write_files(TableId::Spans, &[part(n)], n, Effort::Quick).await.unwrap()
 }
 
 fn paths(files: &LakeFiles) -> Vec<String> {
@@ -159,7 +159,7 @@ async fn an_older_table_gets_the_columns_it_lacks() {
     let mut row = span(crate::WalPosition(1), 1, 1);
     row.genai.session_id = Some("s".into());
     with_session.batches = vec![without_partition_columns(&SpanRow::batch([row]))];
-    let files = lake.write_files(TableId::Spans, &[with_session], 1).await.unwrap();
+    let files = lake.write_files(TableId::Spans, &[with_session], 1, Effort::Quick).await.unwrap();
     lake.commit_rows(TableId::Spans, &files, 1).await.unwrap();
     let (lake, files) = open(&store).await;
     assert_eq!(lake.table(TableId::Spans).version.load(Ordering::Acquire), 2, "and no commit more");

@@ -29,7 +29,7 @@ fn span(trace: u32, start: i64) -> SpanRow {
 
 fn encoded(batches: &[RecordBatch]) -> Encoded {
     let batches: Vec<_> = batches.iter().map(without_partition_columns).collect();
-    encode(TableId::Spans, &batches).unwrap()
+    encode(TableId::Spans, &batches, Effort::Quick).unwrap()
 }
 
 fn rows(encoded: &Encoded) -> Vec<(String, i64)> {
@@ -63,7 +63,7 @@ fn a_trace_is_one_run_and_traces_come_by_their_first_start() {
 fn records_of_no_trace_stand_at_their_own_time() {
     let log = |trace: Option<u32>, time| LogRow { trace_id: trace.map(|t| format!("{t:032x}")), time, ..LogRow::default() };
     let batch = LogRow::batch([log(None, 30), log(Some(1), 40), log(None, 10), log(Some(1), 20)]);
-    let encoded = encode(TableId::Logs, &[without_partition_columns(&batch)]).unwrap();
+    let encoded = encode(TableId::Logs, &[without_partition_columns(&batch)], Effort::Quick).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(encoded.parquet)).unwrap().build().unwrap();
     let times: Vec<i64> =
         reader.flat_map(|b| column(&b.unwrap(), "time").as_primitive::<TimestampMicrosecondType>().values().to_vec()).collect();
