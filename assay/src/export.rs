@@ -17,7 +17,7 @@ use assay_query::{
 use assay_schemas::{
     ids::{ProjectId, Signal},
     table::Row,
-    tables::{Attributes, ExponentialHistogramRow, GaugeRow, HistogramRow, LogRow, SpanRow, SumRow, SummaryRow, TableId},
+    tables::{ExponentialHistogramRow, GaugeRow, HistogramRow, LogRow, SpanRow, SumRow, SummaryRow, TableId},
 };
 use axum::{
     Router,
@@ -236,18 +236,18 @@ impl Export {
 
     /// The rows of `batch` as one encoded request.
     async fn request(&self, table: TableId, batch: &RecordBatch) -> anyhow::Result<Bytes> {
-        let blobs = self.engine.storage().blobs();
+        let blobs = self.engine.storage().blobs().of(&self.project);
         Ok(match table {
             TableId::Spans => {
                 let rows: Vec<SpanRow> = rows(batch).collect();
-                let attributes: Vec<&Attributes> = rows.iter().map(|row| &row.attributes).collect();
-                let blobs = export::fetch_blobs(attributes, blobs).await?;
+                let columns: Vec<_> = rows.iter().map(|row| (&row.attributes, &row.genai)).collect();
+                let blobs = export::fetch_blobs(columns, &blobs).await?;
                 self.encode(&export::spans(rows, &blobs)?)
             }
             TableId::Logs => {
                 let rows: Vec<LogRow> = rows(batch).collect();
-                let attributes: Vec<&Attributes> = rows.iter().map(|row| &row.attributes).collect();
-                let blobs = export::fetch_blobs(attributes, blobs).await?;
+                let columns: Vec<_> = rows.iter().map(|row| (&row.attributes, &row.genai)).collect();
+                let blobs = export::fetch_blobs(columns, &blobs).await?;
                 self.encode(&export::logs(rows, &blobs)?)
             }
             TableId::MetricsGauge => self.encode(&export::metrics(rows::<GaugeRow>(batch).map(PointRow::Gauge))?),

@@ -227,7 +227,7 @@ impl Ingest {
 
     async fn prepare(self: &Arc<Self>, record: &WalRecord) -> Result<Prepared, PrepareError> {
         if record.body.len() <= INLINE_BYTES_MAX {
-            return prepare(&self.normaliser, self.storage.blobs(), record);
+            return prepare(&self.normaliser, &self.storage.blobs().of(&record.project), record);
         }
         self.prepare_aside(record.clone()).await
     }
@@ -235,7 +235,9 @@ impl Ingest {
     /// Prepares off the async threads, which also makes several run at once.
     async fn prepare_aside(self: &Arc<Self>, record: WalRecord) -> Result<Prepared, PrepareError> {
         let ingest = Arc::clone(self);
-        let prepared = tokio::task::spawn_blocking(move || prepare(&ingest.normaliser, ingest.storage.blobs(), &record));
+        let prepared = tokio::task::spawn_blocking(move || {
+            prepare(&ingest.normaliser, &ingest.storage.blobs().of(&record.project), &record)
+        });
         prepared.await.expect("preparing a request does not panic")
     }
 

@@ -4,6 +4,7 @@
 //! Invariant: a record that was stored comes out equal to what came in, nanoseconds and attribute types included.
 
 pub mod attributes;
+pub(crate) mod binary;
 pub mod export;
 pub mod json;
 pub mod rows;

@@ -26,7 +26,7 @@ use crate::{
     normalise::Normaliser,
     otlp::{
         attributes::{BlobSink, Special},
-        json,
+        binary, json,
         rows::{self, LogExtras, MetricColumns},
         wire::{self, DecodeRequestError, Request},
     },
@@ -145,7 +145,12 @@ impl Preparing<'_> {
                         self.refuse(refused, found(&log.trace_id, &log.span_id, &sender, &log));
                         continue;
                     }
-                    let normalised = self.normaliser.log(resource.unwrap_or(&no_resource), scope.unwrap_or(&no_scope), &log);
+                    let mut normalised = self.normaliser.log(resource.unwrap_or(&no_resource), scope.unwrap_or(&no_scope), &log);
+                    if let Some(message) = &mut normalised.facts.log_message {
+                        for part in [&mut message.input, &mut message.output, &mut message.system] {
+                            binary::take_out_of(part, self.blobs)?;
+                        }
+                    }
                     let special = Special { payload: &normalised.payload_keys, same_as_column: &normalised.same_as_column };
                     let extras = LogExtras {
                         origin: self.origin.clone(),

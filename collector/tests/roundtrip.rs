@@ -1,7 +1,7 @@
 //! OTLP in → prepared → settled → record batches → rows → OTLP out is equal, on every captured request, nanoseconds included.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -20,12 +20,14 @@ use assay_collector::{
     prepare::prepare,
 };
 use assay_schemas::{
+    genai::GenAi,
     ids::{Encoding, ProjectId, Signal},
     prices::PriceTable,
     table::Row,
     tables::{ExponentialHistogramRow, GaugeRow, HistogramRow, LogRow, SpanRow, SumRow, SummaryRow, TableId},
 };
 use assay_storage::{BlobError, WalRecord};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::{
@@ -61,6 +63,8 @@ struct Pipeline<'a> {
     position: u64,
     /// Spans that went in before: resent ones are not stored twice.
     seen: HashSet<Flat>,
+    /// Canonical columns of the last request.
+    written: Vec<GenAi>,
 }
 
 impl Pipeline<'_> {
@@ -80,6 +84,8 @@ impl Pipeline<'_> {
         assert!(prepared.quarantine.is_empty(), "{:?}", prepared.quarantine);
         prepared.set_position(self.position);
         let batches = self.calls.settle(prepared, self.prices);
+        self.written =
+            rows::<SpanRow>(&batches).map(|row| row.genai).chain(rows::<LogRow>(&batches).map(|row| row.genai)).collect();
         let out = self.export(signal, &batches);
         let (mut found, mut expected) = (flat(out), flat(request));
         if signal == Signal::Traces {
@@ -193,7 +199,15 @@ fn every_capture_comes_out_as_it_went_in() {
         // In both orders: a log record can come before or after the span that its messages belong to.
         for reversed in [false, true] {
             let (calls, blobs) = (CallIndex::default(), MemoryBlobs::default());
-            let mut path = Pipeline { normaliser: &normaliser, prices: &prices, calls, blobs, position: 0, seen: HashSet::new() };
+            let mut path = Pipeline {
+                normaliser: &normaliser,
+                prices: &prices,
+                calls,
+                blobs,
+                position: 0,
+                seen: HashSet::new(),
+                written: Vec::new(),
+            };
             let ordered: Vec<_> = if reversed { files.iter().rev().collect() } else { files.iter().collect() };
             for (file, signal, encoding) in ordered {
                 let (expected, found) = path.in_and_out(*signal, *encoding, fs::read(file).expect("a capture"));
@@ -211,6 +225,57 @@ fn every_capture_comes_out_as_it_went_in() {
         }
     }
     assert!(requests > 1000 && records > 4000, "{requests} requests, {records} records");
+}
+
+/// The picture in the captures is one pixel: here it is a large one.
+#[test]
+fn a_large_image_in_any_dialect_is_stored_once_and_comes_out_as_it_went_in() {
+    const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let pixel = BASE64_STANDARD.decode(PIXEL).expect("base64");
+    let image: Vec<u8> =
+        pixel.iter().copied().chain((0_u32..9_000).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0])).collect();
+    let (name, large) = (hex::encode(Sha256::digest(&image)), BASE64_STANDARD.encode(&image));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures");
+    let (normaliser, prices) = (Normaliser::embedded(), PriceTable::embedded());
+    let (mut requests, mut in_columns) = (0, BTreeSet::new());
+    for folder in fs::read_dir(root).expect("the captures").map(|entry| entry.expect("an entry").path()).filter(|p| p.is_dir()) {
+        let (calls, blobs) = (CallIndex::default(), MemoryBlobs::default());
+        let mut path = Pipeline {
+            normaliser: &normaliser,
+            prices: &prices,
+            calls,
+            blobs,
+            position: 0,
+            seen: HashSet::new(),
+            written: Vec::new(),
+        };
+        for (file, signal, encoding) in captured(&folder) {
+            let (request, _) = wire::decode(signal, encoding, &fs::read(&file).expect("a capture")).expect("a captured request");
+            let text = match request {
+                Request::Traces(request) => json::encode(&request),
+                Request::Logs(request) => json::encode(&request),
+                Request::Metrics(_) => continue,
+            };
+            if !text.contains(PIXEL) {
+                continue;
+            }
+            let (expected, found) = path.in_and_out(signal, Encoding::Json, text.replace(PIXEL, &large).into_bytes());
+            assert!(expected == found, "{}: a record differs", file.display());
+            requests += 1;
+            for genai in &path.written {
+                for column in [&genai.input_messages, &genai.output_messages, &genai.tool_result].into_iter().flatten() {
+                    assert!(!column.contains(&large), "{}: {}", file.display(), &column[..300]);
+                    serde_json::from_str::<serde_json::Value>(column).expect("JSON");
+                    if column.contains(&format!("{{\"$blob\":\"{name}\",\"bytes\":{}}}", image.len())) {
+                        in_columns.insert(folder.file_name().expect("a name").to_owned());
+                    }
+                }
+            }
+        }
+        let blobs = path.blobs.0.into_inner().expect("no test panics with the lock held");
+        assert!(blobs.values().all(|content| !content.windows(100).any(|part| part == &large.as_bytes()[..100])), "not twice");
+    }
+    assert!(requests > 5 && in_columns.len() > 3, "{requests} requests, in columns of {in_columns:?}");
 }
 
 #[test]
@@ -262,7 +327,15 @@ fn check_span(span: Span) {
 fn check(request: ExportTraceServiceRequest) {
     let (normaliser, prices) = (Normaliser::embedded(), PriceTable::embedded());
     let (calls, blobs) = (CallIndex::default(), MemoryBlobs::default());
-    let mut path = Pipeline { normaliser: &normaliser, prices: &prices, calls, blobs, position: 0, seen: HashSet::new() };
+    let mut path = Pipeline {
+        normaliser: &normaliser,
+        prices: &prices,
+        calls,
+        blobs,
+        position: 0,
+        seen: HashSet::new(),
+        written: Vec::new(),
+    };
     let (expected, found) = path.in_and_out(Signal::Traces, Encoding::Protobuf, request.encode_to_vec());
     assert_eq!(found, expected);
 }

@@ -1,5 +1,6 @@
 //! The HTTP API under `/api/v1`, its OpenAPI document, and `/healthz`, `/readyz`, `/metrics`. Handlers extract and map errors.
 
+mod blobs;
 mod document;
 mod filter;
 mod lists;
@@ -73,6 +74,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("get", "/api/v1/traces/{trace_id}/columns"),
     ("get", "/api/v1/traces/{trace_id}/spans/{span_id}"),
     ("get", "/api/v1/traces/{trace_id}/spans/{span_id}/value"),
+    ("get", "/api/v1/blobs/{sha256}"),
     ("get", "/api/v1/facets"),
     ("get", "/api/v1/filter"),
     ("get", "/api/v1/filter/keys"),
@@ -121,6 +123,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/sessions/{session_id}", get(lists::session))
         .route("/api/v1/series", get(lists::series))
         .route("/api/v1/traces/totals", get(lists::trace_totals))
+        .route("/api/v1/blobs/{sha256}", get(blobs::blob))
         .route("/api/v1/schema", get(read::schema))
         .route("/api/v1/status", get(read::status))
         .route("/api/v1/unpriced", get(read::unpriced))
@@ -168,6 +171,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         lists::session,
         lists::series,
         lists::trace_totals,
+        blobs::blob,
         read::schema,
         read::status,
         read::unpriced,

@@ -93,7 +93,7 @@ crate::columns! {
         prompt_variables: Opt<Json>,
         /// System instructions given apart from the messages, as a JSON array of parts.
         system_instructions: Opt<JsonPayload>,
-        /// Messages sent to the model, as a JSON array in the GenAI format: `[{"role","parts":[{"type":"text","content"},…]}]`.
+        /// Messages sent to the model, as a JSON array in the GenAI format: `[{"role","parts":[{"type":"text","content"},…]}]`. Images, audio and files of 4 KiB or more are in blob storage: `{"type":"blob","mime_type","modality","content":{"$blob":sha256,"bytes":n}}`, see `GET /api/v1/blobs/{sha256}`.
         input_messages: Opt<JsonPayload>,
         /// Messages the model answered, one per choice, in the same format, with `finish_reason`.
         output_messages: Opt<JsonPayload>,

@@ -150,7 +150,7 @@ crate::columns! {
     Attributes {
         /// Attributes as received, as a JSON object. Large or LLM payload values are in `payload`; here stands `{"$payload": bytes}` in their place, or `{"$column": name}` where a column has the very same text.
         attributes: Json,
-        /// Values of the attributes that `attributes` marks with `$payload`, as a JSON object; a value in blob storage is `{"$blob": sha256, "bytes": n, "preview": text}`.
+        /// Values of the attributes that `attributes` marks with `$payload`, as a JSON object; a value in blob storage is `{"$blob": sha256, "bytes": n, "preview": text}`, one with binary content `{"$pieces": [text, {"$blob", "bytes", "encoding"}, …]}`.
         payload: Opt<JsonPayload>,
         /// The attributes as OTLP/JSON, where a JSON object cannot say them (NaN, bytes, repeated keys).
         attributes_exact: Opt<JsonPayload>,

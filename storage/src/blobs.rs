@@ -1,16 +1,19 @@
-//! Large and binary parts, stored once by content.
+//! Large and binary parts, stored once by content in each project: what one project stored, no other can read or find out about.
 //!
-//! `blobs/<first two hex digits>/<sha256>.zst`. A blob is written and fsynced before [`BlobStore::put`] returns, so a row that refers
+//! `blobs/<project>/<first two hex digits>/<sha256>.zst`. A blob is written and fsynced before [`BlobStore::put`] returns, so a row that refers
 //! to it can be committed afterwards. A file is complete or absent: it is written beside its place and renamed.
 
 use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
+use assay_schemas::ids::ProjectId;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use crate::{tasks::blocking, wal::sync_dir};
@@ -21,6 +24,15 @@ const ZSTD_LEVEL: i32 = 3;
 #[derive(Clone, Debug)]
 pub struct BlobStore {
     root: PathBuf,
+    touching: Arc<Mutex<()>>,
+}
+
+/// The blobs of one project.
+#[derive(Clone, Debug)]
+pub struct ProjectBlobs {
+    root: PathBuf,
+    /// Held while a stored blob is put again, or looked at and removed: a blob is never removed just after it was put.
+    touching: Arc<Mutex<()>>,
 }
 
 /// A blob could not be written or read.
@@ -55,9 +67,36 @@ pub enum BlobError {
 impl BlobStore {
     pub(crate) fn open(root: PathBuf) -> Result<Self, BlobError> {
         fs::create_dir_all(&root).map_err(|source| BlobError::Io { action: "create folder", path: root.clone(), source })?;
-        Ok(Self { root })
+        Ok(Self { root, touching: Arc::default() })
     }
 
+    /// The blobs of `project`.
+    #[must_use]
+    pub fn of(&self, project: &ProjectId) -> ProjectBlobs {
+        ProjectBlobs { root: self.root.join(project.as_str()), touching: Arc::clone(&self.touching) }
+    }
+
+    /// Removes blobs that were last put before `moment`. A row is received before its blobs are put, so no row received since refers to
+    /// them. Blocking.
+    pub(crate) fn remove_older_than(&self, moment: SystemTime) -> Result<u64, BlobError> {
+        let mut removed = 0;
+        for project in entries(&self.root)? {
+            for shard in entries(&project)? {
+                for path in entries(&shard)? {
+                    let _alone = self.touching.lock();
+                    let removal = fs::metadata(&path).and_then(|found| {
+                        let is_old = found.modified()? < moment;
+                        if is_old { fs::remove_file(&path).map(|()| 1) } else { Ok(0) }
+                    });
+                    removed += removal.map_err(|source| BlobError::Io { action: "remove", path, source })?;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl ProjectBlobs {
     /// Stores `content` unless it is stored, durably, and returns its sha256 as hex. Blocking: compresses and fsyncs.
     ///
     /// # Errors
@@ -65,10 +104,13 @@ impl BlobStore {
     pub fn put(&self, content: &[u8]) -> Result<String, BlobError> {
         let name = hex::encode(Sha256::digest(content));
         let path = self.path(&name);
-        if let Ok(stored) = fs::File::options().write(true).open(&path) {
-            // Retention goes by the last put: this one may be the first of many rows to come.
-            stored.set_modified(SystemTime::now()).map_err(|source| BlobError::Io { action: "touch", path, source })?;
-            return Ok(name);
+        {
+            let _alone = self.touching.lock();
+            if let Ok(stored) = fs::File::options().write(true).open(&path) {
+                // Retention goes by the last put: this one may be the first of many rows to come.
+                stored.set_modified(SystemTime::now()).map_err(|source| BlobError::Io { action: "touch", path, source })?;
+                return Ok(name);
+            }
         }
         let io = |action, path: &Path| {
             let path = path.to_owned();
@@ -77,7 +119,9 @@ impl BlobStore {
         let shard = self.root.join(&name[..2]);
         if !shard.exists() {
             fs::create_dir_all(&shard).map_err(io("create folder", &shard))?;
-            sync_dir(&self.root).map_err(io("fsync folder", &self.root))?;
+            for folder in [&*self.root, self.root.parent().unwrap_or(&self.root)] {
+                sync_dir(folder).map_err(io("fsync folder", folder))?;
+            }
         }
         let compressed = zstd::bulk::compress(content, ZSTD_LEVEL).map_err(io("compress", &path))?;
         // Two writers of one blob write different temporary files of the same content: either rename is right.
@@ -109,30 +153,15 @@ impl BlobStore {
         blocking(read).await
     }
 
-    /// Removes blobs that were last put before `moment`. Blocking.
-    pub(crate) fn remove_older_than(&self, moment: SystemTime) -> Result<u64, BlobError> {
-        let io = |action, path: &Path| {
-            let path = path.to_owned();
-            move |source| BlobError::Io { action, path, source }
-        };
-        let mut removed = 0;
-        for shard in fs::read_dir(&self.root).map_err(io("list", &self.root))? {
-            let shard = shard.map_err(io("list", &self.root))?.path();
-            for blob in fs::read_dir(&shard).map_err(io("list", &shard))? {
-                let path = blob.map_err(io("list", &shard))?.path();
-                let modified = fs::metadata(&path).and_then(|m| m.modified()).map_err(io("look at", &path))?;
-                if modified < moment {
-                    fs::remove_file(&path).map_err(io("remove", &path))?;
-                    removed += 1;
-                }
-            }
-        }
-        Ok(removed)
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(&name[..2]).join(format!("{name}.zst"))
     }
+}
+
+/// What is in `folder`.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, BlobError> {
+    let listed = fs::read_dir(folder).and_then(|list| list.map(|entry| Ok(entry?.path())).collect());
+    listed.map_err(|source| BlobError::Io { action: "list", path: folder.to_owned(), source })
 }
 
 fn read_blob(path: &Path, expected: &str) -> Result<Option<Bytes>, BlobError> {
@@ -154,37 +183,51 @@ fn read_blob(path: &Path, expected: &str) -> Result<Option<Bytes>, BlobError> {
 mod tests {
     use super::*;
 
+    fn store() -> (tempfile::TempDir, BlobStore, ProjectBlobs) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(dir.path().join("blobs")).unwrap();
+        let blobs = store.of(&ProjectId::default_project());
+        (dir, store, blobs)
+    }
+
     #[tokio::test]
     async fn a_blob_is_stored_once_and_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let blobs = BlobStore::open(dir.path().join("blobs")).unwrap();
+        let (_dir, _, blobs) = store();
         let name = blobs.put(b"an image").unwrap();
         assert_eq!(blobs.put(b"an image").unwrap(), name);
         assert_eq!(blobs.get(&name).await.unwrap().as_deref(), Some(&b"an image"[..]));
-        assert_eq!(fs::read_dir(dir.path().join("blobs").join(&name[..2])).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(blobs.root.join(&name[..2])).unwrap().count(), 1);
         assert!(blobs.get(&"0".repeat(64)).await.unwrap().is_none());
         assert!(matches!(blobs.get("../../etc/passwd").await, Err(BlobError::Name { .. })));
     }
 
     #[tokio::test]
+    async fn a_blob_is_of_its_project_alone() {
+        let (_dir, store, blobs) = store();
+        let other = store.of(&ProjectId::new("other").unwrap());
+        let name = blobs.put(b"an image").unwrap();
+        assert!(other.get(&name).await.unwrap().is_none());
+        assert_eq!(other.put(b"an image").unwrap(), name);
+        assert!(other.get(&name).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
     async fn a_blob_that_is_put_again_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let blobs = BlobStore::open(dir.path().to_owned()).unwrap();
+        let (_dir, store, blobs) = store();
         let (old, again) = (blobs.put(b"old").unwrap(), blobs.put(b"again").unwrap());
         let long_ago = SystemTime::now() - std::time::Duration::from_secs(1000);
         for name in [&old, &again] {
             fs::File::options().write(true).open(blobs.path(name)).unwrap().set_modified(long_ago).unwrap();
         }
         blobs.put(b"again").unwrap();
-        assert_eq!(blobs.remove_older_than(long_ago + std::time::Duration::from_secs(1)).unwrap(), 1);
+        assert_eq!(store.remove_older_than(long_ago + std::time::Duration::from_secs(1)).unwrap(), 1);
         assert!(blobs.get(&old).await.unwrap().is_none());
         assert!(blobs.get(&again).await.unwrap().is_some());
     }
 
     #[tokio::test]
     async fn a_damaged_blob_is_not_returned() {
-        let dir = tempfile::tempdir().unwrap();
-        let blobs = BlobStore::open(dir.path().to_owned()).unwrap();
+        let (_dir, _, blobs) = store();
         let name = blobs.put(b"an image").unwrap();
         fs::write(blobs.path(&name), zstd::bulk::compress(b"another", 1).unwrap()).unwrap();
         assert!(matches!(blobs.get(&name).await, Err(BlobError::Damaged { .. })));

@@ -22,7 +22,7 @@ mod view;
 mod wal;
 
 pub use self::{
-    blobs::{BlobError, BlobStore},
+    blobs::{BlobError, BlobStore, ProjectBlobs},
     config::StorageConfig,
     corrections::{CorrectionSet, PATCHABLE},
     flush::FlushError,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use assay_schemas::{ids::ProjectId, tables::TableId};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -196,7 +196,9 @@ impl Inner {
                 self.mark_replaced(table, old);
             }
             let blobs = self.blobs.clone();
-            if let Err(error) = blocking(move || blobs.remove_older_than(first_kept.into())).await {
+            // Rows of the first day that is kept were received from midnight on.
+            let midnight = first_kept_day.and_time(NaiveTime::MIN).and_utc();
+            if let Err(error) = blocking(move || blobs.remove_older_than(midnight.into())).await {
                 tracing::warn!(error = %chain(&error), "old blobs could not be removed");
             }
             Ok(removed)

@@ -1,21 +1,25 @@
 //! Attributes as the JSON text of a row, and back.
 //!
 //! An object in received order: text, booleans and null as they are, integers without and doubles with a point or exponent. Large and
-//! LLM payload values stand apart (`payload`), still larger ones in blob storage. What an object cannot say (NaN, bytes, repeated
+//! LLM payload values stand apart (`payload`), still larger ones in blob storage, binary content in them likewise ([`super::binary`]).
+//! What an object cannot say (NaN, bytes, repeated
 //! keys, a key without value, our own markers) is kept a second time, as OTLP/JSON (`attributes_exact`), and that is then what counts.
 
 use std::collections::{HashMap, HashSet};
 
 use assay_schemas::{genai::GenAi, tables::Attributes};
-use assay_storage::{BlobError, BlobStore};
+use assay_storage::{BlobError, ProjectBlobs};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value};
 
-use super::json::{
-    self, JsonError,
-    reader::{Reader, Result as ReadResult},
-    writer::{Writer, push_double, push_int, push_string},
+use super::{
+    binary,
+    json::{
+        self, JsonError,
+        reader::{Reader, Result as ReadResult},
+        writer::{Writer, push_double, push_int, push_string},
+    },
 };
 
 /// Values above this are payload, whatever their key.
@@ -40,7 +44,7 @@ pub trait BlobSource {
     fn get(&self, sha256: &str) -> Option<Bytes>;
 }
 
-impl BlobSink for BlobStore {
+impl BlobSink for ProjectBlobs {
     fn put(&self, content: &[u8]) -> Result<String, BlobError> {
         Self::put(self, content)
     }
@@ -100,7 +104,12 @@ pub fn to_columns(
             payload.element();
             push_string(&mut payload.out, &attribute.key);
             payload.out.push(':');
-            if content.len() > BLOB_BYTES {
+            if let Some(pieces) = binary::to_pieces(content, blobs)? {
+                payload.out.push_str("{\"$pieces\":");
+                payload.out.push_str(&pieces);
+                payload.out.push_str(if is_text { "}" } else { ",\"format\":\"json\"}" });
+                Ok(())
+            } else if content.len() > BLOB_BYTES {
                 push_blob(&mut payload.out, content, is_text, blobs)
             } else if is_text {
                 push_string(&mut payload.out, content);
@@ -203,17 +212,17 @@ pub fn from_columns(columns: &Attributes, genai: &GenAi, blobs: &dyn BlobSource)
         attribute.value = match (marker, argument) {
             ("$column", Some(Value::StringValue(column))) => {
                 let text = payload_column(genai, column).ok_or_else(|| missing(format!("column `{column}`")))?;
-                Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) })
+                let text = binary::put_back(text, blobs).map_err(|name| missing(format!("blob `{name}`")))?;
+                Some(AnyValue { value: Some(Value::StringValue(text.into_owned())) })
             }
             _ => {
                 let value = payload.remove(&attribute.key).ok_or_else(|| missing("column `payload`".to_owned()))?;
-                match blob_of(value.as_ref()) {
+                match Apart::of(value.as_ref()) {
                     None => value,
-                    Some((sha256, is_text)) => {
-                        let content = blobs.get(sha256).ok_or_else(|| missing(format!("blob `{sha256}`")))?;
-                        let text = String::from_utf8_lossy(&content);
-                        Some(if is_text {
-                            AnyValue { value: Some(Value::StringValue(text.into_owned())) }
+                    Some(apart) => {
+                        let text = apart.text(blobs).map_err(missing)?;
+                        Some(if apart.is_text {
+                            AnyValue { value: Some(Value::StringValue(text)) }
                         } else {
                             from_json("blob", &text)?
                         })
@@ -251,38 +260,69 @@ pub fn from_json(column: &'static str, text: &str) -> Result<AnyValue, RestoreEr
 ///
 /// # Errors
 /// [`RestoreError::Text`] if `payload` is not an object.
-pub fn blobs_of(columns: &Attributes) -> Result<Vec<String>, RestoreError> {
-    match &columns.payload {
-        Some(payload) if payload.contains("\"$blob\"") => Ok(from_object("payload", payload)?
-            .iter()
-            .filter_map(|kv| blob_of(kv.value.as_ref()))
-            .map(|(name, _)| name.to_owned())
-            .collect()),
-        _ => Ok(Vec::new()),
+pub fn blobs_of(columns: &Attributes, genai: &GenAi) -> Result<Vec<String>, RestoreError> {
+    let mut names: Vec<String> = Vec::new();
+    if let Some(payload) = columns.payload.as_deref().filter(|payload| payload.contains("\"$blob\"")) {
+        for kv in from_object("payload", payload)? {
+            if let Some(apart) = Apart::of(kv.value.as_ref()) {
+                names.extend(apart.blobs().map(str::to_owned));
+            }
+        }
     }
+    if columns.attributes.contains("\"$column\"") {
+        for text in PAYLOAD_COLUMNS.iter().filter_map(|column| payload_column(genai, column)) {
+            names.extend(binary::blobs_of_column(text).map(str::to_owned));
+        }
+    }
+    // A sender may have written what looks like a reference.
+    names.retain(|name| name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+    Ok(names)
+}
+
+/// Puts references in the place of binary content in the columns of `genai`, once [`to_columns`] has seen them as they were.
+///
+/// # Errors
+/// [`BlobError`] if the content could not be stored.
+pub(super) fn take_binary_out(genai: &mut GenAi, blobs: &dyn BlobSink) -> Result<(), BlobError> {
+    for text in payload_columns_mut(genai) {
+        if let Some(without) = binary::take_out(text, blobs)? {
+            *text = without;
+        }
+    }
+    Ok(())
 }
 
 fn column_with_text(idx: usize, value: Option<&Value>, special: Special<'_>, genai: &GenAi) -> Option<&'static str> {
     let (_, column) = special.same_as_column.iter().find(|(at, _)| *at == idx)?;
     let Some(Value::StringValue(text)) = value else { return None };
-    (payload_column(genai, column) == Some(text)).then_some(*column)
+    // What reads like our own references could not be told from them later.
+    (payload_column(genai, column) == Some(text) && !binary::is_ambiguous(text)).then_some(*column)
 }
 
-/// The text of a canonical payload column.
-fn payload_column<'a>(genai: &'a GenAi, column: &str) -> Option<&'a str> {
-    match column {
-        "input_messages" => genai.input_messages.as_deref(),
-        "output_messages" => genai.output_messages.as_deref(),
-        "system_instructions" => genai.system_instructions.as_deref(),
-        "tool_definitions" => genai.tool_definitions.as_deref(),
-        "tool_arguments" => genai.tool_arguments.as_deref(),
-        "tool_result" => genai.tool_result.as_deref(),
-        "input_value" => genai.input_value.as_deref(),
-        "output_value" => genai.output_value.as_deref(),
-        "retrieval_query" => genai.retrieval_query.as_deref(),
-        "retrieval_documents" => genai.retrieval_documents.as_deref(),
-        _ => None,
-    }
+/// Makes `payload_column` and `payload_column_mut` from one list.
+macro_rules! payload_columns {
+    ($($column:ident)*) => {
+        /// Columns whose text an attribute may have as well.
+        const PAYLOAD_COLUMNS: &[&str] = &[$(stringify!($column)),*];
+
+        /// The text of a canonical payload column.
+        fn payload_column<'a>(genai: &'a GenAi, column: &str) -> Option<&'a str> {
+            $(if column == stringify!($column) {
+                return genai.$column.as_deref();
+            })*
+            None
+        }
+
+        /// The canonical payload columns.
+        fn payload_columns_mut(genai: &mut GenAi) -> impl Iterator<Item = &mut String> {
+            [$(&mut genai.$column),*].into_iter().flatten()
+        }
+    };
+}
+
+payload_columns! {
+    input_messages output_messages system_instructions tool_definitions tool_arguments tool_result
+    input_value output_value retrieval_query retrieval_documents
 }
 
 fn push_blob(out: &mut String, content: &str, is_text: bool, blobs: &dyn BlobSink) -> Result<(), BlobError> {
@@ -362,7 +402,8 @@ fn push_natural(out: &mut String, value: Option<&Value>) -> bool {
             return exact;
         }
         Some(Value::KvlistValue(list)) => {
-            let reserved = list.values.first().is_some_and(|kv| matches!(kv.key.as_str(), "$payload" | "$column" | "$blob"));
+            let reserved =
+                list.values.first().is_some_and(|kv| matches!(kv.key.as_str(), "$payload" | "$column" | "$blob" | "$pieces"));
             return push_object(out, &list.values) || reserved;
         }
         Some(Value::BytesValue(bytes)) => {
@@ -423,9 +464,47 @@ fn marker_of(value: Option<&AnyValue>) -> Option<(&str, Option<&Value>)> {
         .then(|| (first.key.as_str(), first.value.as_ref().and_then(|v| v.value.as_ref())))
 }
 
-fn blob_of(value: Option<&AnyValue>) -> Option<(&str, bool)> {
-    let Some(Value::KvlistValue(list)) = &value?.value else { return None };
-    let first = list.values.first().filter(|kv| kv.key == "$blob")?;
-    let Some(Value::StringValue(name)) = &first.value.as_ref()?.value else { return None };
-    Some((name, !list.values.iter().any(|kv| kv.key == "format")))
+/// A value that stands in blob storage, or whose pieces do.
+struct Apart<'a> {
+    pieces: Pieces<'a>,
+    /// Text, or else the JSON of a value that is not.
+    is_text: bool,
+}
+
+enum Pieces<'a> {
+    Whole(&'a str),
+    Several(&'a [AnyValue]),
+}
+
+impl<'a> Apart<'a> {
+    /// What `value`, from the column `payload`, marks.
+    fn of(value: Option<&'a AnyValue>) -> Option<Self> {
+        let Some(Value::KvlistValue(list)) = &value?.value else { return None };
+        let first = list.values.first()?;
+        let pieces = match (first.key.as_str(), first.value.as_ref()?.value.as_ref()?) {
+            ("$blob", Value::StringValue(name)) => Pieces::Whole(name),
+            ("$pieces", Value::ArrayValue(pieces)) => Pieces::Several(&pieces.values),
+            _ => return None,
+        };
+        Some(Self { pieces, is_text: !list.values.iter().any(|kv| kv.key == "format") })
+    }
+
+    /// Its text; what is missing, if something is.
+    fn text(&self, blobs: &dyn BlobSource) -> Result<String, String> {
+        match self.pieces {
+            Pieces::Whole(name) => {
+                let content = blobs.get(name).ok_or_else(|| format!("blob `{name}`"))?;
+                Ok(String::from_utf8_lossy(&content).into_owned())
+            }
+            Pieces::Several(pieces) => binary::join_pieces(pieces, blobs),
+        }
+    }
+
+    fn blobs(&self) -> impl Iterator<Item = &'a str> {
+        let (name, pieces) = match self.pieces {
+            Pieces::Whole(name) => (Some(name), [].as_slice()),
+            Pieces::Several(pieces) => (None, pieces),
+        };
+        name.into_iter().chain(binary::blobs_of_pieces(pieces))
+    }
 }

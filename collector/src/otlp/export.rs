@@ -8,7 +8,7 @@ use assay_schemas::{
     genai::GenAi,
     tables::{Attributes, ExponentialHistogramRow, GaugeRow, HistogramRow, LogRow, Point, Sender, SpanRow, SumRow, SummaryRow},
 };
-use assay_storage::{BlobError, BlobStore};
+use assay_storage::{BlobError, ProjectBlobs};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::{
@@ -36,12 +36,12 @@ use super::{
 /// # Errors
 /// [`FetchBlobsError`] if a row or a blob cannot be read. A blob that does not exist is left out.
 pub async fn fetch_blobs<'a>(
-    rows: impl IntoIterator<Item = &'a Attributes>,
-    store: &BlobStore,
+    rows: impl IntoIterator<Item = (&'a Attributes, &'a GenAi)>,
+    store: &ProjectBlobs,
 ) -> Result<HashMap<String, Bytes>, FetchBlobsError> {
     let mut blobs = HashMap::new();
-    for row in rows {
-        for name in blobs_of(row)? {
+    for (attributes, genai) in rows {
+        for name in blobs_of(attributes, genai)? {
             if !blobs.contains_key(&name)
                 && let Some(content) = store.get(&name).await?
             {

@@ -79,11 +79,12 @@ pub fn span(
     span: Span,
     origin: Origin,
     sender: Sender,
-    genai: GenAi,
+    mut genai: GenAi,
     special: Special<'_>,
     blobs: &dyn BlobSink,
 ) -> Result<SpanRow, BlobError> {
     let attributes = attributes::to_columns(&span.attributes, span.dropped_attributes_count, special, &genai, blobs)?;
+    attributes::take_binary_out(&mut genai, blobs)?;
     // A status that is present but empty differs from an absent one by an empty message.
     let (status_code, status_message) = match span.status {
         None => (label(&STATUS_CODES, 0), None),
@@ -133,8 +134,9 @@ pub struct LogExtras {
 /// # Errors
 /// [`BlobError`] if a large value could not be stored.
 pub fn log(log: LogRecord, extras: LogExtras, special: Special<'_>, blobs: &dyn BlobSink) -> Result<LogRow, BlobError> {
-    let LogExtras { origin, log_id, sender, genai } = extras;
+    let LogExtras { origin, log_id, sender, mut genai } = extras;
     let attributes = attributes::to_columns(&log.attributes, log.dropped_attributes_count, special, &genai, blobs)?;
+    attributes::take_binary_out(&mut genai, blobs)?;
     let nanos = if log.time_unix_nano == 0 { log.observed_time_unix_nano } else { log.time_unix_nano };
     let event_name_field = some(log.event_name);
     let (body, body_exact) = match log.body {

@@ -93,8 +93,9 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) ->
     let slice_rows = usize::try_from(SLICE_BYTES / row_bytes).unwrap_or(1).clamp(16, SLICE_ROWS_MAX);
 
     let traces = grouped_by_trace(table).then(|| distinct_traces(batches));
-    let mut writer = ArrowWriter::try_new(Vec::new(), file_schema(table), Some(writer_properties(table, traces, row_bytes, effort)))
-        .map_err(failed)?;
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), file_schema(table), Some(writer_properties(table, traces, row_bytes, effort)))
+            .map_err(failed)?;
     let mut stats = StatsCollector::new(table);
     let mut runs = grouped_by_trace(table).then(RunCollector::default);
     let mut sums = (table == TableId::Spans).then(SumCollector::default);

@@ -106,7 +106,20 @@ async fn retention_drops_whole_days() {
     storage.flush().await.unwrap();
     assert_eq!(storage.view().files(TableId::Spans, &project()).len(), 3, "one file per day");
     let noon = day().and_hms_opt(12, 0, 0).unwrap().and_utc();
+    // The blobs of a day were put in it: just after and just before the first midnight that is kept.
+    let midnight: SystemTime = (day() - Days::new(2)).and_time(NaiveTime::MIN).and_utc().into();
+    let blobs = storage.blobs().of(&project());
+    let put = |content: &[u8], at: SystemTime| {
+        let name = blobs.put(content).unwrap();
+        let path = storage.inner.config.data_dir.join(format!("blobs/default/{}/{name}.zst", &name[..2]));
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+        name
+    };
+    let second = Duration::from_secs(1);
+    let (kept, dropped) = (put(b"kept", midnight + second), put(b"dropped", midnight - second));
     assert_eq!(storage.inner.apply_retention(noon).await.unwrap(), 1);
+    assert!(blobs.get(&kept).await.unwrap().is_some(), "a row of the day may refer to it");
+    assert!(blobs.get(&dropped).await.unwrap().is_none());
     assert_eq!(visible(&storage).await, [2, 3]);
     assert_eq!(storage.inner.apply_retention(noon).await.unwrap(), 0);
     drop(storage);

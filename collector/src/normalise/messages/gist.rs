@@ -386,7 +386,8 @@ mod tests {
     #[test]
     fn messages_in_genai_form_have_the_gist_that_their_tree_has() {
         let text = |content: &str| json!({"type": "text", "content": content});
-        let call = json!({"type": "tool_call", "id": "c", "name": "weather", "arguments": {"city": "Paris", "days": [1, 2.5, null]}});
+        let call =
+            json!({"type": "tool_call", "id": "c", "name": "weather", "arguments": {"city": "Paris", "days": [1, 2.5, null]}});
         for messages in [
             json!([{"role": "user", "parts": [text("Hello")]}]),
             json!([{"role": "user", "parts": [text("ä\n\"\\\u{1f600}".repeat(200).as_str())]}]),
