@@ -7,7 +7,10 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBuilder, PrimitiveBuilder, RecordBatch, StringBuilder},
+    array::{
+        Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBuilder, PrimitiveBuilder, RecordBatch, StringBuilder,
+        new_null_array,
+    },
     datatypes::{
         DataType, Date32Type, Decimal128Type, Field as ArrowField, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit,
         TimestampMicrosecondType,
@@ -126,6 +129,38 @@ impl<S: Scalar> Field for Opt<S> {
     }
 }
 
+/// Collects text. The bytes are copied once, into memory that is exactly as large: prompts make columns of megabytes.
+#[derive(Debug, Default)]
+pub struct TextBuilder {
+    /// NULLs before the first value: most columns of most tables are never more than that.
+    leading: usize,
+    values: Vec<Option<String>>,
+}
+
+impl TextBuilder {
+    fn append(&mut self, value: Option<String>) {
+        if value.is_none() && self.values.is_empty() {
+            self.leading += 1;
+        } else {
+            self.values.push(value);
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        let rows = self.leading + self.values.len();
+        if self.values.is_empty() {
+            return new_null_array(&DataType::Utf8, rows);
+        }
+        let bytes = self.values.iter().flatten().map(String::len).sum();
+        let mut builder = StringBuilder::with_capacity(rows, bytes);
+        builder.append_nulls(self.leading);
+        for value in self.values {
+            builder.append_option(value);
+        }
+        Arc::new(builder.finish())
+    }
+}
+
 macro_rules! text_scalars {
     ($($(#[doc = $doc:literal])* $name:ident: $layout:expr, json $json:literal;)*) => {$(
         $(#[doc = $doc])*
@@ -134,16 +169,16 @@ macro_rules! text_scalars {
 
         impl Scalar for $name {
             type Native = String;
-            type Builder = StringBuilder;
+            type Builder = TextBuilder;
             const TYPE: DataType = DataType::Utf8;
             const LAYOUT: Layout = $layout;
             const JSON: bool = $json;
 
             fn append(builder: &mut Self::Builder, value: Option<Self::Native>) {
-                builder.append_option(value);
+                builder.append(value);
             }
-            fn finish(mut builder: Self::Builder) -> ArrayRef {
-                Arc::new(builder.finish())
+            fn finish(builder: Self::Builder) -> ArrayRef {
+                builder.finish()
             }
             fn read(array: &dyn Array, row: usize) -> Self::Native {
                 array.as_string::<i32>().value(row).to_owned()

@@ -21,7 +21,7 @@ use assay_schemas::{ids::ProjectId, tables::TableId};
 
 /// Batches of at least so many rows or bytes are not joined any more.
 const JOINED_ROWS: usize = 1024;
-const JOINED_BYTES: u64 = 4 << 20;
+const JOINED_BYTES: u64 = 512 << 10;
 /// So many batches of like size are joined into one: each row is copied at most three times.
 const JOIN_FAN_IN: usize = 16;
 

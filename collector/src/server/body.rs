@@ -60,7 +60,10 @@ where
     let mut body = std::pin::pin!(body);
     let mut inflater = None;
     let mut received = 0_usize;
-    let sink = || Bounded { bytes: Vec::new(), limit, charge: budget.charge(), stopped: None };
+    // A body of known size goes into one piece of memory. What a client only claims to send is never touched.
+    let announced = if encoding == ContentEncoding::Identity { body.size_hint().exact().unwrap_or(0) } else { 0 };
+    let capacity = usize::try_from(announced).unwrap_or(0).min(limit);
+    let sink = || Bounded { bytes: Vec::with_capacity(capacity), limit, charge: budget.charge(), stopped: None };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::bad_data(format!("the body broke off after {received} bytes: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };

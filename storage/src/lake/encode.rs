@@ -3,9 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray as _, RecordBatch, StringArray},
-    compute::{interleave_record_batch, max, max_string, min, min_string},
+    array::{Array, ArrayRef, AsArray as _, RecordBatch, StringArray, new_null_array},
+    compute::{interleave, max, max_string, min, min_string},
     datatypes::{DataType, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
+    error::ArrowError,
 };
 use assay_schemas::{
     table::{Column, Layout},
@@ -31,6 +32,8 @@ const ROW_GROUP_BYTES: u64 = 64 << 20;
 /// Rows are gathered and handed to the writer in slices of about so many bytes.
 const SLICE_BYTES: u64 = 4 << 20;
 const SLICE_ROWS_MAX: usize = 8192;
+/// From so many rows on, a run that came in order is written without copying it.
+const RUN_ROWS: usize = 128;
 /// Pages are small so that one trace can be read without its neighbours.
 const PAGE_BYTES: usize = 256 << 10;
 const PAGE_ROWS: usize = 4096;
@@ -93,17 +96,22 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) ->
     let slice_rows = usize::try_from(SLICE_BYTES / row_bytes).unwrap_or(1).clamp(16, SLICE_ROWS_MAX);
 
     let traces = grouped_by_trace(table).then(|| distinct_traces(batches));
+    let empty = EmptyColumns::of(table, batches);
+    // Half, compressed, is usual. What is not written to is not memory, but growing would copy the file several times.
+    let expected_bytes = usize::try_from(batch_bytes / 2).unwrap_or(0);
+    let properties = writer_properties(table, traces, row_bytes, effort, &empty);
     let mut writer =
-        ArrowWriter::try_new(Vec::new(), file_schema(table), Some(writer_properties(table, traces, row_bytes, effort)))
-            .map_err(failed)?;
+        ArrowWriter::try_new(Vec::with_capacity(expected_bytes), file_schema(table), Some(properties)).map_err(failed)?;
     let mut stats = StatsCollector::new(table);
     let mut runs = grouped_by_trace(table).then(RunCollector::default);
     let mut sums = (table == TableId::Spans).then(SumCollector::default);
-    let references: Vec<&RecordBatch> = batches.iter().collect();
     let mut raw_bytes = 0;
     let mut group_bytes = 0;
-    for part in order.chunks(slice_rows) {
-        let slice = interleave_record_batch(&references, part).map_err(|e| failed(e.into()))?;
+    let mut rest = &*order;
+    while !rest.is_empty() {
+        let (part, after) = rest.split_at(next_part(rest, slice_rows));
+        rest = after;
+        let slice = gather(table, batches, part, &empty).map_err(|e| failed(e.into()))?;
         stats.add(&slice);
         if let Some(runs) = &mut runs {
             collect_runs(&slice, runs);
@@ -111,7 +119,7 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) ->
         if let Some(sums) = &mut sums {
             sums.add(&slice);
         }
-        let bytes = slice.get_array_memory_size() as u64;
+        let bytes = bytes_of(&slice).map_err(|e| failed(e.into()))?;
         raw_bytes += bytes;
         group_bytes += bytes;
         writer.write(&slice).map_err(failed)?;
@@ -133,7 +141,73 @@ pub(crate) fn without_partition_columns(batch: &RecordBatch) -> RecordBatch {
     batch.project(&keep).expect("the indices come from the batch")
 }
 
-fn writer_properties(table: TableId, traces: Option<u64>, row_bytes: u64, effort: Effort) -> WriterProperties {
+/// Which columns of a file hold nothing but NULL: most of those that describe model calls, where no model is called. They have as
+/// many pages as others, so nothing is spent on them.
+struct EmptyColumns(Vec<bool>);
+
+impl EmptyColumns {
+    fn of(table: TableId, batches: &[RecordBatch]) -> Self {
+        let columns = file_schema(table).fields().len();
+        let is_empty = |idx: usize| batches.iter().all(|batch| batch.column(idx).null_count() == batch.num_rows());
+        Self((0..columns).map(is_empty).collect())
+    }
+}
+
+/// How many of the rows `rest` are written at once: a run that came in order, as most do, or else the rows up to the next one.
+fn next_part(rest: &[(usize, usize)], rows_max: usize) -> usize {
+    let run = |rows: &[(usize, usize)]| {
+        let (batch, first) = rows[0];
+        rows.iter().enumerate().take(rows_max).take_while(|(nth, row)| **row == (batch, first + nth)).count()
+    };
+    let first = run(rest);
+    if first >= RUN_ROWS {
+        return first;
+    }
+    let mut rows = first;
+    while rows < rest.len().min(rows_max) {
+        match run(&rest[rows..]) {
+            long if long >= RUN_ROWS => break,
+            short => rows += short,
+        }
+    }
+    rows.min(rows_max)
+}
+
+/// The rows `part` of `batches`. A run that came in order is not copied.
+fn gather(
+    table: TableId,
+    batches: &[RecordBatch],
+    part: &[(usize, usize)],
+    empty: &EmptyColumns,
+) -> Result<RecordBatch, ArrowError> {
+    let schema = file_schema(table);
+    let (batch, first) = part[0];
+    let in_order = part.iter().enumerate().all(|(nth, row)| *row == (batch, first + nth));
+    let columns = schema.fields().iter().zip(&empty.0).enumerate().map(|(idx, (field, is_empty))| {
+        if *is_empty {
+            return Ok(new_null_array(field.data_type(), part.len()));
+        }
+        if in_order {
+            return Ok(batches[batch].column(idx).slice(first, part.len()));
+        }
+        let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(idx).as_ref()).collect();
+        interleave(&arrays, part)
+    });
+    RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
+}
+
+/// Bytes of the values in `slice`, without those around it in shared buffers.
+fn bytes_of(slice: &RecordBatch) -> Result<u64, ArrowError> {
+    slice.columns().iter().map(|column| Ok(column.to_data().get_slice_memory_size()? as u64)).sum()
+}
+
+fn writer_properties(
+    table: TableId,
+    traces: Option<u64>,
+    row_bytes: u64,
+    effort: Effort,
+    empty: &EmptyColumns,
+) -> WriterProperties {
     let payload_level = match effort {
         Effort::Quick => 1,
         Effort::Thorough => 3,
@@ -168,6 +242,11 @@ fn writer_properties(table: TableId, traces: Option<u64>, row_bytes: u64, effort
             (Layout::Plain, DataType::Utf8 | DataType::Float64) => properties.set_column_dictionary_enabled(path, false),
             _ => properties,
         };
+    }
+    for (field, _) in file_schema(table).fields().iter().zip(&empty.0).filter(|(_, is_empty)| **is_empty) {
+        let path = ColumnPath::from(field.name().as_str());
+        properties =
+            properties.set_column_dictionary_enabled(path.clone(), false).set_column_compression(path, Compression::UNCOMPRESSED);
     }
     if let Some(traces) = traces {
         let path = ColumnPath::from("trace_id");
