@@ -9,6 +9,7 @@ import { JsonView } from '../../components/JsonView';
 import { Markdown } from '../../components/Markdown';
 import { WarningNotice } from '../../components/Notice';
 import { formatCountExact } from '../../lib/format';
+import { StoredMedia } from './StoredMedia';
 import './content-tab.css';
 import {
   decode,
@@ -171,6 +172,8 @@ export function PartView({ part }: { part: Part }) {
       return <CutText cut={part.cut}>{(text) => <Markdown text={text} />}</CutText>;
     case 'media':
       return <Media part={part} />;
+    case 'stored':
+      return <StoredMedia part={part} />;
     case 'other':
       return <JsonView value={part.value} />;
   }

@@ -69,7 +69,7 @@ test('reasoning and media are recognised, the unknown is kept as it is', () => {
     { kind: 'reasoning', text: 'hm' },
     { kind: 'media', modality: 'image', mime: 'image/png', source: 'data:image/png;base64,AAAA', note: null },
     { kind: 'media', modality: 'image', mime: null, source: 'https://example.org/a.png', note: null },
-    { kind: 'media', modality: 'audio', mime: null, source: null, note: 'kept in blob storage as abcdef012345…, 12 bytes' },
+    { kind: 'stored', modality: 'audio', mime: null, sha256: 'abcdef0123456789', bytes: 12 },
     { kind: 'other', value: { type: 'novel', x: 1 } },
   ]);
 });

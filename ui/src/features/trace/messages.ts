@@ -12,6 +12,7 @@ export type Part =
   | { readonly kind: 'tool-call'; readonly id: string | null; readonly name: string; readonly args: unknown; readonly result: { readonly value: unknown } | null }
   | { readonly kind: 'tool-result'; readonly id: string | null; readonly name: string | null; readonly value: unknown }
   | { readonly kind: 'media'; readonly modality: string; readonly mime: string | null; readonly source: string | null; readonly note: string | null }
+  | { readonly kind: 'stored'; readonly modality: string; readonly mime: string | null; readonly sha256: string; readonly bytes: number | null }
   | { readonly kind: 'cut'; readonly cut: Cut; readonly reasoning: boolean }
   | { readonly kind: 'other'; readonly value: unknown }; // prettier-ignore
 
@@ -109,14 +110,8 @@ function parseMedia(value: Record<string, unknown>): Part {
   const modality = asText(value['modality']) ?? mime?.split('/')[0] ?? asText(value['type']) ?? 'file';
   const content = value['content'] ?? value['data'];
   if (isRecord(content) && typeof content['$blob'] === 'string') {
-    const bytes = typeof content['bytes'] === 'number' ? `, ${content['bytes']} bytes` : '';
-    return {
-      kind: 'media',
-      modality,
-      mime,
-      source: null,
-      note: `kept in blob storage as ${content['$blob'].slice(0, 12)}…${bytes}`,
-    };
+    const bytes = typeof content['bytes'] === 'number' ? content['bytes'] : null;
+    return { kind: 'stored', modality, mime, sha256: content['$blob'], bytes };
   }
   if (typeof content === 'string' && content !== '') {
     if (content.startsWith('data:')) return { kind: 'media', modality, mime, source: content, note: null };
