@@ -30,7 +30,9 @@ const SHORTCUTS: readonly { where: string; keys: readonly (readonly [string, str
     keys: [
       ['j k  ↓ ↑', 'next, previous span'],
       ['← →', 'fold, unfold'],
+      ['n  N', 'next, previous match'],
       ['+ − 0', 'zoom the timeline'],
+      ['f', 'fit the span'],
       ['[ ]', 'pan it'],
     ],
   },
