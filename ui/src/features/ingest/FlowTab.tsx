@@ -2,7 +2,7 @@
 import { useMemo, useState } from 'react';
 
 import { Chart } from '../../components/Chart';
-import '../../components/facts.css';
+import { Sideways } from '../../components/Sideways';
 import { Figure, Figures } from '../../components/Figure';
 import { Icon } from '../../components/Icon';
 import { SqlLink } from '../../components/SqlLink';
@@ -157,7 +157,7 @@ function LedgerCard({ range, books, query, sql }: LedgerProps) {
     <Card title="Ledger" sql={sql} aside="received = stored + refused + resent" wide>
       <Answer of="the ledger" query={query} empty="Nothing was received in this time.">
         {() => (
-          <div className="facts__scroll">
+          <Sideways label="Sums by signal">
             <table className="facts">
               <thead>
                 <tr>
@@ -198,7 +198,7 @@ function LedgerCard({ range, books, query, sql }: LedgerProps) {
                 ))}
               </tbody>
             </table>
-          </div>
+          </Sideways>
         )}
       </Answer>
       <p className="card__note">

@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { api, projectInUrl, unwrap } from '../../api/client';
 import { Button } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
-import '../../components/facts.css';
+import { Sideways } from '../../components/Sideways';
 import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import { formatAgo, formatCountExact, formatFullTime, UNKNOWN } from '../../lib/format';
 import { useNow } from '../../lib/hooks';
@@ -44,7 +44,7 @@ export function PricesTab() {
           </EmptyState>
         )}
         {data && data.models.length > 0 && (
-          <div className="facts__scroll">
+          <Sideways label="Volume by model">
             <table className="facts">
               <thead>
                 <tr>
@@ -85,7 +85,7 @@ export function PricesTab() {
                 ))}
               </tbody>
             </table>
-          </div>
+          </Sideways>
         )}
       </Card>
       {model && (

@@ -1,5 +1,5 @@
 /** Records that were refused: by reason, with the record, what is wrong with it, what to do, and a way to send it again. */
-import '../../components/facts.css';
+import { Sideways } from '../../components/Sideways';
 import { EmptyState, Prose } from '../../components/Notice';
 import { SqlLink } from '../../components/SqlLink';
 import { formatAgo, formatBytes, formatCountExact, formatFullTime, plural } from '../../lib/format';
@@ -93,7 +93,7 @@ function Records({ group, state, onChange, hrefOf }: Props & { group: Group }) {
           const shown = all.find((each) => each.id === state.record) ?? all[0];
           return (
             <>
-              <div className="facts__scroll quarantine__records">
+              <Sideways label="Refused records of this reason" className="quarantine__records">
                 <table className="facts" aria-label="Records">
                   <thead>
                     <tr>
@@ -123,7 +123,7 @@ function Records({ group, state, onChange, hrefOf }: Props & { group: Group }) {
                     ))}
                   </tbody>
                 </table>
-              </div>
+              </Sideways>
               {group.records > all.length && (
                 <p className="card__note">
                   The latest {all.length} of {plural(group.records, 'record')}.

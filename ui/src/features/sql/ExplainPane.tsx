@@ -3,7 +3,7 @@ import { useQuery } from '@tanstack/react-query';
 import { useMemo } from 'react';
 
 import { CopyButton } from '../../components/CopyButton';
-import '../../components/facts.css';
+import { Sideways } from '../../components/Sideways';
 import { Figure, Figures } from '../../components/Figure';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
 import { formatBytes, formatCountExact, formatDuration, heat } from '../../lib/format';
@@ -70,7 +70,7 @@ function Plan({ explanation }: { explanation: Explanation }) {
           <CopyButton text={explanation.text} label="Copy the plan as text" />
         </span>
       </div>
-      <div className="facts__scroll">
+      <Sideways label="Operators">
         <table className="facts explain__table">
           <thead>
             <tr>
@@ -86,7 +86,7 @@ function Plan({ explanation }: { explanation: Explanation }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Sideways>
     </section>
   );
 }
