@@ -9,6 +9,7 @@ use assay_query::{Ask, QueryEngine};
 use assay_schemas::{
     ids::ProjectId,
     table::{Bool, Field, Int, Label, Opt, Text, Time},
+    tables::TableId,
 };
 use assay_storage::WalPosition;
 use chrono::Utc;
@@ -30,9 +31,15 @@ pub(crate) async fn seed(
 ) -> anyhow::Result<()> {
     let end = replayed_from.map_or(u64::MAX >> 1, WalPosition::get);
     let since = (Utc::now() - SEED_WINDOW).format("%Y-%m-%dT%H:%M:%S%.6fZ");
+    let view = engine.storage().view();
     for project in projects {
         for is_log in [false, true] {
-            let (table, columns, filter) = match is_log {
+            // There may be many projects, and few of them send logs.
+            let table = if is_log { TableId::Logs } else { TableId::Spans };
+            if view.files(table, project).is_empty() && view.hot(table, project).is_empty() {
+                continue;
+            }
+            let (name, columns, filter) = match is_log {
                 false => ("spans", "parent_span_id, start_time, start_time_ns_part, duration_ns, status_code", "true"),
                 true => (
                     "logs",
@@ -44,12 +51,12 @@ pub(crate) async fn seed(
                 "SELECT received_at, trace_id, span_id, {columns}, error_type, operation, counted, uncounted_reason, response_id, \
                  input_tokens, output_tokens, session_id, user_id, \
                  coalesce(input_preview, output_preview) IS NOT NULL \
-                 FROM {table} WHERE received_at >= TIMESTAMP '{since}' AND wal_position < {end} AND {filter} \
+                 FROM {name} WHERE received_at >= TIMESTAMP '{since}' AND wal_position < {end} AND {filter} \
                  ORDER BY wal_position"
             );
             let ask = Ask { row_limit: Some(SEED_ROWS_MAX), ..Ask::new(sql) };
             let answer = engine.ask(project, ask).await;
-            let mut answer = answer.with_context(|| format!("could not read the recent `{table}` of project `{project}`"))?;
+            let mut answer = answer.with_context(|| format!("could not read the recent `{name}` of project `{project}`"))?;
             while let Some(batch) = answer.next().await? {
                 calls.seed((0..batch.num_rows()).map(|row| seed_row(project, is_log, &batch, row)));
             }
