@@ -20,7 +20,6 @@ import telemetry as otlp
 from harness import Server
 
 SCALE = float(os.environ.get("ASSAY_BENCH_SCALE") or 1)
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main():
@@ -41,7 +40,7 @@ def main():
 
 def _report(results, name, found):
     results.append({"measure": name, **found})
-    cold = f"   cold {found['cold']:.0f}, worst {found['worst']:.0f}" if "cold" in found else ""
+    cold = f"   cold {found['cold']:.0f}, worst {found['worst']:.0f}, CPU {found['cpu_ms']:.0f}" if "cold" in found else ""
     print(f"{name:24} {found['value']:>10} {found['unit']:26} {found['target']:>10}   {found['input']}{cold}", flush=True)
 
 
@@ -135,22 +134,17 @@ def _renumbered(rng, requests, n):
 
 def _ingest(server, bodies):
     """CPU seconds of the server until everything sent is committed, and the bytes sent."""
-    before, sent = _cpu_seconds(server), 0
+    before, sent = reads.cpu_seconds(server), 0
     for body in bodies:
         server.send("traces", body)
         sent += len(body)
     _until_flushed(server)
-    return _cpu_seconds(server) - before, sent
+    return reads.cpu_seconds(server) - before, sent
 
 
 def _until_flushed(server):
     while server.get("/api/v1/status")["storage"]["hot_rows"]:
         time.sleep(0.25)
-
-
-def _cpu_seconds(server):
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
 
 def _status(server, key):

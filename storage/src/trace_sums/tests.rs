@@ -1,3 +1,5 @@
+//! Sums of traces: how rows add up, and what is not believed.
+
 use std::collections::HashMap;
 
 use assay_schemas::{table::Row as _, tables::SpanRow};

@@ -1,3 +1,5 @@
+//! The sums of a range: which traces are looked at, and percentiles.
+
 use super::*;
 
 #[test]
