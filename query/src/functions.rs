@@ -1,6 +1,7 @@
 //! The functions SQL can call: DataFusion's, JSON access (`->`, `->>`, `json_get…`), and our own `time_bucket`, `llm_cost` and
 //! `normalise_message`.
 
+mod bounded;
 mod date_trunc;
 mod llm_cost;
 mod normalise_message;
@@ -24,6 +25,10 @@ pub(crate) fn register(state: &mut SessionState, prices: Arc<PriceTable>) -> Res
     state.register_udf(Arc::new(ScalarUDF::from(time_bucket::TimeBucket::new())))?;
     state.register_udf(Arc::new(ScalarUDF::from(llm_cost::LlmCost::new(prices))))?;
     state.register_udf(Arc::new(ScalarUDF::from(normalise_message::NormaliseMessage::new())))?;
+    for (name, makes) in bounded::BOUNDED {
+        let inner = state.udf(name)?;
+        state.register_udf(Arc::new(ScalarUDF::from(bounded::Bounded::new(inner, makes))))?;
+    }
     state.register_udaf(Arc::new(approx_percentile_cont_udaf().as_ref().clone().with_aliases(["approx_percentile"])))?;
     Ok(())
 }

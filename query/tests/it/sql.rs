@@ -224,6 +224,24 @@ async fn a_hostile_query_stops_working_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn little_text_cannot_ask_for_all_memory() {
+    let f = filled().await;
+    for sql in [
+        "SELECT array_length(range(0, 10000000000))",
+        "SELECT max(array_length(generate_series(0, 50000000))) FROM spans",
+        "SELECT length(repeat('x', 2000000000))",
+        "SELECT length(lpad('x', 1000000000, 'y'))",
+        "SELECT array_length(array_repeat(1, 1000000000))",
+        "SELECT array_length(range(TIMESTAMP '2000-01-01', TIMESTAMP '2030-01-01', INTERVAL '1 microsecond'))",
+    ] {
+        assert_eq!(f.error(sql).await.kind, QueryErrorKind::TooLarge, "{sql}");
+    }
+    assert_eq!(f.value("SELECT sum(n) FROM (SELECT unnest(generate_series(1, 1000)) AS n)").await, "500500");
+    assert_eq!(f.value("SELECT array_length(range(DATE '2026-01-01', DATE '2026-02-01', INTERVAL '1 day'))").await, "31");
+    assert_eq!(f.value("SELECT max(length(lpad(name, 40, '.'))) FROM spans").await, "40");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_stays_within_its_bytes() {
     let f = Fixture::with(QueryConfig { threads: 1, answer_bytes_max: 1 << 20, ..QueryConfig::default() }).await;
     let ask = |rows: usize| format!("SELECT repeat('x', 1000) AS text FROM generate_series(1, {rows})");
