@@ -304,7 +304,7 @@ impl Project {
             let Some(trace) = self.traces.get_mut(&key) else { continue };
             for call in &mut trace.calls {
                 let verdict = call.verdict();
-                match call.draft.take() {
+                match call.report.draft.take() {
                     Some(draft) => {
                         let genai =
                             if call.is_log { &mut prepared.logs[draft].row.genai } else { &mut prepared.spans[draft].row.genai };

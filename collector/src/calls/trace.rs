@@ -27,9 +27,24 @@ pub(super) struct Node {
     pub(super) written: bool,
 }
 
-/// A span or log record that reports a call, or carries usage.
+/// A span or log record that reports a call, or carries usage: what it says, and what was decided about it.
 #[derive(Debug)]
 pub(super) struct Call {
+    pub(super) report: Report,
+    /// What its row says.
+    pub(super) told: Verdict,
+    /// A better report of the same response exists.
+    pub(super) outdone: bool,
+    /// Another row without a common identifier reports the same call, and that one counts.
+    pub(super) twin_counts: bool,
+    /// This one counts and the other one, its twin, does not.
+    pub(super) has_twin: bool,
+    shape: Shape,
+}
+
+/// What a span or log record says of a call, before its trace is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Report {
     /// The span; of a log record, the span it was written in (zero if none).
     pub(super) span_id: u64,
     pub(super) is_log: bool,
@@ -51,15 +66,14 @@ pub(super) struct Call {
     pub(super) end_ns: i64,
     /// Not yet told to anybody: the row is in the request being settled, at this index.
     pub(super) draft: Option<usize>,
-    /// What its row says.
-    pub(super) told: Verdict,
-    /// A better report of the same response exists.
-    pub(super) outdone: bool,
-    /// Another row without a common identifier reports the same call, and that one counts.
-    pub(super) twin_counts: bool,
-    /// This one counts and the other one, its twin, does not.
-    pub(super) has_twin: bool,
-    shape: Shape,
+}
+
+impl std::ops::Deref for Call {
+    type Target = Report;
+
+    fn deref(&self) -> &Report {
+        &self.report
+    }
 }
 
 /// What the tree says about a call.
@@ -93,61 +107,10 @@ impl Verdict {
     }
 }
 
-/// What is known of a call before its trace is looked at.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) span_id: u64,
-    pub(super) is_log: bool,
-    pub(super) is_call: bool,
-    pub(super) has_usage: bool,
-    pub(super) has_messages: bool,
-    pub(super) says_session: bool,
-    pub(super) native: bool,
-    pub(super) repeats_parent: bool,
-    pub(super) failed: bool,
-    pub(super) has_parent: bool,
-    pub(super) response_id: Option<Box<str>>,
-    pub(super) usage_hash: Option<u64>,
-    pub(super) session_hash: Option<u64>,
-    pub(super) service_hash: u64,
-    pub(super) model_hash: Option<u64>,
-    pub(super) start_ns: i64,
-    pub(super) end_ns: i64,
-    pub(super) draft: Option<usize>,
-}
-
 impl Call {
     pub(super) fn new(report: Report) -> Self {
-        let Report { span_id, is_log, is_call, has_usage, has_messages, says_session, native, repeats_parent, failed, .. } =
-            report;
-        let Report {
-            has_parent, response_id, usage_hash, session_hash, service_hash, model_hash, start_ns, end_ns, draft, ..
-        } = report;
-        Self {
-            span_id,
-            is_log,
-            is_call,
-            has_usage,
-            has_messages,
-            says_session,
-            native,
-            repeats_parent,
-            failed,
-            has_parent,
-            response_id,
-            usage_hash,
-            session_hash,
-            service_hash,
-            model_hash,
-            start_ns,
-            end_ns,
-            draft,
-            told: Verdict::Counts,
-            outdone: false,
-            twin_counts: false,
-            has_twin: false,
-            shape: Shape::default(),
-        }
+        let (told, shape) = (Verdict::Counts, Shape::default());
+        Self { report, told, outdone: false, twin_counts: false, has_twin: false, shape }
     }
 
     /// Repeats what another report says, by its nature.
