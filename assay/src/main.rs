@@ -9,6 +9,7 @@ mod demo;
 mod demo_api;
 mod export;
 mod listen;
+mod mappings_api;
 mod openapi;
 mod reprice;
 mod seed;

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi as _;
 
-use crate::{accounts_api, demo_api, export, reprice};
+use crate::{accounts_api, demo_api, export, mappings_api, reprice};
 
 /// The one document, served as `/api/openapi.json` and committed as `query/openapi.json`.
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
@@ -10,6 +10,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     document.merge(accounts_api::Document::openapi());
     document.merge(demo_api::Document::openapi());
     document.merge(export::Document::openapi());
+    document.merge(mappings_api::Document::openapi());
     document.merge(reprice::Document::openapi());
     document
 }

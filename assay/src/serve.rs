@@ -34,7 +34,7 @@ use crate::{
     demo_api::DemoRunner,
     export,
     listen::Listener,
-    openapi, reprice, seed,
+    mappings_api, openapi, reprice, seed,
 };
 
 /// Requests get this long to finish once the server was told to stop.
@@ -119,6 +119,7 @@ impl Server {
         };
         let public = assay_query::api::router(state)
             .merge(export::router(engine.clone()))
+            .merge(mappings_api::router(Arc::clone(&ingest)))
             .merge(reprice::router(engine, ingest))
             .merge(accounts_api::router(accounts))
             .merge(demo.router())

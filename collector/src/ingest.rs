@@ -136,6 +136,12 @@ impl Ingest {
         &self.calls
     }
 
+    /// The mapping in use.
+    #[must_use]
+    pub fn normaliser(&self) -> &Normaliser {
+        &self.normaliser
+    }
+
     /// The prices in use.
     #[must_use]
     pub fn prices(&self) -> &PriceTable {

@@ -15,6 +15,7 @@ pub mod prepare;
 pub mod prepared;
 pub mod reprice;
 pub mod server;
+pub mod trial;
 
 pub use self::{
     ingest::{Ingest, IngestError, Outcome, RecoverError, StoreRowsError},

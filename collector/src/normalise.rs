@@ -13,6 +13,7 @@
 
 mod columns;
 mod compile;
+mod describe;
 mod documents;
 mod messages;
 mod record;
@@ -29,6 +30,7 @@ use opentelemetry_proto::tonic::{
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
+pub use self::describe::{DialectDoc, RuleDoc};
 use self::{
     columns::{Column, Kind},
     compile::{Form, Mapping, Ready, ReadyDialect, Source},

@@ -89,9 +89,9 @@ struct Preparing<'a> {
 }
 
 /// Why a record is refused.
-struct Refused {
+pub(crate) struct Refused {
     reason: &'static str,
-    detail: String,
+    pub(crate) detail: String,
 }
 
 /// What is known of a refused record.
@@ -277,7 +277,7 @@ fn found<M: json::Message + prost::Message>(trace_id: &[u8], span_id: &[u8], sen
     }
 }
 
-fn check_span(span: &Span) -> Result<(), Refused> {
+pub(crate) fn check_span(span: &Span) -> Result<(), Refused> {
     check_id("trace_id", &span.trace_id, 16)?;
     check_id("span_id", &span.span_id, 8)?;
     if !matches!(span.parent_span_id.len(), 0 | 8) {

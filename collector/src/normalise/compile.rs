@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use assay_schemas::dialects::{Dialect, DialectError, Part, Rule, RuleTable, TokenConvention, When};
 use serde_json::Value;
 
-use super::columns::{Column, Kind};
+use super::{
+    columns::{Column, Kind},
+    describe,
+};
 
 /// A set of dialects, one bit each, in the order of [`Mapping::dialects`].
 pub(super) type DialectSet = u64;
@@ -112,6 +115,10 @@ pub(super) struct Condition {
 pub(super) struct Ready {
     /// `dialect.rule`.
     pub(super) name: Arc<str>,
+    /// Where it looks, in words.
+    pub(super) label: String,
+    /// What it does and when, in words.
+    pub(super) doc: Option<String>,
     pub(super) source: Source,
     pub(super) path: Vec<String>,
     pub(super) form: Option<Form>,
@@ -131,6 +138,7 @@ pub(super) struct Ready {
 #[derive(Debug)]
 pub(super) struct ReadyDialect {
     pub(super) name: String,
+    pub(super) title: String,
     pub(super) always: bool,
     pub(super) native: bool,
     /// By [`Column`], in its order.
@@ -358,6 +366,7 @@ impl Compiler<'_> {
         let events = &dialect.events;
         Ok(ReadyDialect {
             name: dialect.dialect.clone(),
+            title: dialect.title.clone(),
             always: dialect.always,
             native: dialect.native,
             columns,
@@ -415,6 +424,8 @@ impl Compiler<'_> {
         };
         Ok(Ready {
             name: format!("{}.{}", self.dialect.dialect, rule.rule.as_deref().unwrap_or(&label)).into(),
+            label,
+            doc: describe::doc(rule),
             source,
             path: rule.path.as_deref().map(|path| path.split('.').map(str::to_owned).collect()).unwrap_or_default(),
             form,

@@ -246,6 +246,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/mappings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The mapping rules in use, dialect by dialect. */
+        get: operations["mappings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mappings/try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What would become of a span: dialect, canonical values, the rule behind each, and its price. Nothing is stored. */
+        post: operations["try_mapping"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/notes": {
         parameters: {
             query?: never;
@@ -1564,6 +1598,31 @@ export interface components {
             /** @description SQL that gives the totals. */
             totals_sql: string;
         };
+        /** @description One mapping file. */
+        MappedDialect: {
+            /** @description What it is. */
+            doc: string;
+            /** @description Name, as in the column `dialect`. */
+            name: string;
+            /** @description By column, in the order in which they are asked. */
+            rules: components["schemas"]["MappingRule"][];
+        };
+        /** @description One way to fill a column. */
+        MappingRule: {
+            /** @description The column it fills; `request_parameters.…` for a request parameter. */
+            column: string;
+            /** @description What it does with what it finds, and when it applies. */
+            doc?: string | null;
+            /** @description Where it looks: an attribute's key, `…*` for all that begin so, `resource/…`, `span_name`; `#` and a path inside of it. */
+            from: string[];
+            /** @description Name, as in the column `rules`. */
+            name: string;
+        };
+        /** @description The mapping in use. */
+        Mappings: {
+            /** @description In the order in which they are asked for a value; those for every record come last. */
+            dialects: components["schemas"]["MappedDialect"][];
+        };
         /**
          * @description What is measured.
          * @enum {string}
@@ -1860,11 +1919,6 @@ export interface components {
              * @description Rows whose price changes, rows that do not count included.
              */
             changed_rows: number;
-            /**
-             * Format: int64
-             * @description Log records with a price, which stays.
-             */
-            logs_kept: number;
             /** @description As it is at today's prices. */
             new_cost_usd: string;
             /** @description Cost of all rows that count as it was, in US dollars, a decimal as text. */
@@ -2307,7 +2361,7 @@ export interface components {
             doc: string;
             /** @description `table` or `view`. */
             kind: string;
-            /** @description Name in SQL. */
+            /** @description Name in SQL, with the schema where it is not `public`: `spans`, `system.files`. */
             name: string;
         };
         /** @description Texts of those spans that have one. */
@@ -2515,6 +2569,59 @@ export interface components {
              * @description Calls whose model has no price.
              */
             unpriced_calls: number;
+        };
+        /** @description A line of the cost, as in the table `cost_lines`. */
+        TriedCostLine: {
+            /** @description Units × price; null if unpriced. */
+            cost_usd?: string | null;
+            /** @description The price row. */
+            price?: string | null;
+            /** @description Version of the price table. */
+            price_table: string;
+            /** @description Rate set used. */
+            rate_mode?: string | null;
+            /** @description `computed`, `configured` or `unpriced`. */
+            source: string;
+            /**
+             * Format: int64
+             * @description Long-context tier: the rates apply above so many input tokens.
+             */
+            tier_above_tokens?: number | null;
+            /**
+             * Format: int64
+             * @description Tokens.
+             */
+            units: number;
+            /** @description `input`, `cache_read`, `output`, … */
+            usage_kind: string;
+            /** @description US dollars per million tokens; null if unpriced. */
+            usd_per_million?: string | null;
+        };
+        /** @description What the span would become. */
+        TryAnswer: {
+            /** @description Canonical columns that are known. JSON columns are JSON, money is decimal text. */
+            columns: Record<string, never>;
+            /** @description What the call costs, kind by kind. */
+            cost_lines: components["schemas"]["TriedCostLine"][];
+            /** @description Dialect that gave most, if any was seen. */
+            dialect?: string | null;
+            /** @description Whether it reports a call of a model. */
+            is_call: boolean;
+            /** @description Column → the rule that filled it. */
+            rules: Record<string, never>;
+        };
+        /** @description A span to try: as OTLP/JSON, or only its attributes. */
+        TryRequest: {
+            /** @description In the place of `span`: its attributes as a plain JSON object. */
+            attributes?: Record<string, never> | null;
+            /** @description Its name, beside `attributes`. */
+            name?: string | null;
+            /** @description Its resource as OTLP/JSON. */
+            resource?: Record<string, never> | null;
+            /** @description Its instrumentation scope as OTLP/JSON. */
+            scope?: Record<string, never> | null;
+            /** @description The span as OTLP/JSON. Identifiers and times may be left out. */
+            span?: Record<string, never> | null;
         };
         /**
          * @description What the values of a column count or measure.
@@ -3616,6 +3723,56 @@ export interface operations {
             };
             /** @description It took too long */
             504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    mappings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Mappings"];
+                };
+            };
+        };
+    };
+    try_mapping: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TryRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TryAnswer"];
+                };
+            };
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
