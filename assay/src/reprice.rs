@@ -1,6 +1,7 @@
 //! `POST /api/v1/reprice`: what a past range would cost at today's prices, and, with `apply`, the rows that make it so.
 //!
-//! A day at a time, so that memory does not grow with the range. Applied days stay applied if a later one fails; asking again goes on.
+//! A day at a time, so that memory does not grow with the range, and some thousand calls at a time into the store, which gets to fold
+//! corrections into files before it takes more. What was applied stays applied if the rest fails; asking again goes on.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,7 +9,7 @@ use anyhow::Context as _;
 use arrow::array::RecordBatch;
 use assay_collector::{
     Ingest,
-    reprice::{PastCall, Preview, reprice},
+    reprice::{ChangedCall, PastCall, Preview, reprice},
 };
 use assay_query::{
     Ask, QueryEngine, QueryError, QueryErrorKind,
@@ -21,6 +22,7 @@ use assay_schemas::{
     table::{Bool, Field, Int, Label, Money, Opt, OptTime, Row as _, Text, Time},
     tables::{CorrectionRow, CostLineRow, Origin, TableId},
 };
+use assay_storage::Admission;
 use axum::{
     Json, Router,
     extract::{State, rejection::JsonRejection},
@@ -29,7 +31,11 @@ use axum::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use utoipa::{OpenApi, ToSchema};
+
+/// Calls whose new prices are stored together: a small part of what the store holds of corrections.
+const CHANGES_PER_RECORD: usize = 2000;
 
 /// What is said of this route in the OpenAPI document.
 #[derive(OpenApi)]
@@ -38,13 +44,16 @@ pub(crate) struct Document;
 
 /// The route of re-pricing.
 pub(crate) fn router(engine: QueryEngine, ingest: Arc<Ingest>) -> Router {
-    Router::new().route("/api/v1/reprice", post(handle)).with_state(Repricer { engine, ingest })
+    Router::new().route("/api/v1/reprice", post(handle)).with_state(Repricer::new(engine, ingest))
 }
 
 #[derive(Clone)]
 struct Repricer {
     engine: QueryEngine,
     ingest: Arc<Ingest>,
+    /// One re-pricing is applied at a time: a second one must see what the first has booked, or it takes the same lines back again.
+    applying: Arc<Mutex<()>>,
+    changes_per_record: usize,
 }
 
 /// A past range to price anew.
@@ -71,8 +80,6 @@ struct RepriceAnswer {
     new_cost_usd: String,
     /// Rows whose price changes, rows that do not count included.
     changed_rows: u64,
-    /// Log records with a price, which stays.
-    logs_kept: u64,
     /// Whether the rows were changed.
     applied: bool,
 }
@@ -120,7 +127,12 @@ fn instant(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Box<QueryErr
 }
 
 impl Repricer {
+    fn new(engine: QueryEngine, ingest: Arc<Ingest>) -> Self {
+        Self { engine, ingest, applying: Arc::default(), changes_per_record: CHANGES_PER_RECORD }
+    }
+
     async fn run(&self, project: &ProjectId, from: DateTime<Utc>, to: DateTime<Utc>, apply: bool) -> anyhow::Result<Preview> {
+        let _turn = if apply { Some(self.applying.lock().await) } else { None };
         let mut whole = Preview::default();
         // Days before the first row are many and empty.
         let mut start = self.first_row(project).await?.map_or(to, |first| from.max(first));
@@ -132,7 +144,6 @@ impl Repricer {
             whole.old_cost_usd += day.old_cost_usd;
             whole.new_cost_usd += day.new_cost_usd;
             whole.changed_rows += day.changed_rows;
-            whole.logs_kept += day.logs_kept;
             start = end;
         }
         Ok(whole)
@@ -159,14 +170,32 @@ impl Repricer {
         };
         let calls = self.past_calls(project, from, to).await?;
         let repriced = reprice(calls, self.ingest.prices(), &origin);
-        if apply && repriced.preview.changed_rows > 0 {
-            let rows = vec![
-                (TableId::SpanCorrections, CorrectionRow::batch(repriced.corrections)),
-                (TableId::CostLines, CostLineRow::batch(repriced.cost_lines)),
-            ];
-            self.ingest.store(project.clone(), rows).await?;
+        if apply {
+            for changes in repriced.changes.chunks(self.changes_per_record) {
+                self.store(project, changes).await?;
+            }
         }
         Ok(repriced.preview)
+    }
+
+    /// Stores the rows that change the prices of some calls, once there is room for them.
+    async fn store(&self, project: &ProjectId, changes: &[ChangedCall]) -> anyhow::Result<()> {
+        while let Admission::Overloaded { retry_after } = self.ingest.admission() {
+            // What fills the store is likely what was stored here a moment ago: have it folded into the files.
+            let storage = self.engine.storage();
+            storage.flush().await.context("could not flush")?;
+            storage.compact().await.context("could not fold corrections into files")?;
+            if self.ingest.admission() != Admission::Ready {
+                tokio::time::sleep(retry_after).await;
+            }
+        }
+        let corrections = changes.iter().map(|change| change.correction.clone());
+        let cost_lines = changes.iter().flat_map(|change| change.cost_lines.iter().cloned());
+        let rows = vec![
+            (TableId::SpanCorrections, CorrectionRow::batch(corrections)),
+            (TableId::CostLines, CostLineRow::batch(cost_lines)),
+        ];
+        Ok(self.ingest.store(project.clone(), rows).await?)
     }
 
     async fn past_calls(&self, project: &ProjectId, from: DateTime<Utc>, to: DateTime<Utc>) -> anyhow::Result<Vec<PastCall>> {
@@ -183,18 +212,24 @@ impl Repricer {
         };
         let columns: Vec<&str> = TableId::CostLines.columns().iter().map(|column| column.name).collect();
         let columns = columns.join(", ");
-        let mut lines: HashMap<(Option<String>, Option<String>), Vec<CostLineRow>> = HashMap::new();
+        let mut lines: LinesByCall = HashMap::new();
         for batch in ask(format!("SELECT {columns} FROM cost_lines WHERE {}", range("start_time"))).await? {
             for row in 0..batch.num_rows() {
                 let line = CostLineRow::read(&batch, row);
-                lines.entry((line.trace_id.clone(), line.span_id.clone())).or_default().push(line);
+                let id = line.log_id.clone().or_else(|| line.span_id.clone());
+                lines.entry((line.trace_id.clone(), id)).or_default().push(line);
             }
         }
-        let used = "(input_tokens IS NOT NULL OR output_tokens IS NOT NULL OR cost_source IS NOT NULL)";
         let mut calls = Vec::new();
-        for (table, identity, time) in [
-            ("spans", "span_id, start_time, duration_ns", "start_time"),
-            ("logs", "cast(NULL AS varchar), time, cast(0 AS bigint)", "time"),
+        for (table, identity, time, used) in [
+            (
+                "spans",
+                "span_id, cast(NULL AS varchar), start_time, duration_ns",
+                "start_time",
+                "(input_tokens IS NOT NULL OR output_tokens IS NOT NULL OR cost_source IS NOT NULL)",
+            ),
+            // Of log records, only those that report a call have a price.
+            ("logs", "cast(NULL AS varchar), log_id, time, cast(0 AS bigint)", "time", "cost_source IS NOT NULL"),
         ] {
             let sql = format!("SELECT trace_id, {identity}, {GENAI_COLUMNS} FROM {table} WHERE {} AND {used}", range(time));
             for batch in ask(sql).await? {
@@ -205,23 +240,25 @@ impl Repricer {
     }
 }
 
+/// Cost lines by trace and by span or log record.
+type LinesByCall = HashMap<(Option<String>, Option<String>), Vec<CostLineRow>>;
+
 /// In the order in which [`past_call`] takes them.
 const GENAI_COLUMNS: &str = "provider, request_model, response_model, service_tier, input_tokens, output_tokens, cache_read_tokens, \
     cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, counted, cost_usd, \
     cost_source";
 
-fn past_call(
-    batch: &RecordBatch,
-    row: usize,
-    lines: &mut HashMap<(Option<String>, Option<String>), Vec<CostLineRow>>,
-) -> PastCall {
+fn past_call(batch: &RecordBatch, row: usize, lines: &mut LinesByCall) -> PastCall {
     let arrays = &mut batch.columns().iter();
     let trace_id = Opt::<Text>::take(arrays, row);
     let span_id = Opt::<Text>::take(arrays, row);
+    let log_id = Opt::<Text>::take(arrays, row);
+    let id = log_id.clone().or_else(|| span_id.clone());
     PastCall {
-        lines: span_id.as_ref().and_then(|_| lines.remove(&(trace_id.clone(), span_id.clone()))).unwrap_or_default(),
+        lines: lines.remove(&(trace_id.clone(), id)).unwrap_or_default(),
         trace_id,
         span_id,
+        log_id,
         start_time: Time::take(arrays, row),
         duration_ns: <Int as Field>::take(arrays, row),
         genai: GenAi {
@@ -283,7 +320,9 @@ fn answer(preview: &Preview, applied: bool) -> RepriceAnswer {
         old_cost_usd: preview.old_cost_usd.to_string(),
         new_cost_usd: preview.new_cost_usd.to_string(),
         changed_rows: preview.changed_rows,
-        logs_kept: preview.logs_kept,
         applied,
     }
 }
+
+#[cfg(test)]
+mod tests;

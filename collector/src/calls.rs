@@ -88,19 +88,52 @@ impl CallIndex {
     /// Decides what counts in `prepared`, prices it and turns it into rows, corrections of earlier rows included.
     /// [`Prepared::set_position`] has been called.
     #[must_use]
-    pub fn settle(&self, mut prepared: Prepared, prices: &PriceTable) -> Vec<(TableId, RecordBatch)> {
-        let settled = {
-            let now = prepared.receipt.received_at_unix_nano;
-            let mut projects = self.projects.lock();
-            projects.sweep(now, &self.limits);
-            // Each project has its share: one that is flooded forgets its own traces, not those of others.
-            let share = projects.by_id.len().max(1);
-            let project = projects.by_id.entry(prepared.receipt.project.clone()).or_default();
-            let settled = project.settle(&mut prepared);
-            project.forget(now, &self.limits, share);
-            settled
-        };
-        // The rest needs no index.
+    pub fn settle(&self, prepared: Prepared, prices: &PriceTable) -> Vec<(TableId, RecordBatch)> {
+        self.decide(prepared).rows(prices)
+    }
+
+    /// The first half of [`CallIndex::settle`]: the decisions, which depend on the order of requests.
+    pub(crate) fn decide(&self, mut prepared: Prepared) -> Decided {
+        let now = prepared.receipt.received_at_unix_nano;
+        let mut projects = self.projects.lock();
+        projects.sweep(now, &self.limits);
+        // Each project has its share: one that is flooded forgets its own traces, not those of others.
+        let share = projects.by_id.len().max(1);
+        let project = projects.by_id.entry(prepared.receipt.project.clone()).or_default();
+        let settled = project.settle(&mut prepared);
+        project.forget(now, &self.limits, share);
+        Decided { prepared, settled }
+    }
+
+    /// Fills the index at start from rows committed not long ago, in the order they were received. Nothing is decided anew.
+    pub fn seed(&self, rows: impl IntoIterator<Item = SeedRow>) {
+        let mut projects = self.projects.lock();
+        for row in rows {
+            let project = projects.by_id.entry(row.project.clone()).or_default();
+            let received_at = row.received_at_unix_nano;
+            project.seed(row);
+            project.forget(received_at, &self.limits, 1);
+        }
+    }
+
+    /// Spans remembered, for `/metrics`.
+    #[must_use]
+    pub fn spans(&self) -> usize {
+        self.projects.lock().by_id.values().map(Project::spans).sum()
+    }
+}
+
+/// A request whose rows are decided and need no index any more.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    prepared: Prepared,
+    settled: Settled,
+}
+
+impl Decided {
+    /// Prices the rows and makes batches of them, corrections of earlier rows included.
+    pub(crate) fn rows(self, prices: &PriceTable) -> Vec<(TableId, RecordBatch)> {
+        let Self { mut prepared, settled } = self;
         let origin = prepared.receipt.origin();
         // What was resent is no longer among the rows.
         let ledger =
@@ -123,23 +156,6 @@ impl CallIndex {
         batches.add::<QuarantineRow>(prepared.quarantine);
         batches.add::<LedgerRow>([ledger]);
         batches.0
-    }
-
-    /// Fills the index at start from rows committed not long ago, in the order they were received. Nothing is decided anew.
-    pub fn seed(&self, rows: impl IntoIterator<Item = SeedRow>) {
-        let mut projects = self.projects.lock();
-        for row in rows {
-            let project = projects.by_id.entry(row.project.clone()).or_default();
-            let received_at = row.received_at_unix_nano;
-            project.seed(row);
-            project.forget(received_at, &self.limits, 1);
-        }
-    }
-
-    /// Spans remembered, for `/metrics`.
-    #[must_use]
-    pub fn spans(&self) -> usize {
-        self.projects.lock().by_id.values().map(Project::spans).sum()
     }
 }
 
@@ -180,6 +196,7 @@ impl Correction {
             span_id: format!("{:016x}", self.span_id),
             patch: serde_json::Value::Object(self.patch).to_string(),
             reason: self.reason.to_owned(),
+            log_id: None,
         }
     }
 }

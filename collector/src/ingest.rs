@@ -1,7 +1,7 @@
 //! The write path: a request becomes durable, then visible, then acknowledged, in this order.
 //!
 //! ```text
-//! prepare (stateless) ─> append (WAL, fsync) ─> settle (call index) ─> publish (hot buffer) ─> outcome
+//! prepare (stateless) ─> append (WAL, fsync) ─> settle (call index, in the order of the log) ─> publish (hot buffer) ─> outcome
 //! ```
 //! It runs in a task of its own: a client that goes away cannot stop it between append and publish. Replay after a crash takes the
 //! same path without the append.
@@ -18,11 +18,12 @@ use assay_storage::{Admission, AppendError, AppendErrorKind, ReplayError, Storag
 use futures::{TryStreamExt as _, stream};
 
 use crate::{
-    calls::CallIndex,
+    calls::{CallIndex, Decided},
     normalise::Normaliser,
     own_rows::{self, OwnRowsError},
     prepare::{PrepareError, prepare},
     prepared::{Prepared, with_position},
+    turns::Turns,
 };
 
 /// Requests below this size are prepared where they are; above it, off the async threads.
@@ -35,6 +36,7 @@ pub struct Ingest {
     storage: Storage,
     normaliser: Normaliser,
     calls: CallIndex,
+    turns: Turns,
     prices: Arc<PriceTable>,
 }
 
@@ -117,11 +119,19 @@ enum Ready {
     Rows(Vec<(TableId, RecordBatch)>),
 }
 
+/// The same, decided.
+enum DecidedRecord {
+    Request(Decided),
+    Rows(Vec<(TableId, RecordBatch)>),
+}
+
 impl Ingest {
     /// Ingest into `storage`. Call [`Ingest::recover`] before the first [`Ingest::accept`].
     #[must_use]
     pub fn new(storage: Storage, normaliser: Normaliser, prices: Arc<PriceTable>) -> Self {
-        Self { storage, normaliser, calls: CallIndex::default(), prices }
+        // What a crash left comes in a replay, one after the other; turns are for what is appended afterwards.
+        let turns = Turns::after(storage.status().wal.last.get());
+        Self { storage, normaliser, calls: CallIndex::default(), turns, prices }
     }
 
     /// Whether there is room for another request.
@@ -171,7 +181,7 @@ impl Ingest {
             AppendErrorKind::Failed => IngestError::Failed { source: source.into() },
         })?;
         let outcome = outcome(&prepared);
-        self.publish(position, Ready::Request(prepared));
+        self.take_turn(position, Ready::Request(prepared)).await;
         Ok(outcome)
     }
 
@@ -187,7 +197,7 @@ impl Ingest {
             // The signal of such a record means nothing.
             let record = WalRecord { project, signal: Signal::Traces, encoding: Encoding::Rows, received_at_unix_nano, body };
             let position = ingest.storage.append(record).await?;
-            ingest.publish(position, Ready::Rows(rows));
+            ingest.take_turn(position, Ready::Rows(rows)).await;
             Ok(())
         });
         stored.await.expect("storing rows does not panic")
@@ -220,7 +230,8 @@ impl Ingest {
             })
             .try_buffered(threads);
         while let Some((position, ready)) = ready.try_next().await? {
-            self.publish(position, ready);
+            let decided = self.decide(position, ready);
+            self.publish(position, decided);
             requests += 1;
             if let Admission::Overloaded { .. } = self.storage.admission()
                 && let Err(error) = self.storage.flush().await
@@ -247,17 +258,33 @@ impl Ingest {
         prepared.await.expect("preparing a request does not panic")
     }
 
-    fn publish(&self, position: WalPosition, ready: Ready) {
-        let rows = match ready {
+    /// Decides when all earlier requests are, then publishes.
+    async fn take_turn(&self, position: WalPosition, ready: Ready) {
+        let turn = self.turns.wait(position.get()).await;
+        let decided = self.decide(position, ready);
+        // Pricing and making batches takes longer than deciding; no order matters there.
+        drop(turn);
+        self.publish(position, decided);
+    }
+
+    fn decide(&self, position: WalPosition, ready: Ready) -> DecidedRecord {
+        match ready {
             Ready::Request(mut prepared) => {
                 prepared.set_position(position.get());
-                self.calls.settle(prepared, &self.prices)
+                DecidedRecord::Request(self.calls.decide(prepared))
             }
             Ready::Rows(mut rows) => {
                 let number = i64::try_from(position.get()).expect("positions count requests");
                 rows.iter_mut().for_each(|(_, batch)| *batch = with_position(batch, number));
-                rows
+                DecidedRecord::Rows(rows)
             }
+        }
+    }
+
+    fn publish(&self, position: WalPosition, decided: DecidedRecord) {
+        let rows = match decided {
+            DecidedRecord::Request(decided) => decided.rows(&self.prices),
+            DecidedRecord::Rows(rows) => rows,
         };
         self.storage.publish(position, rows);
     }

@@ -16,6 +16,7 @@ pub mod prepared;
 pub mod reprice;
 pub mod server;
 pub mod trial;
+mod turns;
 
 pub use self::{
     ingest::{Ingest, IngestError, Outcome, RecoverError, StoreRowsError},

@@ -3,10 +3,11 @@
 //!
 //! For each batch: length of the table name `u8`, the name, length of the stream `u64` little endian, an Arrow IPC stream.
 
-use std::io::Cursor;
+use std::{io::Cursor, sync::Arc};
 
 use arrow::{
-    array::RecordBatch,
+    array::{RecordBatch, new_null_array},
+    datatypes::Field,
     error::ArrowError,
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
@@ -53,11 +54,22 @@ pub(crate) fn decode(mut body: &[u8]) -> Result<Vec<(TableId, RecordBatch)>, Own
         let table =
             TableId::from_name(&name).ok_or_else(|| OwnRowsError::Format { found: format!("the table name `{name}`") })?;
         for batch in StreamReader::try_new(Cursor::new(stream), None)? {
-            rows.push((table, batch?));
+            rows.push((table, as_current(table, &batch?)?));
         }
         body = rest;
     }
     Ok(rows)
+}
+
+/// `batch` with the columns that `table` has today: those it got since the rows were written are NULL.
+fn as_current(table: TableId, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = table.schema();
+    let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
+        Some(column) => Arc::clone(column),
+        None => new_null_array(field.data_type(), batch.num_rows()),
+    };
+    let columns = schema.fields().iter().map(column).collect();
+    RecordBatch::try_new(schema, columns)
 }
 
 fn split(bytes: &[u8], at: usize) -> Result<(&[u8], &[u8]), OwnRowsError> {
@@ -85,5 +97,15 @@ mod tests {
         assert_eq!(decode(&body).unwrap(), rows);
         assert!(decode(&body[..body.len() - 1]).is_err());
         assert!(decode(b"\x03abc").is_err());
+    }
+
+    #[test]
+    fn rows_of_an_older_version_get_the_columns_they_lack() {
+        let row = CorrectionRow { span_id: "0a".into(), patch: "{}".into(), ..Default::default() };
+        let batch = CorrectionRow::batch([row]);
+        let without_log_id: Vec<usize> =
+            (0..batch.num_columns()).filter(|idx| batch.schema_ref().field(*idx).name() != "log_id").collect();
+        let older = batch.project(&without_log_id).unwrap();
+        assert_eq!(decode(&encode(&[(TableId::SpanCorrections, older)]).unwrap()).unwrap(), [(TableId::SpanCorrections, batch)]);
     }
 }

@@ -1,12 +1,11 @@
 //! Prices a past range anew: a preview of the difference, then the rows that make it so.
 //!
-//! Pure: the caller reads [`PastCall`]s (slim columns of `spans`, corrections applied, with their `cost_lines`), and publishes what
-//! [`reprice`] returns. How old lines are superseded: they are not. Accounts are corrected by reversing entries, and so are
+//! Pure: the caller reads [`PastCall`]s (slim columns of `spans` and `logs`, corrections applied, with their `cost_lines`), and publishes
+//! what [`reprice`] returns. How old lines are superseded: they are not. Accounts are corrected by reversing entries, and so are
 //! `cost_lines`: for each old line a line with negative units and negative cost is appended, then the new lines. A sum over
 //! `cost_lines` is right at every moment without knowing any of this, the old price stays on record, and for counted rows
-//! `sum(cost_lines.cost_usd)` stays equal to `sum(spans.cost_usd)`. The span's own columns change by a correction (`reprice`).
-//!
-//! Log records that report calls keep their price: corrections reach spans only. [`Preview::logs_kept`] counts them.
+//! `sum(cost_lines.cost_usd)` stays equal to `sum(cost_usd)` of the calls. The row's own columns change by a correction (`reprice`),
+//! of a span as of a log record that reports a call.
 
 use std::collections::BTreeMap;
 
@@ -29,9 +28,11 @@ pub struct PastCall {
     pub trace_id: Option<String>,
     /// `span_id` of a row of `spans`; `None` for a log record.
     pub span_id: Option<String>,
-    /// `start_time`, microseconds since 1970 UTC.
+    /// `log_id` of a row of `logs`; `None` for a span.
+    pub log_id: Option<String>,
+    /// `start_time`, or `time` of a log record, microseconds since 1970 UTC.
     pub start_time: i64,
-    /// `duration_ns`
+    /// `duration_ns`; 0 for a log record.
     pub duration_ns: i64,
     /// The canonical columns: provider, models, `service_tier`, all token counts, `counted`, `cost_usd`, `cost_source`.
     pub genai: GenAi,
@@ -50,8 +51,6 @@ pub struct Preview {
     pub new_cost_usd: Decimal,
     /// Rows whose price would change, rows that do not count included.
     pub changed_rows: u64,
-    /// Log records with a price, which stays.
-    pub logs_kept: u64,
 }
 
 /// One model on one day.
@@ -79,15 +78,22 @@ pub struct PreviewLine {
     pub difference_usd: Decimal,
 }
 
-/// The rows that apply a re-pricing; publish them together.
+/// A re-pricing.
 #[derive(Debug, Default, PartialEq)]
 pub struct Repriced {
-    /// New `cost_usd` and `cost_source` of the spans.
-    pub corrections: Vec<CorrectionRow>,
+    /// The calls whose price changes.
+    pub changes: Vec<ChangedCall>,
+    /// What changes.
+    pub preview: Preview,
+}
+
+/// The rows that change the price of one call; publish them together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangedCall {
+    /// New `cost_usd` and `cost_source`.
+    pub correction: CorrectionRow,
     /// Reversals of the old lines, and the new lines.
     pub cost_lines: Vec<CostLineRow>,
-    /// What changed.
-    pub preview: Preview,
 }
 
 /// Prices `calls` by `prices`, as rows received at `origin` (whose project is that of the calls). For a preview alone, drop the rows.
@@ -96,11 +102,7 @@ pub fn reprice(calls: impl IntoIterator<Item = PastCall>, prices: &PriceTable, o
     let mut repriced = Repriced::default();
     let mut models = BTreeMap::<(NaiveDate, Option<String>, Option<String>), PreviewLine>::new();
     for call in calls {
-        let Some(span_id) = call.span_id.clone() else {
-            repriced.preview.logs_kept += u64::from(call.genai.cost_source.is_some());
-            continue;
-        };
-        let change = Change::of(&call, &span_id, prices, origin);
+        let change = Change::of(&call, prices, origin);
         repriced.preview.changed_rows += u64::from(change.changed);
         if call.genai.counted {
             let day = DateTime::from_timestamp_micros(call.start_time).unwrap_or_default().date_naive();
@@ -110,16 +112,17 @@ pub fn reprice(calls: impl IntoIterator<Item = PastCall>, prices: &PriceTable, o
             line.add(&call.genai, &change);
         }
         if change.changed {
-            repriced.corrections.push(CorrectionRow {
+            let patch = json!({ "cost_usd": change.cost_usd.map(|cost| cost.to_string()), "cost_source": change.cost_source });
+            let cost_lines = reversals(&call.lines, origin).into_iter().chain(change.lines).collect();
+            let correction = CorrectionRow {
                 origin: origin.clone(),
-                trace_id: call.trace_id.clone().unwrap_or_default(),
-                span_id,
-                patch: json!({ "cost_usd": change.cost_usd.map(|cost| cost.to_string()), "cost_source": change.cost_source })
-                    .to_string(),
+                trace_id: call.trace_id.unwrap_or_default(),
+                span_id: call.span_id.unwrap_or_default(),
+                log_id: call.log_id,
+                patch: patch.to_string(),
                 reason: "reprice".to_owned(),
-            });
-            repriced.cost_lines.extend(reversals(&call.lines, origin));
-            repriced.cost_lines.extend(change.lines);
+            };
+            repriced.changes.push(ChangedCall { correction, cost_lines });
         }
     }
     let preview = &mut repriced.preview;
@@ -138,13 +141,13 @@ struct Change {
 }
 
 impl Change {
-    fn of(call: &PastCall, span_id: &str, prices: &PriceTable, origin: &Origin) -> Self {
+    fn of(call: &PastCall, prices: &PriceTable, origin: &Origin) -> Self {
         let mut genai = GenAi { cost_usd: None, cost_source: None, ..call.genai.clone() };
         let place = cost::PricedCall {
             origin,
             trace_id: call.trace_id.as_deref(),
-            span_id: Some(span_id),
-            log_id: None,
+            span_id: call.span_id.as_deref(),
+            log_id: call.log_id.as_deref(),
             started_at: call.start_time,
             completed_at: call.start_time.saturating_add(call.duration_ns / 1000),
         };
@@ -257,6 +260,7 @@ mod tests {
         PastCall {
             trace_id: Some(row.trace_id),
             span_id: Some(row.span_id),
+            log_id: None,
             start_time: row.start_time,
             duration_ns: 0,
             genai: row.genai,
@@ -267,12 +271,12 @@ mod tests {
     /// The call as the store has it after `repriced` was published.
     fn applied(call: &PastCall, repriced: &Repriced) -> PastCall {
         let mut call = call.clone();
-        for correction in &repriced.corrections {
-            let patch: serde_json::Value = serde_json::from_str(&correction.patch).expect("a patch");
+        for change in &repriced.changes {
+            let patch: serde_json::Value = serde_json::from_str(&change.correction.patch).expect("a patch");
             call.genai.cost_usd = patch["cost_usd"].as_str().map(|cost| cost.parse().expect("a decimal"));
             call.genai.cost_source = patch["cost_source"].as_str().map(str::to_owned);
+            call.lines.extend(change.cost_lines.iter().cloned());
         }
-        call.lines.extend(repriced.cost_lines.iter().cloned());
         call
     }
 
@@ -297,7 +301,7 @@ mod tests {
             assert_eq!(sums(&call), (call.genai.cost_usd.expect("a cost"), 1100));
             // Once applied, there is nothing left to change.
             let again = reprice([call.clone()], table, &Origin::default());
-            assert!(again.corrections.is_empty() && again.cost_lines.is_empty());
+            assert!(again.changes.is_empty());
         }
     }
 
@@ -319,11 +323,23 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_do_not_count_change_without_a_preview_and_logs_are_kept() {
+    fn rows_that_do_not_count_change_without_a_preview() {
         let now = prices(r#"{"model": "*", "input_usd_per_million": "1", "output_usd_per_million": "10"}"#);
         let wrapper = priced_at(&prices(""), "gpt-4o", false);
-        let log = PastCall { span_id: None, ..wrapper.clone() };
-        let repriced = reprice([wrapper, log], &now, &Origin::default());
-        assert_eq!((repriced.corrections.len(), repriced.preview.models.len(), repriced.preview.logs_kept), (1, 0, 1));
+        let repriced = reprice([wrapper], &now, &Origin::default());
+        assert_eq!((repriced.changes.len(), repriced.preview.models.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_call_told_by_a_log_record_is_priced_by_its_own_identity() {
+        let mut call = priced_at(&prices(""), "in-house", true);
+        (call.span_id, call.log_id) = (None, Some("0a".to_owned()));
+        call.lines.iter_mut().for_each(|line| (line.span_id, line.log_id) = (None, Some("0a".to_owned())));
+        let now = prices(r#"{"model": "in-house", "input_usd_per_million": "1", "output_usd_per_million": "10"}"#);
+        let repriced = reprice([call.clone()], &now, &Origin::default());
+        let [change] = repriced.changes.as_slice() else { panic!("one change: {repriced:?}") };
+        assert_eq!((change.correction.span_id.as_str(), change.correction.log_id.as_deref()), ("", Some("0a")));
+        assert!(change.cost_lines.iter().all(|line| line.span_id.is_none() && line.log_id.as_deref() == Some("0a")));
+        assert_eq!(sums(&applied(&call, &repriced)), ("0.002".parse().expect("a decimal"), 1100));
     }
 }

@@ -7,7 +7,7 @@ use assay_schemas::{
     ids::{Encoding, ProjectId, Signal},
     prices::PriceTable,
     table::Row,
-    tables::{LedgerRow, QuarantineRow, SpanRow},
+    tables::{CorrectionRow, LedgerRow, QuarantineRow, SpanRow},
 };
 use assay_storage::{Storage, StorageConfig, WalRecord};
 use opentelemetry_proto::tonic::{
@@ -137,4 +137,62 @@ async fn a_crash_after_the_acknowledgement_loses_and_repeats_nothing() {
         .expect("the blob");
     let out = export::spans([row], &blobs).expect("own rows");
     assert_eq!(out.resource_spans[0].scope_spans[0].spans, first.resource_spans[0].scope_spans[0].spans);
+}
+
+/// Agents with usage, the calls in them, and the same calls told once more: what counts depends on the order of the requests.
+fn told_many_times(trace: u8) -> Vec<ExportTraceServiceRequest> {
+    let text = |key: &str, value: String| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(Value::StringValue(value)) }),
+        key_strindex: 0,
+    };
+    let tokens =
+        |key: &str| KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(Value::IntValue(7)) }), key_strindex: 0 };
+    let told = |id: u8, parent: u8, operation: &str| Span {
+        trace_id: vec![trace; 16],
+        parent_span_id: if parent == 0 { Vec::new() } else { vec![parent; 8] },
+        attributes: vec![
+            text("gen_ai.operation.name", operation.to_owned()),
+            text("gen_ai.provider.name", "openai".to_owned()),
+            text("gen_ai.request.model", "gpt-4o".to_owned()),
+            text("gen_ai.response.id", format!("resp-{trace}-{}", id / 3)),
+            text("gen_ai.conversation.id", format!("session-{id}")),
+            tokens("gen_ai.usage.input_tokens"),
+            tokens("gen_ai.usage.output_tokens"),
+        ],
+        ..span(id)
+    };
+    let spans = [told(1, 0, "invoke_agent"), told(2, 1, "chat"), told(3, 2, "chat"), told(4, 1, "chat"), told(5, 4, "chat")];
+    spans.into_iter().map(|span| request(vec![span])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_concurrent_requests_decide_is_what_a_replay_decides() {
+    let (dir, crashed) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (storage, ingest) = open(dir.path()).await;
+    let requests = (1..=40).flat_map(told_many_times).map(|request| {
+        let ingest = Arc::clone(&ingest);
+        tokio::spawn(async move { ingest.accept(record(&request)).await.expect("accepted") })
+    });
+    futures::future::join_all(requests).await;
+    let decided = |storage: &Storage| {
+        let mut rows: Vec<_> = hot::<SpanRow>(storage)
+            .into_iter()
+            .map(|row| (row.origin.wal_position, row.trace_id, row.span_id, row.genai.counted, row.genai.uncounted_reason))
+            .collect();
+        let mut corrections: Vec<_> = hot::<CorrectionRow>(storage)
+            .into_iter()
+            .map(|row| (row.origin.wal_position, row.trace_id, row.span_id, row.patch))
+            .collect();
+        rows.sort();
+        corrections.sort();
+        (rows, corrections)
+    };
+    let live = decided(&storage);
+    assert_eq!(live.0.len(), 200);
+    assert!(!live.1.is_empty(), "some are corrected by later requests");
+    copy(dir.path(), crashed.path());
+    let (replayed, ingest) = open(crashed.path()).await;
+    ingest.recover().await.expect("recovered");
+    assert_eq!(decided(&replayed), live);
 }

@@ -1,4 +1,4 @@
-//! What one query can name: the tables and views of one project at one moment, and `information_schema`. Nothing can be added to it.
+//! What one query can name: the tables and views of one project at one moment, `information_schema` and `system`. Nothing can be added to it.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use object_store::ObjectStore;
 
 use crate::{
     information_schema::{self, InformationSchema},
+    system::{self, System, SystemProvider, SystemTable},
     table_provider::LakeTable,
     views,
 };
@@ -29,6 +30,8 @@ pub(crate) struct ProjectCatalog {
     pub(crate) project: ProjectId,
     pub(crate) view: Arc<ReadView>,
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// What the schema `system` shows.
+    pub(crate) system: Arc<System>,
     /// Functions and settings, without tables.
     pub(crate) base: Arc<SessionState>,
 }
@@ -48,6 +51,7 @@ impl ProjectCatalog {
         match schema {
             PUBLIC => TableId::from_name(name).is_some() || views::find(name).is_some(),
             information_schema::NAME => information_schema::TABLES.contains(&name),
+            system::NAME => SystemTable::from_name(name).is_some(),
             _ => false,
         }
     }
@@ -74,13 +78,14 @@ impl CatalogProviderList for ProjectCatalog {
 
 impl CatalogProvider for ProjectCatalog {
     fn schema_names(&self) -> Vec<String> {
-        vec![PUBLIC.to_owned(), information_schema::NAME.to_owned()]
+        [PUBLIC, information_schema::NAME, system::NAME].map(ToOwned::to_owned).into()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         match name {
             PUBLIC => Some(Arc::new(self.clone())),
             information_schema::NAME => Some(Arc::new(InformationSchema(self.clone()))),
+            system::NAME => Some(Arc::new(SystemSchema(self.clone()))),
             _ => None,
         }
     }
@@ -104,5 +109,25 @@ impl SchemaProvider for ProjectCatalog {
 
     fn table_exist(&self, name: &str) -> bool {
         Self::has(PUBLIC, name)
+    }
+}
+
+/// The schema of [`system::NAME`].
+#[derive(Debug)]
+struct SystemSchema(ProjectCatalog);
+
+#[async_trait]
+impl SchemaProvider for SystemSchema {
+    fn table_names(&self) -> Vec<String> {
+        SystemTable::ALL.iter().map(|table| table.name().to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let provider = |table| Arc::new(SystemProvider { table, catalog: self.0.clone() }) as Arc<dyn TableProvider>;
+        Ok(SystemTable::from_name(name).map(provider))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        ProjectCatalog::has(system::NAME, name)
     }
 }

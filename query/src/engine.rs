@@ -54,6 +54,7 @@ use crate::{
     metrics::Metrics,
     running::{QuerySource, Registered, Registry, Running, RunningQuery},
     statement::{self, Question},
+    system::System,
 };
 
 /// Batches that wait for a slow reader.
@@ -164,6 +165,7 @@ impl std::fmt::Debug for QueryEngine {
 
 struct Inner {
     storage: Storage,
+    system: Arc<System>,
     config: QueryConfig,
     base: Arc<SessionState>,
     runtime_env: Arc<RuntimeEnv>,
@@ -216,6 +218,7 @@ impl QueryEngine {
             threads: Some(threads),
             running: Arc::default(),
             metrics: Metrics::default(),
+            system: Arc::new(System::new(storage.clone())),
             storage,
             config,
         };
@@ -454,6 +457,7 @@ impl QueryEngine {
             project: project.clone(),
             view,
             store: self.inner.storage.object_store(),
+            system: Arc::clone(&self.inner.system),
             base: Arc::clone(&self.inner.base),
         }
     }

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     catalog::{CATALOG, PUBLIC, ProjectCatalog},
     functions,
+    system::{self, SystemTable},
     views::{self, VIEWS},
 };
 
@@ -28,7 +29,7 @@ pub(crate) const TABLES: &[&str] = &["columns", "routines", "schemata", "tables"
 /// A table or view, described.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TableDoc {
-    /// Name in SQL.
+    /// Name in SQL, with the schema where it is not `public`: `spans`, `system.files`.
     pub name: String,
     /// `table` or `view`.
     pub kind: String,
@@ -52,6 +53,12 @@ pub struct ColumnDoc {
     pub doc: String,
 }
 
+impl TableDoc {
+    fn schema_and_name(&self) -> (&str, &str) {
+        self.name.split_once('.').unwrap_or((PUBLIC, &self.name))
+    }
+}
+
 /// Every table and view.
 pub(crate) async fn describe(catalog: &ProjectCatalog) -> Result<Vec<TableDoc>> {
     let mut tables: Vec<TableDoc> = TableId::ALL.iter().map(|t| table_doc(*t)).collect();
@@ -59,6 +66,7 @@ pub(crate) async fn describe(catalog: &ProjectCatalog) -> Result<Vec<TableDoc>> 
         let Some(provider) = SchemaProvider::table(catalog, view.name).await? else { continue };
         tables.push(view_doc(view, &provider.schema()));
     }
+    tables.extend(SystemTable::ALL.map(SystemTable::described));
     Ok(tables)
 }
 
@@ -147,8 +155,8 @@ fn tables(docs: &[TableDoc]) -> Result<RecordBatch> {
     let kind = |doc: &TableDoc| if doc.kind == "view" { "VIEW" } else { "BASE TABLE" };
     batch([
         ("table_catalog", texts(docs.iter().map(|_| Some(CATALOG)))),
-        ("table_schema", texts(docs.iter().map(|_| Some(PUBLIC)))),
-        ("table_name", texts(docs.iter().map(|d| Some(d.name.as_str())))),
+        ("table_schema", texts(docs.iter().map(|d| Some(d.schema_and_name().0)))),
+        ("table_name", texts(docs.iter().map(|d| Some(d.schema_and_name().1)))),
         ("table_type", texts(docs.iter().map(|d| Some(kind(d))))),
         ("is_insertable_into", texts(docs.iter().map(|_| Some("NO")))),
         ("comment", texts(docs.iter().map(|d| Some(d.doc.as_str())))),
@@ -160,8 +168,8 @@ fn columns(docs: &[TableDoc]) -> Result<RecordBatch> {
         docs.iter().flat_map(|d| d.columns.iter().enumerate().map(move |(idx, c)| (d, idx, c))).collect();
     batch([
         ("table_catalog", texts(rows.iter().map(|_| Some(CATALOG)))),
-        ("table_schema", texts(rows.iter().map(|_| Some(PUBLIC)))),
-        ("table_name", texts(rows.iter().map(|(d, ..)| Some(d.name.as_str())))),
+        ("table_schema", texts(rows.iter().map(|(d, ..)| Some(d.schema_and_name().0)))),
+        ("table_name", texts(rows.iter().map(|(d, ..)| Some(d.schema_and_name().1)))),
         ("column_name", texts(rows.iter().map(|(_, _, c)| Some(c.name.as_str())))),
         ("ordinal_position", Arc::new(rows.iter().map(|(_, idx, _)| Some(*idx as i64 + 1)).collect::<Int64Array>())),
         ("column_default", texts(rows.iter().map(|_| None))),
@@ -183,8 +191,8 @@ fn view_definitions() -> Result<RecordBatch> {
 
 fn schemata() -> Result<RecordBatch> {
     batch([
-        ("catalog_name", texts([Some(CATALOG), Some(CATALOG)].into_iter())),
-        ("schema_name", texts([Some(PUBLIC), Some(NAME)].into_iter())),
+        ("catalog_name", texts([Some(CATALOG); 3].into_iter())),
+        ("schema_name", texts([PUBLIC, NAME, system::NAME].map(Some).into_iter())),
     ])
 }
 

@@ -16,7 +16,7 @@ use arrow::{
     datatypes::{Field, Schema, SchemaRef},
 };
 use assay_schemas::{ids::ProjectId, table::Layout, tables::TableId};
-use assay_storage::{DataFile, PATCHABLE, ReadView, file_schema};
+use assay_storage::{DataFile, PATCHABLE, ReadView, file_schema, patchable, row_key_columns};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -210,11 +210,12 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.columns().len()).collect());
-        let corrections = self.view.corrections(&self.project).filter(|_| self.reads_correctable(&wanted));
+        let corrections =
+            self.view.corrections(&self.project).filter(|set| set.concerns(self.table) && self.reads_correctable(&wanted));
         let mut read = wanted.clone();
         if corrections.is_some() {
             for (idx, column) in self.table.columns().iter().enumerate() {
-                if matches!(column.name, "trace_id" | "span_id") && !read.contains(&idx) {
+                if row_key_columns(self.table).contains(&column.name) && !read.contains(&idx) {
                     read.push(idx);
                 }
             }
@@ -246,15 +247,7 @@ impl TableProvider for LakeTable {
 
 impl LakeTable {
     fn reads_correctable(&self, projection: &[usize]) -> bool {
-        let correctable = |idx: &usize| {
-            let name = self.table.columns()[*idx].name;
-            match self.table {
-                TableId::Spans => PATCHABLE.contains(&name),
-                TableId::CostLines => name == "counted",
-                _ => false,
-            }
-        };
-        projection.iter().any(correctable)
+        projection.iter().any(|idx| patchable(self.table).contains(&self.table.columns()[*idx].name))
     }
 }
 

@@ -68,7 +68,7 @@ tables! {
     Quarantine "quarantine" QuarantineRow,
     /// What was received, per request: `accepted = stored + quarantined`. Sum it by project and minute.
     IngestLedger "ingest_ledger" LedgerRow,
-    /// Corrections to spans already written: reads apply them, compaction folds them in.
+    /// Corrections to spans and log records already written: reads apply them, compaction folds them in.
     SpanCorrections "span_corrections" CorrectionRow,
 }
 
@@ -510,18 +510,20 @@ crate::table! {
 }
 
 crate::table! {
-    /// A correction to a span.
+    /// A correction to a span or a log record.
     CorrectionRow in SpanCorrections {
         /// Origin of the row.
         origin: Origin,
-        /// Trace of the span.
+        /// Trace of the span; empty for a log record without one.
         trace_id: Text,
-        /// The span.
+        /// The span; empty for a log record.
         span_id: Text,
         /// New values, as a JSON object of column → value. Columns: `counted`, `uncounted_reason`, `session_id`, `user_id`, `input_messages`, `output_messages`, `system_instructions`, `tool_definitions`, `input_preview`, `output_preview`, `finish_reasons`, `response_id`, `cost_usd`, `cost_source`.
         patch: JsonPayload,
         /// Why: `late_child`, `duplicate`, `log_events`, `inherited`, `reprice`.
         reason: Label,
+        /// The log record, where one is corrected: its cost columns.
+        log_id: Opt<Text>,
     }
 }
 

@@ -17,6 +17,9 @@ pub struct StorageConfig {
     pub wal_segment_bytes: u64,
     /// Bytes of rows in memory above which [`crate::Storage::admission`] refuses. Default 512 MiB.
     pub hot_bytes_max: u64,
+    /// Corrections held in memory above which [`crate::Storage::admission`] refuses: they wait for a flush and for compaction to fold
+    /// them into files. Default 100 000.
+    pub corrections_max: usize,
     /// Whole days older than this are dropped. `None` (the default) keeps everything.
     pub retention: Option<Duration>,
     /// How often compaction, retention and vacuum look for work. Default 60 s.
@@ -36,6 +39,7 @@ impl Default for StorageConfig {
             wal_bytes_max: 4 << 30,
             wal_segment_bytes: 64 << 20,
             hot_bytes_max: 512 << 20,
+            corrections_max: 100_000,
             retention: None,
             compaction_interval: Duration::from_secs(60),
             group_commit_window: Duration::from_millis(2),

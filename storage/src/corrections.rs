@@ -1,6 +1,7 @@
-//! Corrections to spans that were already written: what a late child, a duplicate or a late log event changes about them.
+//! Corrections to rows that were already written: what a late child, a duplicate or a late log event changes about a span, and what a
+//! new price changes about a span or a log record.
 //!
-//! A correction is a row of `span_corrections`: a span and new values for some columns. Until its span's file is rewritten, every
+//! A correction is a row of `span_corrections`: a row and new values for some columns. Until the file of that row is rewritten, every
 //! read applies it ([`CorrectionSet::apply`]); later positions win. Applying one twice changes nothing.
 
 use std::{
@@ -36,6 +37,28 @@ pub const PATCHABLE: &[&str] = &[
 ];
 /// Columns of `cost_lines` that a correction may change: its `cost_usd` is that of a line, not of the span.
 const PATCHABLE_COST_LINE: &[&str] = &["counted"];
+/// Columns of `logs` that a correction may change: what a record says stays, only its price is Assay's.
+const PATCHABLE_LOG: &[&str] = &["cost_usd", "cost_source"];
+
+/// Columns of `table` that a correction may change; none for most tables.
+#[must_use]
+pub fn patchable(table: TableId) -> &'static [&'static str] {
+    match table {
+        TableId::Spans => PATCHABLE,
+        TableId::CostLines => PATCHABLE_COST_LINE,
+        TableId::Logs => PATCHABLE_LOG,
+        _ => &[],
+    }
+}
+
+/// Columns of `table` by which corrections find their rows: to apply corrections, read them too.
+#[must_use]
+pub fn row_key_columns(table: TableId) -> &'static [&'static str] {
+    match table {
+        TableId::Logs => &["trace_id", "log_id"],
+        _ => &["trace_id", "span_id"],
+    }
+}
 
 /// One correction.
 #[derive(Debug)]
@@ -43,8 +66,7 @@ pub(crate) struct Correction {
     pub(crate) position: u64,
     /// Day of the row, days since 1970.
     pub(crate) date: i32,
-    pub(crate) trace_id: Box<str>,
-    pub(crate) span_id: Box<str>,
+    pub(crate) key: RowKey,
     patch: serde_json::Map<String, Value>,
 }
 
@@ -55,13 +77,13 @@ impl Correction {
         let positions = column("wal_position").as_primitive::<Int64Type>();
         let traces = column("trace_id").as_string::<i32>();
         let spans = column("span_id").as_string::<i32>();
+        let logs = column("log_id").as_string::<i32>();
         let patches = column("patch").as_string::<i32>();
         let read = |row| match serde_json::from_str(patches.value(row)) {
             Ok(patch) => Some(Arc::new(Self {
                 position: positions.value(row).cast_unsigned(),
                 date,
-                trace_id: traces.value(row).into(),
-                span_id: spans.value(row).into(),
+                key: RowKey::of_correction(traces.value(row), spans.value(row), logs.is_valid(row).then(|| logs.value(row))),
                 patch,
             })),
             Err(error) => {
@@ -76,8 +98,10 @@ impl Correction {
 /// The corrections of one project that are not yet folded into the files.
 #[derive(Debug, Default)]
 pub struct CorrectionSet {
-    by_span: HashMap<u64, Vec<Arc<Correction>>>,
+    by_row: HashMap<u64, Vec<Arc<Correction>>>,
     len: usize,
+    /// How many of them are of log records.
+    n_logs: usize,
 }
 
 impl CorrectionSet {
@@ -85,9 +109,10 @@ impl CorrectionSet {
         let mut set = Self::default();
         for correction in corrections {
             set.len += 1;
-            set.by_span.entry(span_key(&correction.span_id)).or_default().push(correction);
+            set.n_logs += usize::from(correction.key.is_log);
+            set.by_row.entry(number_of(&correction.key.id)).or_default().push(correction);
         }
-        for same_key in set.by_span.values_mut() {
+        for same_key in set.by_row.values_mut() {
             same_key.sort_by_key(|c| c.position);
         }
         set
@@ -107,11 +132,21 @@ impl CorrectionSet {
 
     /// Traces of the spans that are corrected; one that has several corrections comes several times.
     pub fn traces(&self) -> impl Iterator<Item = &str> {
-        self.by_span.values().flatten().map(|correction| &*correction.trace_id)
+        self.by_row.values().flatten().filter(|correction| !correction.key.is_log).map(|correction| correction.key.trace_id())
     }
 
-    /// `batch` of `table` with the corrections of its rows applied to whichever patchable columns it has. Only `spans` and
-    /// `cost_lines` are corrected. `batch` must hold `trace_id` and `span_id`; without them it is returned as it is.
+    /// Whether a row of `table` may be among those corrected.
+    #[must_use]
+    pub fn concerns(&self, table: TableId) -> bool {
+        match table {
+            TableId::Logs => self.n_logs > 0,
+            TableId::Spans | TableId::CostLines => self.n_logs < self.len,
+            _ => false,
+        }
+    }
+
+    /// `batch` of `table` with the corrections of its rows applied to whichever [`patchable`] columns it has. `batch` must hold the
+    /// [`row_key_columns`]; without them it is returned as it is.
     ///
     /// Cost: one hash lookup per row; columns are copied only if a row of them changes.
     #[must_use]
@@ -119,18 +154,17 @@ impl CorrectionSet {
         self.apply_noting(table, batch, &mut HashSet::new())
     }
 
-    /// As [`CorrectionSet::apply`]; adds the spans found to `matched`.
-    pub(crate) fn apply_noting(&self, table: TableId, batch: &RecordBatch, matched: &mut HashSet<SpanKey>) -> RecordBatch {
-        let patchable = match table {
-            TableId::Spans => PATCHABLE,
-            TableId::CostLines => PATCHABLE_COST_LINE,
-            _ => return batch.clone(),
-        };
-        let hits = self.hits(batch);
+    /// As [`CorrectionSet::apply`]; adds the rows found to `matched`.
+    pub(crate) fn apply_noting(&self, table: TableId, batch: &RecordBatch, matched: &mut HashSet<RowKey>) -> RecordBatch {
+        if !self.concerns(table) {
+            return batch.clone();
+        }
+        let hits = self.hits(table, batch);
         if hits.is_empty() {
             return batch.clone();
         }
-        matched.extend(hits.iter().flat_map(|(_, corrections)| corrections.iter().map(|c| SpanKey::of(c))));
+        let patchable = patchable(table);
+        matched.extend(hits.iter().flat_map(|(_, corrections)| corrections.iter().map(|c| c.key.clone())));
         let mut columns = batch.columns().to_vec();
         for (idx, field) in batch.schema_ref().fields().iter().enumerate() {
             if patchable.contains(&field.name().as_str()) {
@@ -141,20 +175,14 @@ impl CorrectionSet {
     }
 
     /// Rows that have corrections.
-    fn hits<'a>(&'a self, batch: &RecordBatch) -> Vec<(usize, Vec<&'a Correction>)> {
-        let text = |name| batch.column_by_name(name).and_then(|c| c.as_any().downcast_ref::<StringArray>());
-        let (Some(traces), Some(spans)) = (text("trace_id"), text("span_id")) else { return Vec::new() };
+    fn hits<'a>(&'a self, table: TableId, batch: &RecordBatch) -> Vec<(usize, Vec<&'a Correction>)> {
+        let Some(keys) = RowKeys::of(table, batch) else { return Vec::new() };
         let mut hits = Vec::new();
         for row in 0..batch.num_rows() {
-            if spans.is_null(row) || traces.is_null(row) {
-                continue;
-            }
-            let Some(same_key) = self.by_span.get(&span_key(spans.value(row))) else { continue };
-            let corrections: Vec<&Correction> = same_key
-                .iter()
-                .map(Arc::as_ref)
-                .filter(|c| *c.trace_id == *traces.value(row) && *c.span_id == *spans.value(row))
-                .collect();
+            let Some((trace_id, id)) = keys.at(row) else { continue };
+            let Some(same_number) = self.by_row.get(&number_of(id)) else { continue };
+            let corrections: Vec<&Correction> =
+                same_number.iter().map(Arc::as_ref).filter(|c| c.key.is(keys.is_log, trace_id, id)).collect();
             if !corrections.is_empty() {
                 hits.push((row, corrections));
             }
@@ -163,16 +191,20 @@ impl CorrectionSet {
     }
 }
 
-/// A span, as a key.
+/// The row that a correction is about: a span with its cost lines, or a log record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SpanKey {
+pub(crate) struct RowKey {
+    is_log: bool,
+    /// Empty for a log record without a trace.
     trace_id: Box<str>,
-    span_id: Box<str>,
+    /// `span_id` or `log_id`.
+    id: Box<str>,
 }
 
-impl SpanKey {
-    pub(crate) fn new(trace_id: &str, span_id: &str) -> Self {
-        Self { trace_id: trace_id.into(), span_id: span_id.into() }
+impl RowKey {
+    /// From the columns of `span_corrections`.
+    pub(crate) fn of_correction(trace_id: &str, span_id: &str, log_id: Option<&str>) -> Self {
+        Self { is_log: log_id.is_some(), trace_id: trace_id.into(), id: log_id.unwrap_or(span_id).into() }
     }
 
     pub(crate) fn trace_id(&self) -> &str {
@@ -180,16 +212,59 @@ impl SpanKey {
     }
 
     pub(crate) fn of(correction: &Correction) -> Self {
-        Self { trace_id: correction.trace_id.clone(), span_id: correction.span_id.clone() }
+        correction.key.clone()
+    }
+
+    /// Whether rows of `table` can be meant.
+    pub(crate) fn is_of(&self, table: TableId) -> bool {
+        match table {
+            TableId::Logs => self.is_log,
+            TableId::Spans | TableId::CostLines => !self.is_log,
+            _ => false,
+        }
+    }
+
+    fn is(&self, is_log: bool, trace_id: &str, id: &str) -> bool {
+        self.is_log == is_log && *self.id == *id && *self.trace_id == *trace_id
+    }
+}
+
+/// The keys of the rows of one batch.
+pub(crate) struct RowKeys<'a> {
+    is_log: bool,
+    traces: &'a StringArray,
+    ids: &'a StringArray,
+}
+
+impl<'a> RowKeys<'a> {
+    /// `None` if `batch` lacks one of the [`row_key_columns`] of `table`.
+    pub(crate) fn of(table: TableId, batch: &'a RecordBatch) -> Option<Self> {
+        let text = |name: &str| batch.column_by_name(name).and_then(|c| c.as_any().downcast_ref::<StringArray>());
+        let [trace_id, id] = row_key_columns(table) else { return None };
+        Some(Self { is_log: table == TableId::Logs, traces: text(trace_id)?, ids: text(id)? })
+    }
+
+    /// Trace and identifier of a row; `None` if it has no identifier (cost lines of a log record have none of a span).
+    fn at(&self, row: usize) -> Option<(&'a str, &'a str)> {
+        let trace_id = if self.traces.is_null(row) { "" } else { self.traces.value(row) };
+        (!self.ids.is_null(row)).then(|| (trace_id, self.ids.value(row)))
+    }
+
+    /// The keys of all rows that have one.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = RowKey> + '_ {
+        let key = |(trace_id, id): (&str, &str)| RowKey { is_log: self.is_log, trace_id: trace_id.into(), id: id.into() };
+        (0..self.ids.len()).filter_map(move |row| self.at(row).map(key))
     }
 }
 
 /// The corrections of all projects at one moment.
 pub(crate) type CorrectionsByProject = HashMap<ProjectId, Arc<CorrectionSet>>;
 
-/// Span ids are 16 hex digits; anything else shares a key, which costs only time.
-fn span_key(span_id: &str) -> u64 {
-    u64::from_str_radix(span_id, 16).unwrap_or(0)
+/// A number for the identifier: span ids are 16 hex digits, log ids 24. Whatever else there is shares a number, which costs only time.
+fn number_of(id: &str) -> u64 {
+    let (first, rest) = id.split_at_checked(16).unwrap_or((id, ""));
+    let number = |digits: &str| u64::from_str_radix(digits, 16).unwrap_or(0);
+    number(first).wrapping_add(number(rest))
 }
 
 /// `column` with the last value that a correction gives to `name` in each row of `hits`.

@@ -9,15 +9,16 @@ use std::{
     time::Instant,
 };
 
-use arrow::array::{AsArray as _, BooleanArray};
+use arrow::array::{Array as _, AsArray as _, BooleanArray};
 use arrow::compute::filter_record_batch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use parking_lot::Mutex;
 
 use crate::{
     WalPosition,
-    corrections::{Correction, CorrectionsByProject, SpanKey},
+    corrections::{Correction, CorrectionsByProject, RowKey},
     hot::{HotChunk, Moved},
+    jobs::{Done, RunClock},
     lake::{DataFile, Effort, FileRows, LakeError, without_partition_columns},
     storage::{FILE_RAW_BYTES_MAX, Inner},
     tasks::blocking,
@@ -117,10 +118,10 @@ impl Inner {
             let (cut, moved) = state.hot.begin_flush();
             (cut, moved, state.corrections.by_project())
         });
-        let persisted: HashSet<SpanKey> = {
+        let persisted: HashSet<RowKey> = {
             let state = self.state.lock();
             let projects = moved.iter().map(|((_, project), _)| project);
-            projects.flat_map(|project| state.corrections.persisted(project)).map(|c| SpanKey::of(c)).collect()
+            projects.flat_map(|project| state.corrections.persisted(project)).map(|c| RowKey::of(c)).collect()
         };
         let prepare = move || prepare(cut, moved, &corrections, &persisted);
         blocking(prepare).await
@@ -130,14 +131,16 @@ impl Inner {
         let Some(pending) = slot.as_mut() else { return Ok(()) };
         let cut = pending.cut;
         for part in &mut pending.tables {
-            let failed = |source| FlushError::Lake { table: part.table.name(), source };
-            if part.files.is_none() {
-                part.files = Some(self.lake.write_files(part.table, &part.parts, cut, Effort::Quick).await.map_err(failed)?);
+            // An earlier try may have come so far.
+            if part.files.is_some() && self.lake.committed(part.table) >= cut {
+                continue;
             }
-            let files = part.files.as_deref().unwrap_or_default();
-            if self.lake.committed(part.table) < cut {
-                self.lake.commit_rows(part.table, files, cut).await.map_err(failed)?;
-            }
+            let clock = RunClock::start();
+            let committed = self.commit_table(part, cut).await;
+            let error = committed.as_ref().err().map(chain);
+            let done = if error.is_none() { Done::of(part.files.iter().flatten()) } else { Done::default() };
+            self.history.add(clock.end("flush", Some(part.table), done, error));
+            committed.map_err(|source| FlushError::Lake { table: part.table.name(), source })?;
         }
         let pending = slot.take().expect("checked above");
         self.change(|state| {
@@ -156,14 +159,31 @@ impl Inner {
             last.file_bytes += files().map(|f| f.size).sum::<u64>();
         }
         let wal = Arc::clone(&self.wal);
-        blocking(move || wal.release(WalPosition(cut))).await.map_err(|source| FlushError::Release { source })
+        let clock = RunClock::start();
+        let released = blocking(move || wal.release(WalPosition(cut))).await.map_err(|source| FlushError::Release { source });
+        if let Err(error) = &released {
+            self.history.add(clock.end("flush", None, Done::default(), Some(chain(error))));
+        }
+        released
+    }
+
+    /// Writes the files of one table, unless they are, and commits them, unless they are.
+    async fn commit_table(&self, part: &mut TableFlush, cut: u64) -> Result<(), LakeError> {
+        if part.files.is_none() {
+            part.files = Some(self.lake.write_files(part.table, &part.parts, cut, Effort::Quick).await?);
+        }
+        let files = part.files.as_deref().unwrap_or_default();
+        if self.lake.committed(part.table) < cut {
+            self.lake.commit_rows(part.table, files, cut).await?;
+        }
+        Ok(())
     }
 }
 
 /// Groups what was moved into files, and folds corrections into their rows. CPU-bound.
-fn prepare(cut: u64, mut moved: Vec<Moved>, corrections: &CorrectionsByProject, persisted: &HashSet<SpanKey>) -> Pending {
+fn prepare(cut: u64, mut moved: Vec<Moved>, corrections: &CorrectionsByProject, persisted: &HashSet<RowKey>) -> Pending {
     let mut tables: BTreeMap<TableId, Vec<FileRows>> = BTreeMap::new();
-    let mut matched = HashMap::<ProjectId, HashSet<SpanKey>>::new();
+    let mut matched = HashMap::<ProjectId, HashSet<RowKey>>::new();
     let mut kept = HashMap::new();
     // Corrections last: by then it is known which of them found their span.
     moved.sort_by_key(|((table, _), _)| *table);
@@ -171,7 +191,7 @@ fn prepare(cut: u64, mut moved: Vec<Moved>, corrections: &CorrectionsByProject, 
         let chunks: Vec<HotChunk> = match table {
             TableId::SpanCorrections => {
                 let found = matched.get(&project);
-                let done = |key: &SpanKey| found.is_some_and(|found| found.contains(key)) && !persisted.contains(key);
+                let done = |key: &RowKey| found.is_some_and(|found| found.contains(key)) && !persisted.contains(key);
                 let rest: Vec<_> = chunks.iter().filter_map(|chunk| without_done(chunk, &done)).collect();
                 let list: Vec<_> = rest.iter().flat_map(|chunk| Correction::read(&chunk.batch, chunk.date)).collect();
                 if !list.is_empty() {
@@ -181,12 +201,13 @@ fn prepare(cut: u64, mut moved: Vec<Moved>, corrections: &CorrectionsByProject, 
             }
             _ => match corrections.get(&project) {
                 Some(set) => {
-                    let mut spans = HashSet::new();
+                    let mut found = HashSet::new();
                     let apply =
-                        |chunk: &HotChunk| HotChunk { batch: set.apply_noting(table, &chunk.batch, &mut spans), ..chunk.clone() };
+                        |chunk: &HotChunk| HotChunk { batch: set.apply_noting(table, &chunk.batch, &mut found), ..chunk.clone() };
                     let corrected = chunks.iter().map(apply).collect();
-                    if table == TableId::Spans {
-                        matched.entry(project.clone()).or_default().extend(spans);
+                    // A cost line says nothing about whether its span has come.
+                    if table != TableId::CostLines {
+                        matched.entry(project.clone()).or_default().extend(found);
                     }
                     corrected
                 }
@@ -201,11 +222,11 @@ fn prepare(cut: u64, mut moved: Vec<Moved>, corrections: &CorrectionsByProject, 
 }
 
 /// The rows of `chunk` whose correction is not done; `None` if there are none.
-fn without_done(chunk: &HotChunk, done: &impl Fn(&SpanKey) -> bool) -> Option<HotChunk> {
+fn without_done(chunk: &HotChunk, done: &impl Fn(&RowKey) -> bool) -> Option<HotChunk> {
     let column = |name: &str| chunk.batch.column_by_name(name).expect("a column of span_corrections").as_string::<i32>();
-    let (traces, spans) = (column("trace_id"), column("span_id"));
-    let keep: BooleanArray =
-        (0..chunk.batch.num_rows()).map(|row| Some(!done(&SpanKey::new(traces.value(row), spans.value(row))))).collect();
+    let (traces, spans, logs) = (column("trace_id"), column("span_id"), column("log_id"));
+    let key = |row| RowKey::of_correction(traces.value(row), spans.value(row), logs.is_valid(row).then(|| logs.value(row)));
+    let keep: BooleanArray = (0..chunk.batch.num_rows()).map(|row| Some(!done(&key(row)))).collect();
     let batch = filter_record_batch(&chunk.batch, &keep).expect("the mask has the length of the batch");
     (batch.num_rows() > 0).then(|| HotChunk { batch, ..chunk.clone() })
 }

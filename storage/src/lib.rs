@@ -2,13 +2,14 @@
 //! what is flushed is in open tables; exactly once across crashes.
 //!
 //! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `flush`, `lake`, `trace_index`, `trace_sums`,
-//! `corrections`, `blobs`, `maintenance`.
+//! `corrections`, `blobs`, `maintenance`, `jobs`.
 
 mod blobs;
 mod config;
 mod corrections;
 mod flush;
 mod hot;
+mod jobs;
 mod lake;
 mod maintenance;
 mod metrics;
@@ -24,8 +25,9 @@ mod wal;
 pub use self::{
     blobs::{BlobError, BlobStore, ProjectBlobs},
     config::StorageConfig,
-    corrections::{CorrectionSet, PATCHABLE},
+    corrections::{CorrectionSet, PATCHABLE, patchable, row_key_columns},
     flush::FlushError,
+    jobs::JobRun,
     lake::{ColumnStats, DataFile, DeltaError, EncodeError, LakeError, StatValue, file_schema},
     maintenance::MaintenanceError,
     status::{JobStatus, StorageStatus, TableStatus},

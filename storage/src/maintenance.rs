@@ -17,8 +17,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    corrections::{Correction, SpanKey},
+    corrections::{Correction, RowKey},
     flush::chain,
+    jobs::{Done, RunClock},
     lake::{DataFile, DeltaError, Effort, FileRows, LakeError},
     status::JobStatus,
     storage::{FILE_RAW_BYTES_MAX, Inner, Storage},
@@ -151,24 +152,32 @@ impl Inner {
         let work = async {
             let mut replaced = 0;
             for table in TableId::ALL.iter().copied().filter(|table| *table != TableId::SpanCorrections) {
-                if self.lake.changed_by_others(table).await {
-                    self.reload(table).await.map_err(failed("reload", table))?;
-                }
-                let files = self.view().lake.of_table(table).cloned().collect();
-                for group in merge_plan(files, today) {
-                    replaced += group.len() as u64;
-                    self.rewrite(table, &group, &mut HashSet::new()).await.map_err(failed("compact", table))?;
-                }
+                replaced += self.on_table("compaction", table, self.compact_table(table, today)).await?;
             }
             if fold {
                 let projects = self.state.lock().corrections.projects();
                 for project in projects {
-                    replaced += self.fold(&project).await.map_err(failed("fold corrections into", TableId::Spans))?;
+                    let fold = async { self.fold(&project).await.map_err(failed("fold corrections into", TableId::Spans)) };
+                    replaced += self.on_table("compaction", TableId::Spans, fold).await?;
                 }
             }
             Ok(replaced)
         };
         self.job("compaction", work).await
+    }
+
+    /// Merges the small files of `table`. Returns how many were replaced, and by what.
+    async fn compact_table(&self, table: TableId, today: NaiveDate) -> Result<(u64, Done), MaintenanceError> {
+        if self.lake.changed_by_others(table).await {
+            self.reload(table).await.map_err(failed("reload", table))?;
+        }
+        let files = self.view().lake.of_table(table).cloned().collect();
+        let (mut replaced, mut done) = (0, Done::default());
+        for group in merge_plan(files, today) {
+            replaced += group.len() as u64;
+            done.add(self.rewrite(table, &group, &mut HashSet::new()).await.map_err(failed("compact", table))?);
+        }
+        Ok((replaced, done))
     }
 
     pub(crate) async fn apply_retention(&self, now: DateTime<Utc>) -> Result<u64, MaintenanceError> {
@@ -181,19 +190,7 @@ impl Inner {
         let work = async {
             let mut removed = 0;
             for table in TableId::ALL.iter().copied() {
-                let old: Vec<_> = self.view().lake.of_table(table).filter(|f| f.date < first_kept_day).cloned().collect();
-                if old.is_empty() {
-                    continue;
-                }
-                removed += old.len() as u64;
-                self.lake.commit_replace(table, &[], &old, true).await.map_err(failed("apply retention to", table))?;
-                self.change(|state| {
-                    Arc::make_mut(&mut state.lake).remove(table, &old);
-                    if table == TableId::SpanCorrections {
-                        state.corrections.drop_before(first_kept_day.to_epoch_days());
-                    }
-                });
-                self.mark_replaced(table, old);
+                removed += self.on_table("retention", table, self.drop_days(table, first_kept_day)).await?;
             }
             let blobs = self.blobs.clone();
             // Rows of the first day that is kept were received from midnight on.
@@ -206,40 +203,64 @@ impl Inner {
         self.job("retention", work).await
     }
 
+    /// Takes the files of days before `first_kept` out of `table`. Returns how many, and what was in them.
+    async fn drop_days(&self, table: TableId, first_kept: NaiveDate) -> Result<(u64, Done), MaintenanceError> {
+        let old: Vec<_> = self.view().lake.of_table(table).filter(|f| f.date < first_kept).cloned().collect();
+        let done = Done::of(&old);
+        if !old.is_empty() {
+            self.lake.commit_replace(table, &[], &old, true).await.map_err(failed("apply retention to", table))?;
+            self.change(|state| {
+                Arc::make_mut(&mut state.lake).remove(table, &old);
+                if table == TableId::SpanCorrections {
+                    state.corrections.drop_before(first_kept.to_epoch_days());
+                }
+            });
+            self.mark_replaced(table, old);
+        }
+        Ok((done.files, done))
+    }
+
     pub(crate) async fn vacuum(&self) -> Result<u64, MaintenanceError> {
         let _turn = self.maintenance.one_at_a_time.lock().await;
-        let grace = self.config.vacuum_grace;
         let work = async {
-            let due: Vec<(Path, TableId)> = {
-                let replaced = self.maintenance.replaced.lock();
-                let due = replaced.iter().filter(|(_, r)| r.file.strong_count() == 0 && r.at.elapsed() >= grace);
-                due.map(|(path, r)| (path.clone(), r.table)).collect()
-            };
             let mut deleted = 0;
-            for (path, table) in due {
-                self.lake.delete_file(&path).await.map_err(failed("vacuum", table))?;
-                self.maintenance.replaced.lock().remove(&path);
-                deleted += 1;
-            }
-            // What an earlier process left: files it replaced, and files it wrote and could not commit.
-            let (started, started_at) = self.maintenance.started;
-            if started.elapsed() >= grace {
-                for table in TableId::ALL.iter().copied() {
-                    let live: HashSet<Path> = self.view().lake.of_table(table).map(|f| f.path.clone()).collect();
-                    let before = started_at.into();
-                    let stale = self.lake.files_on_disk(table, before).await.map_err(failed("vacuum", table))?;
-                    for path in stale.into_iter().filter(|path| !live.contains(path)) {
-                        if self.maintenance.replaced.lock().contains_key(&path) {
-                            continue;
-                        }
-                        self.lake.delete_file(&path).await.map_err(failed("vacuum", table))?;
-                        deleted += 1;
-                    }
-                }
+            for table in TableId::ALL.iter().copied() {
+                let vacuum = async { self.vacuum_table(table).await.map_err(failed("vacuum", table)) };
+                deleted += self.on_table("vacuum", table, vacuum).await?;
             }
             Ok(deleted)
         };
         self.job("vacuum", work).await
+    }
+
+    /// Deletes the files of `table` that nothing refers to. Returns how many.
+    async fn vacuum_table(&self, table: TableId) -> Result<(u64, Done), LakeError> {
+        let grace = self.config.vacuum_grace;
+        let due: Vec<Path> = {
+            let replaced = self.maintenance.replaced.lock();
+            let is_due = |r: &Replaced| r.table == table && r.file.strong_count() == 0 && r.at.elapsed() >= grace;
+            replaced.iter().filter(|(_, r)| is_due(r)).map(|(path, _)| path.clone()).collect()
+        };
+        let mut deleted = 0;
+        for path in due {
+            self.lake.delete_file(&path).await?;
+            self.maintenance.replaced.lock().remove(&path);
+            deleted += 1;
+        }
+        // What an earlier process left: files it replaced, and files it wrote and could not commit.
+        let (started, started_at) = self.maintenance.started;
+        if started.elapsed() >= grace {
+            let live: HashSet<Path> = self.view().lake.of_table(table).map(|f| f.path.clone()).collect();
+            let stale = self.lake.files_on_disk(table, started_at.into()).await?;
+            for path in stale.into_iter().filter(|path| !live.contains(path)) {
+                if self.maintenance.replaced.lock().contains_key(&path) {
+                    continue;
+                }
+                self.lake.delete_file(&path).await?;
+                deleted += 1;
+            }
+        }
+        Ok((deleted, Done { files: deleted, ..Done::default() }))
     }
 
     pub(crate) async fn checkpoint(&self, commits: u64) -> Result<u64, MaintenanceError> {
@@ -248,8 +269,11 @@ impl Inner {
             let mut written = 0;
             for table in TableId::ALL.iter().copied() {
                 if self.lake.table(table).commits_since_checkpoint.load(Ordering::Acquire) >= commits {
-                    self.lake.checkpoint(table).await.map_err(failed("checkpoint", table))?;
-                    written += 1;
+                    let checkpoint = async {
+                        self.lake.checkpoint(table).await.map_err(failed("checkpoint", table))?;
+                        Ok((1, Done { files: 1, ..Done::default() }))
+                    };
+                    written += self.on_table("checkpoint", table, checkpoint).await?;
                 }
             }
             Ok(written)
@@ -258,9 +282,9 @@ impl Inner {
     }
 
     /// Puts one file, or a few, with the same rows in the place of `files`, which are of one project and day. Corrections known now
-    /// are folded in; the spans they concern are added to `matched`.
-    async fn rewrite(&self, table: TableId, files: &[Arc<DataFile>], matched: &mut HashSet<SpanKey>) -> Result<(), LakeError> {
-        let [first, ..] = files else { return Ok(()) };
+    /// are folded in; the spans they concern are added to `matched`. Returns what was written.
+    async fn rewrite(&self, table: TableId, files: &[Arc<DataFile>], matched: &mut HashSet<RowKey>) -> Result<Done, LakeError> {
+        let [first, ..] = files else { return Ok(Done::default()) };
         let (corrections, corrected_to) =
             self.change(|state| (state.corrections.by_project().get(&first.project).cloned(), state.hot.watermark()));
         let mut batches = Vec::new();
@@ -286,17 +310,18 @@ impl Inner {
                     path,
                     "another writer removed a file that was being compacted; reading the table again"
                 );
-                return self.reload(table).await;
+                return self.reload(table).await.map(|()| Done::default());
             }
             result => result?,
         }
+        let done = Done::of(&added);
         self.change(|state| {
             let lake = Arc::make_mut(&mut state.lake);
             lake.remove(table, files);
             lake.add(table, added);
         });
         self.mark_replaced(table, files.to_vec());
-        Ok(())
+        Ok(done)
     }
 
     /// Takes the files of `table` from its log again.
@@ -316,57 +341,69 @@ impl Inner {
         Ok(())
     }
 
-    /// Rewrites the files that corrections of `project` concern, and removes those corrections. Returns how many files were replaced.
-    async fn fold(&self, project: &ProjectId) -> Result<u64, LakeError> {
+    /// Rewrites the files that corrections of `project` concern, and removes those corrections. Returns how many files were replaced, and by what.
+    async fn fold(&self, project: &ProjectId) -> Result<(u64, Done), LakeError> {
         let (corrections, files_of_corrections) = {
             let state = self.state.lock();
             (state.corrections.persisted(project).to_vec(), state.lake.of(TableId::SpanCorrections, project).to_vec())
         };
-        // A span's corrections are done together, so that an older one is never left behind a newer.
-        let mut newest: HashMap<SpanKey, u64> = HashMap::new();
+        // A row's corrections are done together, so that an older one is never left behind a newer.
+        let mut newest: HashMap<RowKey, u64> = HashMap::new();
         for correction in &corrections {
-            let position = newest.entry(SpanKey::of(correction)).or_default();
+            let position = newest.entry(RowKey::of(correction)).or_default();
             *position = correction.position.max(*position);
         }
-        let mut replaced = 0;
+        let (mut replaced, mut done) = (0, Done::default());
         let mut found = HashSet::new();
-        for table in [TableId::Spans, TableId::CostLines] {
+        for table in [TableId::Spans, TableId::CostLines, TableId::Logs] {
             for file in self.view().files(table, project) {
-                let held = self.held_by(&file, &newest).await?;
+                let mut held = self.held_by(table, &file, &newest).await?;
+                if table == TableId::Logs && !held.is_empty() {
+                    // The index knows traces, of which a record need not have one: it takes a look to know what is in the file.
+                    let there = self.lake.rows_of(table, &file, held.into_iter().cloned().collect()).await?;
+                    held = there.iter().filter_map(|key| Some(newest.get_key_value(key)?.0)).collect();
+                    found.extend(there);
+                }
                 if held.iter().any(|key| newest[*key] > file.corrected_to) {
-                    self.rewrite(table, &[Arc::clone(&file)], &mut found).await?;
+                    done.add(self.rewrite(table, &[Arc::clone(&file)], &mut found).await?);
                     replaced += 1;
                 } else if table == TableId::Spans && !held.is_empty() {
                     // The corrections were folded in when the file was written; are their spans in it?
                     let wanted = held.into_iter().cloned().collect();
-                    found.extend(self.lake.spans_of(&file, wanted).await?);
+                    found.extend(self.lake.rows_of(table, &file, wanted).await?);
                 }
             }
         }
-        // A correction whose span is nowhere waits for it.
+        // A correction whose row is nowhere waits for it.
         newest.retain(|key, _| found.contains(key));
         if newest.is_empty() {
-            return Ok(replaced);
+            return Ok((replaced, done));
         }
-        let done = |c: &Correction| newest.get(&SpanKey::of(c)).is_some_and(|position| c.position <= *position);
-        let added = self.lake.rewrite_corrections(&files_of_corrections, &done).await?;
+        let is_done = |c: &Correction| newest.get(&RowKey::of(c)).is_some_and(|position| c.position <= *position);
+        let added = self.lake.rewrite_corrections(&files_of_corrections, &is_done).await?;
         self.lake.commit_replace(TableId::SpanCorrections, &added, &files_of_corrections, true).await?;
         self.change(|state| {
             let lake = Arc::make_mut(&mut state.lake);
             lake.remove(TableId::SpanCorrections, &files_of_corrections);
             lake.add(TableId::SpanCorrections, added);
-            state.corrections.remove(project, &done);
+            state.corrections.remove(project, &is_done);
         });
         self.mark_replaced(TableId::SpanCorrections, files_of_corrections);
-        Ok(replaced)
+        Ok((replaced, done))
     }
 
-    /// The spans of `newest` whose trace is in `file`.
-    async fn held_by<'a>(&self, file: &DataFile, newest: &'a HashMap<SpanKey, u64>) -> Result<Vec<&'a SpanKey>, LakeError> {
+    /// The rows of `newest` that can be in `file` of `table`: their trace is, or they have none.
+    async fn held_by<'a>(
+        &self,
+        table: TableId,
+        file: &DataFile,
+        newest: &'a HashMap<RowKey, u64>,
+    ) -> Result<Vec<&'a RowKey>, LakeError> {
         let Some(index) = &file.traces else { return Ok(Vec::new()) };
-        let traces: HashSet<&str> = newest.keys().map(SpanKey::trace_id).collect();
+        let keys = || newest.keys().filter(|key| key.is_of(table));
+        let traces: HashSet<&str> = keys().map(RowKey::trace_id).collect();
         let held: HashSet<&str> = index.contains_any(traces).await?.into_iter().collect();
-        Ok(newest.keys().filter(|key| held.contains(key.trace_id())).collect())
+        Ok(keys().filter(|key| key.trace_id().is_empty() || held.contains(key.trace_id())).collect())
     }
 
     fn fold_is_due(&self) -> bool {
@@ -387,6 +424,23 @@ impl Inner {
         let at = Instant::now();
         let mut replaced = self.maintenance.replaced.lock();
         replaced.extend(files.into_iter().map(|f| (f.path.clone(), Replaced { table, file: Arc::downgrade(&f), at })));
+    }
+
+    /// Runs the part of the job `kind` that concerns `table`, and keeps it in the history if it did something or failed.
+    async fn on_table(
+        &self,
+        kind: &'static str,
+        table: TableId,
+        work: impl Future<Output = Result<(u64, Done), MaintenanceError>>,
+    ) -> Result<u64, MaintenanceError> {
+        let clock = RunClock::start();
+        let result = work.await;
+        match &result {
+            Ok((_, done)) if done.files == 0 => {}
+            Ok((_, done)) => self.history.add(clock.end(kind, Some(table), *done, None)),
+            Err(error) => self.history.add(clock.end(kind, Some(table), Done::default(), Some(chain(error)))),
+        }
+        result.map(|(count, _)| count)
     }
 
     /// Runs `work`, recording it as the job `name`.

@@ -21,6 +21,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
+use chrono::{DateTime, Utc};
 use object_store::ObjectStore;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -32,6 +33,7 @@ use crate::{
     corrections::{Correction, CorrectionSet, CorrectionsByProject},
     flush::{FlushError, Flusher, chain},
     hot::HotBuffer,
+    jobs::{JobHistory, JobRun},
     lake::{Lake, LakeError},
     maintenance::{self, Maintenance},
     status::{StorageStatus, TableStatus},
@@ -45,8 +47,6 @@ use crate::{
 const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Files of one flush and table are cut at so many bytes of rows, so that encoding holds a bounded amount in memory.
 pub(crate) const FILE_RAW_BYTES_MAX: u64 = 256 << 20;
-/// So many corrections are held in memory before requests wait for them to be folded.
-const CORRECTIONS_MAX: usize = 100_000;
 /// A failed flush is tried again after this long.
 const FLUSH_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -192,6 +192,18 @@ impl Storage {
         self.inner.status()
     }
 
+    /// What flushes and maintenance did lately, table by table, in the order they began: the last few hundred of each kind.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobRun> {
+        self.inner.history.runs()
+    }
+
+    /// When a job of this kind (as in [`JobRun::kind`]) last did something to `table` since the start of the process.
+    #[must_use]
+    pub fn last_job(&self, kind: &'static str, table: TableId) -> Option<DateTime<Utc>> {
+        self.inner.history.last(kind, table)
+    }
+
     /// Stops the background tasks, flushes, and closes the log. Other clones must not be used afterwards.
     ///
     /// # Errors
@@ -218,6 +230,7 @@ pub(crate) struct Inner {
     view: ArcSwapOption<ReadView>,
     pub(crate) flusher: Flusher,
     pub(crate) maintenance: Maintenance,
+    pub(crate) history: JobHistory,
     flush_wanted: Arc<Notify>,
     maintenance_wanted: Arc<Notify>,
     /// Told when a flush has freed memory. Belongs to `state`.
@@ -269,6 +282,7 @@ impl Inner {
             view: ArcSwapOption::empty(),
             flusher: Flusher::default(),
             maintenance: Maintenance::default(),
+            history: JobHistory::default(),
             flush_wanted: Arc::default(),
             maintenance_wanted: Arc::default(),
             drained: Condvar::new(),
@@ -330,17 +344,18 @@ impl Inner {
     }
 
     fn admission(&self) -> Admission {
-        let (hot, corrections) = {
+        let (hot, corrections, persisted) = {
             let state = self.state.lock();
-            (state.hot.bytes(), state.corrections.persisted_len())
+            (state.hot.bytes(), state.corrections.len(), state.corrections.persisted_len())
         };
-        if corrections >= CORRECTIONS_MAX / 4 {
+        let corrections_max = self.config.corrections_max;
+        if persisted >= corrections_max / 4 {
             self.maintenance_wanted.notify_one();
         }
         let wal = self.wal.bytes();
         let hard =
-            hot >= self.config.hot_bytes_max || wal >= self.config.wal_bytes_max / 10 * 9 || corrections >= CORRECTIONS_MAX;
-        let soft = hot >= self.config.hot_bytes_max / 4 * 3 || wal >= self.wal_soft_bytes() || corrections >= CORRECTIONS_MAX / 2;
+            hot >= self.config.hot_bytes_max || wal >= self.config.wal_bytes_max / 10 * 9 || corrections >= corrections_max;
+        let soft = hot >= self.config.hot_bytes_max / 4 * 3 || wal >= self.wal_soft_bytes() || corrections >= corrections_max / 2;
         // Refusing begins at the hard limit and ends below the soft one: in between, it stays as it is.
         let overloaded = hard || (soft && self.overloaded.load(Ordering::Relaxed));
         self.overloaded.store(overloaded, Ordering::Relaxed);

@@ -192,6 +192,8 @@ pub(crate) struct WalOptions {
 pub struct WalStatus {
     /// Bytes on disk.
     pub bytes: u64,
+    /// Bytes it may take; requests are refused a little before.
+    pub bytes_max: u64,
     /// Segment files.
     pub segments: u64,
     /// Oldest record on disk.
@@ -384,6 +386,7 @@ impl Wal {
         let segments = self.shared.segments.lock();
         WalStatus {
             bytes: self.bytes(),
+            bytes_max: self.options.bytes_max,
             segments: segments.len() as u64,
             oldest: segments.front().map(|s| WalPosition(s.first)),
             last: WalPosition(self.shared.last.load(Ordering::Acquire)),

@@ -9,4 +9,5 @@ mod read_only;
 mod running;
 mod sql;
 mod support;
+mod system;
 mod traces;

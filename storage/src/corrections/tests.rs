@@ -2,7 +2,7 @@
 
 use assay_schemas::{
     table::Row as _,
-    tables::{CorrectionRow, CostLineRow, Origin, SpanRow},
+    tables::{CorrectionRow, CostLineRow, LogRow, Origin, SpanRow},
 };
 
 use super::*;
@@ -14,6 +14,7 @@ fn set(patches: &[(i64, &str, &str)]) -> CorrectionSet {
         span_id: (*span_id).into(),
         patch: (*patch).into(),
         reason: "late_child".into(),
+        log_id: None,
     };
     CorrectionSet::new(Correction::read(&CorrectionRow::batch(patches.iter().map(row)), 0))
 }
@@ -88,4 +89,31 @@ fn a_projection_is_corrected_as_far_as_it_goes() {
 #[test]
 fn a_patch_that_is_no_object_corrects_nothing() {
     assert!(set(&[(1, "0a", "[1]")]).is_empty());
+}
+
+#[test]
+fn a_log_record_is_corrected_by_its_own_identity_and_only_its_price() {
+    let patch = r#"{"cost_usd": "0.5", "cost_source": "computed", "counted": false}"#;
+    let correction = |trace_id: &str| CorrectionRow {
+        origin: Origin { project_id: "default".into(), wal_position: 1, ..Origin::default() },
+        trace_id: trace_id.into(),
+        patch: patch.into(),
+        log_id: Some("0123456789abcdef00000001".into()),
+        ..CorrectionRow::default()
+    };
+    let log = |trace_id: Option<&str>| {
+        let mut row =
+            LogRow { trace_id: trace_id.map(Into::into), log_id: "0123456789abcdef00000001".into(), ..LogRow::default() };
+        row.genai.counted = true;
+        row
+    };
+    for trace_id in [None, Some("t")] {
+        let set = CorrectionSet::new(Correction::read(&CorrectionRow::batch([correction(trace_id.unwrap_or_default())]), 0));
+        let found = LogRow::read(&set.apply(TableId::Logs, &LogRow::batch([log(trace_id)])), 0);
+        assert_eq!((found.genai.cost_usd, found.genai.counted), (Some("0.5".parse().unwrap()), true));
+        // The span it was written in is another row.
+        assert!(set.concerns(TableId::Logs) && !set.concerns(TableId::Spans) && !set.concerns(TableId::CostLines));
+        let other = LogRow { log_id: "0123456789abcdef00000002".into(), ..log(trace_id) };
+        assert_eq!(LogRow::read(&set.apply(TableId::Logs, &LogRow::batch([other.clone()])), 0), other);
+    }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, AsArray as _, BooleanArray, RecordBatch, new_null_array},
+    array::{ArrayRef, BooleanArray, RecordBatch, new_null_array},
     compute::filter_record_batch,
     datatypes::SchemaRef,
 };
@@ -20,7 +20,7 @@ use parquet::{
 
 use super::{DataFile, Effort, FileRows, Lake, LakeError, file_schema};
 use crate::{
-    corrections::{Correction, SpanKey},
+    corrections::{Correction, RowKey, RowKeys, row_key_columns},
     tasks::blocking,
     view::LakeFiles,
 };
@@ -50,11 +50,16 @@ impl Lake {
         Ok(corrections)
     }
 
-    /// Those of `wanted` that are in `file` of `spans`.
-    pub(crate) async fn spans_of(&self, file: &DataFile, wanted: HashSet<SpanKey>) -> Result<Vec<SpanKey>, LakeError> {
+    /// Those of `wanted` that are in `file` of `table`.
+    pub(crate) async fn rows_of(
+        &self,
+        table: TableId,
+        file: &DataFile,
+        wanted: HashSet<RowKey>,
+    ) -> Result<Vec<RowKey>, LakeError> {
         let content = self.content(file).await?;
         let path = file.path.clone();
-        blocking(move || search(content, &wanted)).await.map_err(|source| LakeError::Parquet { path, source })
+        blocking(move || search(table, content, &wanted)).await.map_err(|source| LakeError::Parquet { path, source })
     }
 
     /// Writes the corrections of `files` that are not `done` to new files, one for each that has some left.
@@ -95,16 +100,14 @@ fn decode(content: Bytes, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Parque
     reader.map(|batch| Ok(with_schema(&batch?, schema))).collect()
 }
 
-fn search(content: Bytes, wanted: &HashSet<SpanKey>) -> Result<Vec<SpanKey>, ParquetError> {
+fn search(table: TableId, content: Bytes, wanted: &HashSet<RowKey>) -> Result<Vec<RowKey>, ParquetError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(content)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), ["trace_id", "span_id"]);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), row_key_columns(table).iter().copied());
     let mut found = Vec::new();
     for batch in builder.with_projection(mask).build()? {
         let batch = batch?;
-        let column = |name: &str| batch.column_by_name(name).expect("a column of spans").as_string::<i32>();
-        let (traces, spans) = (column("trace_id"), column("span_id"));
-        let keys = (0..batch.num_rows()).map(|row| SpanKey::new(traces.value(row), spans.value(row)));
-        found.extend(keys.filter(|key| wanted.contains(key)));
+        let keys = RowKeys::of(table, &batch).expect("the columns asked for");
+        found.extend(keys.iter().filter(|key| wanted.contains(key)));
     }
     Ok(found)
 }

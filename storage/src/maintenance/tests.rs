@@ -164,3 +164,42 @@ async fn what_another_engine_did_to_a_table_is_seen_and_not_undone() {
     assert_eq!(visible(&storage).await, [0, 0, 2]);
     assert_eq!(storage.view().files(TableId::Spans, &project()).len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_is_kept_table_by_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    flushed_files(&storage, 3).await;
+    storage.inner.compact(day() + Days::new(1), false).await.unwrap();
+    storage.vacuum().await.unwrap();
+    let of = |kind: &str| -> Vec<_> {
+        let runs = storage.jobs().into_iter().filter(|run| run.kind == kind && run.table == Some("spans"));
+        runs.map(|run| (run.files, run.rows, run.bytes > 0, run.error)).collect()
+    };
+    assert_eq!(of("flush"), vec![(1, 1, true, None); 3]);
+    assert_eq!(of("compaction"), [(1, 3, true, None)], "one file of all rows was written");
+    assert_eq!(of("vacuum"), [(3, 0, false, None)]);
+    assert!(storage.last_job("compaction", TableId::Spans) >= storage.last_job("flush", TableId::Spans));
+    // What has nothing to do is not kept.
+    let runs = storage.jobs().len();
+    storage.inner.compact(day() + Days::new(1), false).await.unwrap();
+    assert_eq!(storage.jobs().len(), runs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_fails_is_kept_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    ingest(&storage, 1, 1).await;
+    let folder = storage.inner.config.data_dir.join("lake/spans/project_id=default");
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    storage.flush().await.unwrap_err();
+    let failed: Vec<_> = storage.jobs().into_iter().filter(|run| run.error.is_some()).collect();
+    assert_eq!((failed.len(), failed[0].kind, failed[0].table, failed[0].rows), (1, "flush", Some("spans"), 0));
+    assert!(failed[0].error.as_ref().unwrap().contains("project_id=default"), "{failed:?}");
+    assert_eq!(storage.last_job("flush", TableId::Spans), None);
+    std::fs::remove_file(&folder).unwrap();
+    storage.flush().await.unwrap();
+    assert_eq!(storage.jobs().last().map(|run| (run.rows, run.error.clone())), Some((1, None)));
+}

@@ -330,6 +330,7 @@ fn correction(position: WalPosition, trace: u64, n: u64, patch: &str) -> (TableI
         span_id: format!("{n:016x}"),
         patch: patch.into(),
         reason: "late_child".into(),
+        log_id: None,
     };
     (TableId::SpanCorrections, CorrectionRow::batch([row]))
 }
