@@ -84,6 +84,48 @@ test('models without a price are listed with their volume and the way to a price
   await expect(page.getByRole('region', { name: /^A price for/ })).toContainText(`model = "${String(model['model'])}"`);
 });
 
+test('storage: log, tables, columns and jobs, each with the SQL that gives it', async ({ page, request }) => {
+  await page.goto('/ingest?tab=storage&table=spans');
+  await expect(page.getByRole('region', { name: 'At a glance' })).toContainText(/Write-ahead log/);
+  const { hot_rows: hot, rows } = await one(request, `SELECT hot_rows, rows FROM system.tables WHERE table_name = 'spans'`);
+  const spans = page.getByRole('region', { name: 'Tables' }).getByRole('row', { name: /^spans / });
+  expect(Number(hot) + Number(rows)).toBeGreaterThan(0);
+  await expect(spans).toBeVisible();
+  await expect(page.getByRole('region', { name: 'Bytes by column of spans' })).toBeVisible();
+  await expect(page.getByRole('region', { name: 'Background work' })).toContainText(/flush|Nothing was flushed/);
+  await page.getByRole('link', { name: 'SQL of Tables' }).click();
+  await expect(page.getByRole('grid', { name: 'Result' }).getByRole('gridcell', { name: 'ingest_ledger' })).toBeVisible();
+});
+
+test('mapping rules are looked up and tried on attributes and on a call that was received', async ({ page, request }) => {
+  await page.goto('/ingest?tab=mappings');
+  const answer = page.getByRole('region', { name: 'Try a span' });
+  await expect(answer.getByRole('row', { name: /^input_tokens 1200/ })).toBeVisible();
+  await expect(answer.getByRole('table', { name: 'Cost' })).toContainText('input');
+  const box = page.getByRole('textbox', { name: 'Span or attributes as JSON' });
+  await box.fill('{"nothing.known": 1}');
+  await page.getByRole('button', { name: 'Try', exact: true }).click();
+  await expect(answer).toContainText('Not a call of a model');
+  await box.fill('{broken');
+  await page.getByRole('button', { name: 'Try', exact: true }).click();
+  await expect(page.getByRole('alert')).toContainText('this is not JSON');
+  const call = await one(request, 'SELECT request_model FROM llm_calls ORDER BY start_time DESC LIMIT 1');
+  await page.getByRole('button', { name: 'Take the latest call' }).click();
+  await expect(answer).toContainText('A call of a model');
+  if (typeof call['request_model'] === 'string')
+    await expect(answer.getByRole('row', { name: /^request_model / })).toContainText(call['request_model']);
+
+  await page.getByRole('list', { name: 'Dialects' }).getByRole('link').first().click();
+  await expect(page).toHaveURL(/dialect=/);
+  await page.getByLabel('Find a column or attribute').fill('input_tokens');
+  await expect(
+    page
+      .getByRole('region', { name: /^Rules of/ })
+      .getByRole('row')
+      .nth(1),
+  ).toContainText('input_tokens');
+});
+
 test('a project that received nothing says so', async ({ page }) => {
   await page.goto(`/ingest?project=nothing-${hex(8)}`);
   await expect(page.getByText('never')).toBeVisible();

@@ -164,6 +164,21 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
     },
   },
   {
+    name: 'ingest, storage',
+    open: async (page) => {
+      await page.goto('/ingest?tab=storage');
+      await expect(page.getByRole('region', { name: 'Tables' }).getByRole('row', { name: /^spans / })).toBeVisible();
+    },
+  },
+  {
+    name: 'ingest, mapping rules',
+    open: async (page) => {
+      await page.goto('/ingest?tab=mappings');
+      await expect(page.getByRole('table', { name: 'Cost' })).toBeVisible();
+      await expect(page.getByRole('region', { name: /^Rules of/ })).toBeVisible();
+    },
+  },
+  {
     name: 'ingest, unpriced models',
     open: async (page) => {
       await page.goto('/ingest?tab=prices');

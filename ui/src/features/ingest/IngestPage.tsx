@@ -4,9 +4,11 @@ import type { ReactNode } from 'react';
 import { TimeRangePicker } from '../../components/TimeRangePicker';
 import { FlowTab } from './FlowTab';
 import './ingest-page.css';
+import { MappingsTab } from './MappingsTab';
 import { PricesTab } from './PricesTab';
 import { QuarantineTab } from './QuarantineTab';
 import type { IngestState, IngestTab } from './state';
+import { StorageTab } from './StorageTab';
 
 type Props = {
   state: IngestState;
@@ -17,7 +19,9 @@ type Props = {
 const TABS: readonly { tab: IngestTab; title: string; ranged: boolean }[] = [
   { tab: 'flow', title: 'Flow and ledger', ranged: true },
   { tab: 'quarantine', title: 'Quarantine', ranged: true },
+  { tab: 'storage', title: 'Storage and jobs', ranged: false },
   { tab: 'prices', title: 'Unpriced models', ranged: false },
+  { tab: 'mappings', title: 'Mapping rules', ranged: false },
 ];
 
 export function IngestPage({ state, onChange, hrefOf }: Props) {
@@ -31,7 +35,7 @@ export function IngestPage({ state, onChange, hrefOf }: Props) {
             <a
               key={tab}
               className="ingest__tab"
-              href={hrefOf({ tab, reason: null, record: null })}
+              href={hrefOf({ tab, reason: null, record: null, table: null, dialect: null, span: null })}
               aria-current={tab === shown?.tab ? 'page' : undefined}
             >
               {title}
@@ -56,8 +60,12 @@ function content(tab: IngestTab, props: Props): ReactNode {
   switch (tab) {
     case 'quarantine':
       return <QuarantineTab {...props} />;
+    case 'storage':
+      return <StorageTab {...props} />;
     case 'prices':
       return <PricesTab />;
+    case 'mappings':
+      return <MappingsTab {...props} />;
     default:
       return <FlowTab range={props.state.range} quarantineHref={props.hrefOf({ tab: 'quarantine' })} />;
   }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { adviceFor, requestFor } from './advice';
+import { asTrial, spanIn } from './mappings';
 import { priceSnippet, repriceCommand } from './prices';
 import { bucketMinutes, ledger, literal, quarantineRecords, rates, within } from './questions';
 import { groupId, parseRecord, partialSuccess, ratesChart, readGroups, readLedger, readRefused, total } from './rows';
@@ -102,4 +103,23 @@ test('the address holds what is looked at', () => {
   const search = { tab: 'quarantine', from: 'all', reason: 'r~traces', record: '9.0' };
   expect(ingestSearch(ingestState(readIngestSearch({ ...search, other: 'x' })))).toEqual(search);
   expect(ingestSearch(ingestState({}))).toEqual({});
+});
+
+test('what is tried is a span, a span with its surroundings, or attributes', () => {
+  expect(asTrial({ 'gen_ai.system': 'x' })).toEqual({ attributes: { 'gen_ai.system': 'x' } });
+  expect(asTrial({ traceId: 'a', attributes: [] })).toEqual({ span: { traceId: 'a', attributes: [] } });
+  expect(asTrial({ span: { name: 'x' }, resource: { attributes: [] }, scope: null })).toEqual({
+    span: { name: 'x' },
+    resource: { attributes: [] },
+  });
+  expect(asTrial([])).toBeNull();
+});
+
+test('a span is found in an export with its resource and scope', () => {
+  const request = {
+    resourceSpans: [{ resource: { r: 1 }, scopeSpans: [{ scope: { s: 1 }, spans: [{ spanId: 'a' }, { spanId: 'b' }] }] }],
+  };
+  expect(spanIn(request, 'b')).toEqual({ span: { spanId: 'b' }, resource: { r: 1 }, scope: { s: 1 } });
+  expect(spanIn(request, 'c')).toBeNull();
+  expect(spanIn(null, 'c')).toBeNull();
 });

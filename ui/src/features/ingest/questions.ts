@@ -105,3 +105,40 @@ export function quarantined(range: TimeRange): string {
 export function spanStored(traceId: string, spanId: string): string {
   return `SELECT name, received_at FROM spans WHERE trace_id = ${literal(traceId)} AND span_id = ${literal(spanId)} LIMIT 1`;
 }
+
+/** The write-ahead log: what is durable and not yet in the lake. */
+export function wal(): string {
+  return 'SELECT segments, bytes, bytes_max, oldest_received_at, last_position, flushed_position FROM system.wal';
+}
+
+/** Files, rows and memory of each table. */
+export function tables(): string {
+  return `SELECT table_name, files, rows, bytes, hot_rows, hot_bytes, version, last_flush_at, last_compaction_at
+FROM system.tables
+ORDER BY bytes + hot_bytes DESC, table_name`;
+}
+
+/** Bytes of each column of a table. */
+export function columns(table: string): string {
+  return `SELECT column_name, rows, compressed_bytes, uncompressed_bytes
+FROM system.columns
+WHERE table_name = ${literal(table)}
+ORDER BY compressed_bytes DESC, column_name`;
+}
+
+/** The latest background work; what failed comes first. */
+export function jobs(): string {
+  return `SELECT kind, table_name, started_at, ended_at, duration_ms, rows, bytes, status, error
+FROM system.jobs
+ORDER BY status = 'failed' DESC, started_at DESC
+LIMIT 100`;
+}
+
+/** Background work by kind. */
+export function jobKinds(): string {
+  return `SELECT kind, count(*) AS runs, count(*) FILTER (WHERE status = 'failed') AS failed, max(ended_at) AS last_ended_at,
+       max(duration_ms) AS longest_ms, sum(bytes) AS bytes
+FROM system.jobs
+GROUP BY kind
+ORDER BY kind`;
+}

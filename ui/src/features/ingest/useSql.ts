@@ -6,7 +6,8 @@ import type { SqlResult } from '../../api/types';
 
 export type Rows = readonly Readonly<Record<string, unknown>>[];
 
-async function ask(query: string, signal: AbortSignal): Promise<Rows> {
+/** Rows of a query, as objects. */
+export async function ask(query: string, signal: AbortSignal): Promise<Rows> {
   const answer = await unwrap(api.POST('/api/v1/sql', { body: { query }, headers: { accept: 'application/json' }, signal }));
   if (typeof answer === 'string' || Array.isArray(answer)) throw new Error('expected JSON rows, found another format');
   const { columns, rows }: SqlResult = answer;
