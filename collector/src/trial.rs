@@ -194,6 +194,7 @@ impl TrialError {
 /// `text` with places in the request as places in what was given.
 fn own_place(text: &str) -> String {
     text.replace("$.resourceSpans[0].scopeSpans[0].spans[0]", "$.span")
+        .replace("$.resourceSpans[0].scopeSpans[0].spans", "$.span")
         .replace("$.resourceSpans[0].scopeSpans[0].scope", "$.scope")
         .replace("$.resourceSpans[0].resource", "$.resource")
 }
