@@ -180,8 +180,8 @@ test('the transcript puts turns in order and leads to their spans', async ({ pag
     `SELECT trace_id FROM spans WHERE service_name = 'code-assistant' GROUP BY trace_id HAVING count(*) FILTER (WHERE operation = 'execute_tool') > 1 LIMIT 1`,
   );
   await page.goto(`/traces/${text(run['trace_id'])}?view=transcript`);
-  const transcript = page.getByRole('listbox', { name: 'Transcript' });
-  await expect(transcript.getByRole('option').nth(1)).toContainText('user');
+  const transcript = page.getByRole('tree', { name: 'Transcript' });
+  await expect(transcript.getByRole('treeitem').nth(1)).toContainText('user');
   await transcript.locator('.turn__run').first().click();
   await expect(page).toHaveURL(/span=[0-9a-f]{16}/);
   await expect(page.getByRole('region', { name: /^Span execute_tool/ })).toBeVisible();

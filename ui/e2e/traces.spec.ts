@@ -58,7 +58,7 @@ test('a facet narrows the list by one click and leaves it by another', async ({ 
   await expect(value).toHaveAttribute('aria-pressed', 'true');
   const answer = await request.get('/api/v1/traces', { params: { q: `service:"${name}"`, limit: 1 } });
   const { traces } = (await answer.json()) as { traces: { trace_id: string }[] };
-  await expect(rows(page).first().getByRole('link')).toHaveAttribute('href', new RegExp(text(traces[0]?.trace_id)));
+  await expect(rows(page).first().getByRole('link').first()).toHaveAttribute('href', new RegExp(text(traces[0]?.trace_id)));
   await value.click();
   await expect(filter(page)).toHaveValue('');
 });
@@ -70,7 +70,7 @@ test('headers sort, and the order stands in the address', async ({ page, request
   await expect(page.getByRole('columnheader', { name: 'Duration' })).toHaveAttribute('aria-sort', 'descending');
   const answer = await request.get('/api/v1/traces', { params: { sort: 'duration_ns', order: 'desc', limit: 1 } });
   const { traces } = (await answer.json()) as { traces: { trace_id: string }[] };
-  await expect(rows(page).first().getByRole('link')).toHaveAttribute('href', new RegExp(text(traces[0]?.trace_id)));
+  await expect(rows(page).first().getByRole('link').first()).toHaveAttribute('href', new RegExp(text(traces[0]?.trace_id)));
 });
 
 test('columns are chosen, pinned, moved and resized, and a link keeps them', async ({ page }) => {
@@ -184,7 +184,7 @@ test('arrow keys move, space peeks, Escape closes, Enter opens', async ({ page }
 
 test('the SQL of the list runs in the SQL page and gives the same traces', async ({ page }) => {
   await openList(page);
-  const href = await rows(page).first().getByRole('link').getAttribute('href');
+  const href = await rows(page).first().getByRole('link').first().getAttribute('href');
   await page.getByRole('link', { name: 'SQL of the traces', exact: true }).click();
   await expect(page).toHaveURL(/\/sql\?q=/);
   const result = page.getByRole('grid', { name: 'Result' });

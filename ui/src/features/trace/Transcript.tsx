@@ -82,7 +82,7 @@ export function Transcript({ traceId, tree, collapsed, selected, hits, onSelect 
     <div
       ref={scroller}
       className="transcript"
-      role="listbox"
+      role="tree"
       aria-label="Transcript"
       tabIndex={0}
       {...(current >= 0 ? { 'aria-activedescendant': `${listId}-${items[current]?.at}` } : {})}
@@ -99,8 +99,10 @@ export function Transcript({ traceId, tree, collapsed, selected, hits, onSelect 
               ref={virtual.measureElement}
               data-index={place.index}
               id={`${listId}-${item.at}`}
-              role="option"
+              role="treeitem"
               aria-selected={isSelected}
+              aria-level={item.level + 1}
+              {...(item.kind === 'agent' && item.folds ? { 'aria-expanded': item.open } : {})}
               aria-label={labelOf(tree, item)}
               className={`transcript__item ${hits.has(item.at) ? 'transcript__item--hit' : ''}`}
               style={{ transform: `translateY(${place.start}px)`, paddingLeft: 12 + item.level * INDENT_PX }}
