@@ -105,13 +105,18 @@ impl CallIndex {
         Decided { prepared, settled }
     }
 
-    /// Fills the index at start from rows committed not long ago, in the order they were received. Nothing is decided anew.
+    /// Fills the index at start from rows committed not long ago, a batch at a time, the oldest batch first. Nothing is decided anew.
     pub fn seed(&self, rows: impl IntoIterator<Item = SeedRow>) {
         let mut projects = self.projects.lock();
+        let mut seeded: HashMap<ProjectId, (i64, HashSet<u128>)> = HashMap::new();
         for row in rows {
-            let project = projects.by_id.entry(row.project.clone()).or_default();
-            let received_at = row.received_at_unix_nano;
-            project.seed(row);
+            let (received_at, traces) = seeded.entry(row.project.clone()).or_default();
+            *received_at = row.received_at_unix_nano.max(*received_at);
+            traces.insert(projects.by_id.entry(row.project.clone()).or_default().seed(row));
+        }
+        for (id, (received_at, traces)) in seeded {
+            let project = projects.by_id.entry(id).or_default();
+            project.seeded(&traces);
             project.forget(received_at, &self.limits, 1);
         }
     }

@@ -1,7 +1,7 @@
 //! The recent traces of one project, and what joins reports of one call across traces.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -149,8 +149,8 @@ impl Project {
         }
     }
 
-    /// Takes up a row written before a restart, as it was decided then.
-    pub(super) fn seed(&mut self, row: SeedRow) {
+    /// Takes up a row written before a restart, as it was decided then. Returns the key of its trace: see [`Project::seeded`].
+    pub(super) fn seed(&mut self, row: SeedRow) -> u128 {
         const CALLS: [&str; 4] = ["chat", "text_completion", "embeddings", "rerank"];
         let span_id = row.span_id.as_deref().map_or(0, hex64);
         let key = match &row.trace_id {
@@ -196,10 +196,17 @@ impl Project {
             };
             self.register_call(key, call);
         }
-        if let Some(trace) = self.traces.get_mut(&key) {
-            trace.analyse();
+        key
+    }
+
+    /// Looks at the traces that rows were taken up for, once for all of their rows.
+    pub(super) fn seeded(&mut self, traces: &HashSet<u128>) {
+        for key in traces {
+            if let Some(trace) = self.traces.get_mut(key) {
+                trace.analyse();
+            }
         }
-        self.recount([&key].into_iter());
+        self.recount(traces.iter());
     }
 
     /// Returns false if this very span is known: a client sent it again.
