@@ -30,11 +30,16 @@ test('find a failing agent run and its cause', async ({ page, request }) => {
 
 test('turn a search into SQL and back', async ({ page }) => {
   await openList(page);
+  const totals = page.getByRole('row', { name: 'Totals' });
+  // Until they are answered, the totals of the filter before stay in sight.
+  const answered = page.waitForResponse((answer) => /\/api\/v1\/traces\/totals\?.*\bq=/.test(answer.url()));
   await filter(page).fill('(status:error OR cost:>0.001) -service:"docs-rag"');
   await filter(page).press('Enter');
   await expect(page).toHaveURL(/q=/);
   await expect(rows(page).first()).toBeVisible();
-  const before = await page.getByRole('row', { name: 'Totals' }).innerText();
+  const { traces } = (await (await answered).json()) as { traces: number };
+  await expect(totals).toContainText(`${traces.toLocaleString('en')} traces`);
+  const before = await totals.innerText();
   await page.getByRole('button', { name: 'The filter as SQL' }).click();
   const editor = page.getByRole('region', { name: 'The filter as SQL' }).getByRole('textbox');
   await expect(editor).toHaveValue(/status_code = 'ERROR'/);
@@ -52,7 +57,7 @@ test('turn a search into SQL and back', async ({ page }) => {
   // And the SQL of the same filter is the same filter.
   await filter(page).fill('(status:error OR cost:>0.001) -service:"docs-rag"');
   await filter(page).press('Enter');
-  await expect(page.getByRole('row', { name: 'Totals' })).toHaveText(before.replaceAll('\n', ''), { useInnerText: false });
+  await expect(totals).toHaveText(before.replaceAll('\n', ''), { useInnerText: false });
 });
 
 test('watch a live trace', async ({ page, request }) => {
