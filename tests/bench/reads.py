@@ -11,23 +11,29 @@ import urllib.parse
 from pathlib import Path
 
 import traffic
+import watched
 from harness import Refused, Server
+from measures import Figure, measures
 
 SPANS = 5_000_000
 DAYS = 7
 HOT_RUNS = 12
 MARKER = "bench.json"
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 NOWHERE = {"from": "", "to": "", "traces": []}
 
 
-def measures(folder, scale, only=None):
-    """Fills `folder` unless it was, and yields (name, hot median in ms, target, input, other figures) for each question."""
-    server, facts = _filled(folder, scale)
+def _ask(bench):
+    """Fills a folder unless it was, and asks each question that is wanted."""
+    server, facts = _filled(os.environ.get("ASSAY_BENCH_LAKE") or bench.folder, bench.scale)
     for name, target, question in _questions(facts):
-        if only is None or name in only:
-            yield _measure(server, name, target, question, facts)
+        figure = _figure(name, target)
+        if bench.wants(figure):
+            yield _measure(server, figure, question, facts)
     server.stop()
+
+
+def _figure(name, target):
+    return Figure(name, "time of a whole HTTP request over 5 million spans, median of the hot runs", "ms", target=target)
 
 
 def _questions(facts):
@@ -81,7 +87,7 @@ def _questions(facts):
     ]
 
 
-def _measure(server, name, target, question, facts):
+def _measure(server, figure, question, facts):
     large = facts["spans"] > 100_000
     if large:
         server.stop()
@@ -92,17 +98,11 @@ def _measure(server, name, target, question, facts):
     # Other traces, the same files: hot is a server that has been asked before, not an answer that was kept.
     for run in range(1, 4):
         _timed(server, question(run))
-    before = cpu_seconds(server)
+    before = watched.cpu_seconds(server.process.pid)
     hot = sorted(_timed(server, question(run)) for run in range(4, 4 + runs))
     # Unlike the time taken, this does not depend on what else the machine does.
-    more = {"cold": cold, "worst": hot[-1], "cpu_ms": (cpu_seconds(server) - before) * 1000 / runs}
-    return name, statistics.median(hot), target, f"{facts['spans']} spans, {len(hot)} runs hot (median)", more
-
-
-def cpu_seconds(server):
-    """CPU time of the server so far."""
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+    more = {"cold": cold, "worst": hot[-1], "cpu_ms": (watched.cpu_seconds(server.process.pid) - before) * 1000 / runs}
+    return figure.found(statistics.median(hot), f"{facts['spans']} spans, {len(hot)} runs hot", **more)
 
 
 def _timed(server, request):
@@ -128,7 +128,7 @@ def _filled(folder, scale):
         _send(server, body)
         if number % max(1, n_spans // 1000 // 40) == 0:
             traces.append(trace_id)
-    _until_at_rest(server)
+    watched.until_at_rest(server)
     facts = {
         "spans": server.sql("SELECT count(*) AS n FROM spans")[0]["n"],
         "traces": traces,
@@ -151,20 +151,6 @@ def _send(server, body):
             time.sleep(float(refused.headers.get("retry-after") or 1))
 
 
-def _until_at_rest(server):
-    """Returns when everything is in files and compaction finds nothing to do."""
-    before = None
-    while True:
-        storage = server.get("/api/v1/status")["storage"]
-        compaction = storage["jobs"].get("compaction", {})
-        rests = not storage["hot_rows"] and not compaction.get("running")
-        if rests and before == (compaction.get("done"), storage["tables"]["spans"]["files"]):
-            return
-        before = (compaction.get("done"), storage["tables"]["spans"]["files"]) if rests else None
-        # Longer than the pause between two rounds of compaction; in a small run there is nothing to wait for.
-        time.sleep(70 if storage["tables"]["spans"]["rows"] > 100_000 else 0.2)
-
-
 def _forget_pages(folder):
     """Takes the files of `folder` out of the page cache."""
     for path in Path(folder).rglob("*"):
@@ -178,4 +164,7 @@ def _text(nanos):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(nanos // 10**9))
 
 
-NAMES = [name for name, _, _ in _questions(NOWHERE)]
+@measures(*(_figure(name, target) for name, target, _ in _questions(NOWHERE)))
+def reads(bench):
+    """Questions over 5 million spans."""
+    yield from _ask(bench)
