@@ -1,7 +1,7 @@
 /** The other lists, the session page and the user page: what they show is what SQL says. */
 import { expect, test, type Page } from '@playwright/test';
 
-import { ALL_TIME, filter, one, text } from './support';
+import { ALL_TIME, filter, one, send, text } from './support';
 
 const list = (page: Page, name: string) => page.getByRole('grid', { name });
 const listRows = (page: Page, name: string) => list(page, name).getByRole('rowgroup').getByRole('row');
@@ -89,3 +89,53 @@ test('a user shows cost and errors over time and their sessions', async ({ page,
   await page.getByRole('navigation', { name: 'Of this user' }).getByRole('link', { name: 'Traces' }).click();
   await expect(filter(page)).toHaveValue(new RegExp('^user:'));
 });
+
+const liveCall = (session: string, model: string, failed = false) => ({
+  name: `chat ${model}`,
+  failed,
+  attributes: {
+    'gen_ai.operation.name': 'chat',
+    'gen_ai.provider.name': 'openai',
+    'gen_ai.request.model': model,
+    'gen_ai.conversation.id': session,
+    'gen_ai.usage.input_tokens': 10,
+    'gen_ai.usage.output_tokens': 2,
+    'user.id': `user of ${session}`,
+    'error.type': failed ? `Error${model}` : '',
+  },
+});
+const liveTool = (tool: string) => ({
+  name: `execute_tool ${tool}`,
+  parent: 0,
+  attributes: { 'gen_ai.operation.name': 'execute_tool', 'gen_ai.tool.name': tool },
+});
+
+for (const { path, title, news } of [
+  { path: 'sessions', title: 'Sessions', news: '1 new session, 1 changed' },
+  { path: 'users', title: 'Users', news: '1 new user, 1 changed' },
+  { path: 'models', title: 'Models', news: '1 new model, 1 changed' },
+  { path: 'tools', title: 'Tools', news: '1 new tool, 1 changed' },
+  { path: 'errors', title: 'Errors', news: '1 new error group, 1 changed' },
+]) {
+  test(`live mode announces what is new among the ${path} and moves nothing`, async ({ page, request }) => {
+    const project = `live-${path}-${Date.now()}`;
+    await send(request, project, [liveCall('first', 'gpt-4o', true), liveTool('search')]);
+    await page.goto(`/${path}?project=${project}&live=1`);
+    await expect(listRows(page, title)).toHaveCount(1);
+    const totals = list(page, title).getByRole('row', { name: 'Totals' });
+    await expect(totals).toContainText(/^1 \w+/);
+    const before = await listRows(page, title).first().innerText();
+    await send(request, project, [liveCall('first', 'gpt-4o', true), liveTool('search')]);
+    await send(request, project, [liveCall('second', 'gpt-4o-mini', true), liveTool('fetch')]);
+    const announced = page.getByRole('button', { name: news, exact: true });
+    await expect(announced).toBeVisible();
+    // Under the cursor nothing moved; the totals say that they are older than what has come.
+    expect(await listRows(page, title).first().innerText()).toBe(before);
+    await expect(totals).toContainText('now 2');
+    await expect(page.getByText(/last span (now|\d+ s ago)/)).toBeVisible();
+    await page.keyboard.press('.');
+    await expect(listRows(page, title)).toHaveCount(2);
+    await expect(announced).toBeHidden();
+    await expect(totals).not.toContainText('now');
+  });
+}

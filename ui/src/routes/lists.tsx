@@ -12,6 +12,9 @@ import { TracePeek } from '../features/trace/TracePeek';
 import { LIST_PATHS, useLinks, viewHref } from './links';
 import { rootRoute } from './root';
 
+/** How often live mode asks whether something was received. */
+const LIVE_MS = 2_000;
+
 /** Whether a page has been opened since the application was loaded: only the first can be the project's default view. */
 let entered = false;
 
@@ -77,7 +80,7 @@ function List({ kind, search }: { kind: Kind; search: ReturnType<typeof readList
   const state = listState(search);
   const navigate = useNavigate();
   const router = useRouter();
-  const status = useStatus();
+  const status = useStatus(state.live ? LIVE_MS : undefined);
   const sqlHref = useSqlHref();
   const links = useLinks(state);
   const info = KIND_INFO[kind];

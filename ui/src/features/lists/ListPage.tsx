@@ -21,9 +21,9 @@ import { Facets } from './Facets';
 import { FilterBox } from './FilterBox';
 import type { KindInfo, Links } from './kinds';
 import './list-page.css';
-import { useFresh } from './live';
+import { describeNews, useFresh } from './live';
 import { Onboarding } from './Onboarding';
-import { listQuery, stripQuery, type ListPage as Page } from './queries';
+import { listQuery, PAGE_ROWS, stripQuery, type ListPage as Page } from './queries';
 import { largest, type Row } from './row';
 import type { ListState } from './state';
 import { Strips } from './Strips';
@@ -56,17 +56,26 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
   const roomy = useMediaQuery('(min-width: 900px)');
   const [peekWidth, setPeekWidth] = useStored('assay.peek-width', 620, isNumber);
   const rows = useMemo(() => distinct(list.data?.pages ?? [], info), [list.data, info]);
-  const fresh = useFresh(info, question, rows, state.live);
   const first = list.data?.pages[0];
+  const fresh = useFresh(
+    info,
+    question,
+    rows,
+    list.isPlaceholderData ? undefined : first,
+    status?.last_received_at ?? null,
+    state.live,
+  );
+  const news = describeNews(fresh, info.noun, PAGE_ROWS);
   const { columns, layout } = useColumns(info, state, links, rows);
-  const totals = useTotals(info, state, columns, first);
+  const totals = useTotals(info, state, columns, first, fresh.totals);
   const { fetchNextPage } = list;
   const more = useCallback(() => {
     void fetchNextPage();
   }, [fetchNextPage]);
   const showFresh = () => {
     fresh.reset();
-    onChange({ sort: null, order: info.order });
+    // What is new stands on top only where the newest come first; a list by size or cost keeps its order.
+    if (info.sort === info.news.sort) onChange({ sort: null, order: info.order });
     for (const key of ['list', 'strip', 'facets', 'totals']) void client.resetQueries({ queryKey: [key] });
   };
   const select = (row: Row) => {
@@ -77,9 +86,9 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
   };
   useShortcut((event) => {
     if (event.key === 'Escape' && state.peek !== null) onChange({ peek: null });
-    else if (event.key === '.' && fresh.count > 0) showFresh();
+    else if (event.key === '.' && news !== '') showFresh();
   });
-  useListCommands(info, state, onChange);
+  useListCommands(state, onChange);
   // What was read of the empty project says "nothing"; the first span makes that old.
   const empty = status?.spans === 0;
   useEffect(() => {
@@ -180,18 +189,16 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
             });
           }}
         />
-        {info.live && (
-          <Button
-            icon="live"
-            aria-pressed={state.live}
-            title="Announce new rows as they arrive"
-            onClick={() => {
-              onChange({ live: !state.live, to: 'now' });
-            }}
-          >
-            Live
-          </Button>
-        )}
+        <Button
+          icon="live"
+          aria-pressed={state.live}
+          title="Announce what arrives; the table stays as it is"
+          onClick={() => {
+            onChange({ live: !state.live, to: 'now' });
+          }}
+        >
+          Live
+        </Button>
         <ViewMenu
           columns={columns}
           layout={layout}
@@ -230,11 +237,10 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
         )}
         <div className="list__table">
           <div role="status" className="list__announce">
-            {fresh.count > 0 && (
+            {news !== '' && (
               <button type="button" className="list__fresh" onClick={showFresh} title="Show them (.)">
                 <Icon name="arrow-up" size={12} />
-                {fresh.count >= 100 ? '100 or more' : formatCountExact(fresh.count)} new {info.noun}
-                {fresh.count === 1 ? '' : 's'}
+                {news}
               </button>
             )}
           </div>
@@ -286,22 +292,18 @@ function distinct(pages: readonly Page[], info: KindInfo): readonly Row[] {
     });
 }
 
-function useListCommands(info: KindInfo, state: ListState, onChange: Props['onChange']): void {
+function useListCommands(state: ListState, onChange: Props['onChange']): void {
   useCommands(
     useMemo(
       () => [
-        ...(info.live
-          ? [
-              {
-                id: 'live',
-                title: state.live ? 'Stop live mode' : 'Start live mode',
-                icon: 'live' as const,
-                run: () => {
-                  onChange({ live: !state.live, to: 'now' });
-                },
-              },
-            ]
-          : []),
+        {
+          id: 'live',
+          title: state.live ? 'Stop live mode' : 'Start live mode',
+          icon: 'live' as const,
+          run: () => {
+            onChange({ live: !state.live, to: 'now' });
+          },
+        },
         ...(state.q === ''
           ? []
           : [
@@ -340,7 +342,7 @@ function useListCommands(info: KindInfo, state: ListState, onChange: Props['onCh
           },
         },
       ],
-      [info, state, onChange],
+      [state, onChange],
     ),
   );
 }

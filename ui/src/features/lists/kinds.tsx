@@ -24,8 +24,8 @@ export type KindInfo = {
   readonly noun: string;
   readonly sort: string;
   readonly order: Order;
-  /** Whether new rows can be announced: the rows have a moment at which they began. */
-  readonly live: boolean;
+  /** How live mode learns of news: what the newest rows are sorted by, and the columns that grow when a row of the table goes on. */
+  readonly news: { readonly sort: string; readonly grows: readonly string[] };
   readonly id: (row: Row) => string;
   /** What the peek panel shows of a row, in the words of `ListState.peek`; `null` where a row opens a page of its own. */
   readonly peek: (row: Row) => string | null;
@@ -149,7 +149,7 @@ const TRACES: KindInfo = {
   noun: 'trace',
   sort: 'start_time',
   order: 'desc',
-  live: true,
+  news: { sort: 'start_time', grows: [] },
   id: (row) => text(row, 'trace_id') ?? '',
   peek: (row) => text(row, 'trace_id'),
   href: (row, links) => links.trace(text(row, 'trace_id') ?? ''),
@@ -223,7 +223,7 @@ const CALLS: KindInfo = {
   noun: 'call',
   sort: 'start_time',
   order: 'desc',
-  live: true,
+  news: { sort: 'start_time', grows: [] },
   id: (row) => text(row, 'log_id') ?? `${text(row, 'trace_id') ?? ''}.${text(row, 'span_id') ?? ''}`,
   // A call that a log record tells of may belong to no trace.
   peek: (row) => {
@@ -283,7 +283,7 @@ const SESSIONS: KindInfo = {
   noun: 'session',
   sort: 'last_time',
   order: 'desc',
-  live: false,
+  news: { sort: 'last_time', grows: ['last_time', 'traces', 'llm_calls'] },
   id: (row) => text(row, 'session_id') ?? '',
   peek: () => null,
   href: (row, links) => links.session(text(row, 'session_id') ?? ''),
@@ -323,7 +323,7 @@ const USERS: KindInfo = {
   noun: 'user',
   sort: 'last_time',
   order: 'desc',
-  live: false,
+  news: { sort: 'last_time', grows: ['last_time', 'traces', 'llm_calls'] },
   id: (row) => text(row, 'user_id') ?? '',
   peek: () => null,
   href: (row, links) => links.user(text(row, 'user_id') ?? ''),
@@ -346,7 +346,7 @@ const MODELS: KindInfo = {
   noun: 'model',
   sort: 'cost_usd',
   order: 'desc',
-  live: false,
+  news: { sort: 'llm_calls', grows: ['llm_calls'] },
   id: (row) => `${text(row, 'provider') ?? ''}/${text(row, 'model') ?? ''}`,
   peek: () => null,
   href: (row, links) => modelHref(row, links),
@@ -389,7 +389,7 @@ const TOOLS: KindInfo = {
   noun: 'tool',
   sort: 'calls',
   order: 'desc',
-  live: false,
+  news: { sort: 'calls', grows: ['calls'] },
   id: (row) => text(row, 'tool_name') ?? '',
   peek: () => null,
   href: (row, links) => links.list('traces', 'tool', text(row, 'tool_name') ?? ''),
@@ -417,7 +417,7 @@ const ERRORS: KindInfo = {
   noun: 'error group',
   sort: 'spans',
   order: 'desc',
-  live: false,
+  news: { sort: 'last_time', grows: ['last_time', 'spans'] },
   id: (row) => ['error_type', 'service_name', 'name', 'message'].map((key) => text(row, key) ?? '').join('\n'),
   peek: (row) => text(row, 'last_trace_id'),
   href: (row, links) => links.trace(text(row, 'last_trace_id') ?? ''),
@@ -481,4 +481,10 @@ export function totalCell(column: string, totals: Row): ReactNode {
   const value = num(totals, TOTAL_OF[column] ?? column);
   if (value === null) return null;
   return column.endsWith('_ns') ? <span className="num">{formatDuration(value)}</span> : <Count value={value} />;
+}
+
+/** Whether the total of a column is another one now. */
+export function totalMoved(column: string, totals: Row, now: Row): boolean {
+  const keys = column === 'tokens' ? ['input_tokens', 'output_tokens'] : [TOTAL_OF[column] ?? column];
+  return keys.some((key) => key in now && totals[key] !== now[key]);
 }

@@ -76,22 +76,34 @@ const FETCH = {
   errors: (init: Init) => unwrap(api.GET('/api/v1/lists/errors', init)),
 };
 
+function fetchTraceTotals(scope: Scope, signal: AbortSignal) {
+  return unwrap(api.GET('/api/v1/traces/totals', { params: { query: scopeParams(scope) }, signal }));
+}
+
 /** Totals of the trace list; the other lists bring theirs with the first page. */
 export const traceTotalsQuery = (scope: Scope, enabled: boolean) =>
   queryOptions({
     queryKey: ['totals', projectInUrl(), scope.from, scope.to, scope.q],
-    queryFn: ({ signal }) => unwrap(api.GET('/api/v1/traces/totals', { params: { query: scopeParams(scope) }, signal })),
+    queryFn: ({ signal }) => fetchTraceTotals(scope, signal),
     placeholderData: keepPreviousData,
     enabled,
   });
 
-/** The newest rows of the same filter, asked again and again in live mode to count what the table does not show yet. */
-export const newestQuery = (kind: Kind, scope: Scope, enabled: boolean) =>
+/** The newest rows of the same filter and their totals, asked again when the server has received something, for live mode. */
+export const newestQuery = (kind: Kind, scope: Scope, sort: string, received: string | null, enabled: boolean) =>
   queryOptions({
-    queryKey: ['list-newest', kind, projectInUrl(), scope.from, scope.q],
-    queryFn: ({ signal }) => fetchPage(kind, { ...scope, sort: 'start_time', order: 'desc' }, null, signal),
-    refetchInterval: 2_000,
-    staleTime: 0,
+    queryKey: ['list-newest', kind, projectInUrl(), scope.from, scope.q, received],
+    queryFn: async ({ signal }) => {
+      const question = { ...scope, sort, order: 'desc' as const };
+      const [page, totals] = await Promise.all([
+        fetchPage(kind, question, null, signal),
+        kind === 'traces' ? fetchTraceTotals(scope, signal) : null,
+      ]);
+      return { rows: page.rows, totals: totals ?? page.totals };
+    },
+    placeholderData: keepPreviousData,
+    staleTime: Infinity,
+    gcTime: 10_000,
     enabled,
   });
 

@@ -3,16 +3,17 @@ import { queryOptions, useQuery } from '@tanstack/react-query';
 
 import { api, projectInUrl, unwrap } from '../../api/client';
 
-export const statusQuery = () =>
+/** `everyMs`: how often it is asked once there are spans; live mode wants to know sooner. */
+export const statusQuery = (everyMs = 5_000) =>
   queryOptions({
     queryKey: ['status', projectInUrl()],
     queryFn: ({ signal }) => unwrap(api.GET('/api/v1/status', { signal })),
     // Whoever waits for the first span looks closely; afterwards it is a reminder.
-    refetchInterval: (query) => (query.state.data && query.state.data.spans > 0 ? 5_000 : 2_000),
+    refetchInterval: (query) => (query.state.data && query.state.data.spans > 0 ? everyMs : 2_000),
     staleTime: 1_000,
     retry: false,
   });
 
-export function useStatus() {
-  return useQuery(statusQuery());
+export function useStatus(everyMs?: number) {
+  return useQuery(statusQuery(everyMs));
 }
