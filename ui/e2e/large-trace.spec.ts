@@ -6,13 +6,15 @@
  */
 import { expect, test, type Browser, type Page } from '@playwright/test';
 
-import { send, tree, type TestSpan } from './support';
+import { longestTask, mainThread, send, tree, type TestSpan } from './support';
 
 const SPANS = 100_000;
 const OPEN_MS = 2_000;
 const FRAME_MS = 16;
 const HEAP_BYTES = 500 * 1024 * 1024;
 const STEPS = 80;
+const COMPARED_SPANS = 20_000;
+const TASK_MS = 200;
 
 /** Agents that call a model and a search in turn, as a long batch does; every hundredth search fails. */
 function batchOfRuns(count: number): TestSpan[] {
@@ -39,21 +41,15 @@ function batchOfRuns(count: number): TestSpan[] {
   return spans.slice(0, count);
 }
 
-type TraceEvent = { readonly name: string; readonly ph: string; readonly pid: number; readonly tid: number; readonly ts: number; readonly dur?: number; readonly tdur?: number }; // prettier-ignore
-
 /** 95th percentile of what the page's main thread works for a frame while `act` runs, milliseconds: own CPU time, and by the clock. */
 async function frames(browser: Browser, page: Page, act: (step: number) => Promise<void>) {
-  await browser.startTracing(page, { categories: ['toplevel', 'cc', 'blink', 'devtools.timeline'] });
-  for (let step = 0; step < STEPS; step += 1) {
-    await act(step);
-    await page.evaluate(() => new Promise((shown) => requestAnimationFrame(() => setTimeout(shown))));
-  }
-  const { traceEvents } = JSON.parse((await browser.stopTracing()).toString()) as { traceEvents: TraceEvent[] };
-  // The thread that lays out is the page's main thread; a frame lasts until the next one begins.
-  const thread = (event: TraceEvent) => `${event.pid} ${event.tid}`;
-  const layouts = traceEvents.filter((event) => event.name === 'Layout').map(thread);
-  const main = [...new Set(layouts)].sort((a, b) => count(layouts, b) - count(layouts, a))[0];
-  const own = traceEvents.filter((event) => event.ph === 'X' && thread(event) === main).sort((a, b) => a.ts - b.ts);
+  const own = await mainThread(browser, page, async () => {
+    for (let step = 0; step < STEPS; step += 1) {
+      await act(step);
+      await page.evaluate(() => new Promise((shown) => requestAnimationFrame(() => setTimeout(shown))));
+    }
+  });
+  // A frame lasts until the next one begins.
   const begins = own.filter((event) => event.name === 'ProxyMain::BeginMainFrame').map((event) => event.ts);
   expect(begins.length).toBeGreaterThan(STEPS / 2);
   const cpu = begins.map(() => 0);
@@ -68,10 +64,6 @@ async function frames(browser: Browser, page: Page, act: (step: number) => Promi
   }
   const p95 = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length * 0.95)] ?? 0;
   return { cpu: p95(cpu), clock: p95(clock), frames: begins.length };
-}
-
-function count(values: readonly string[], wanted: string): number {
-  return values.filter((value) => value === wanted).length;
 }
 
 test('a trace of 100 000 spans opens, scrolls and zooms without a wait', async ({ browser, page, request }) => {
@@ -122,4 +114,31 @@ test('a trace of 100 000 spans opens, scrolls and zooms without a wait', async (
   const bytes = usage.usedSize + (usage.backingStorageSize ?? 0);
   console.log(`heap of the page ${(bytes / 1024 / 1024).toFixed(0)} MB`);
   expect(bytes).toBeLessThan(HEAP_BYTES);
+});
+
+test('two traces of 20 000 spans are aligned without holding up the page', async ({ browser, page, request }) => {
+  test.setTimeout(300_000);
+  const project = `compared-${Date.now()}`;
+  const runs = batchOfRuns(COMPARED_SPANS);
+  const a = await send(request, project, runs);
+  // Every seventh search of the other run is missing.
+  const b = await send(
+    request,
+    project,
+    runs.map((span, at) => (at % 49 === 3 ? { ...span, name: 'execute_tool look up' } : span)),
+  );
+  await page.goto(`/compare?a=${a}&project=${project}`);
+  await expect(page.getByRole('region', { name: 'Traces to compare with' })).toBeVisible();
+  const rows = page.getByRole('listbox', { name: 'Spans of both traces' }).getByRole('option');
+  // From the choice of the second trace on: reading it, aligning both, drawing the rows.
+  const longestMs = await longestTask(browser, page, async () => {
+    await page.getByLabel('Trace id or address of trace B').fill(b);
+    await page.getByRole('button', { name: 'Compare' }).click();
+    await expect(rows.first()).toBeVisible({ timeout: 120_000 });
+    await page.getByRole('button', { name: 'Only what differs' }).click();
+    await expect(page.getByRole('status').filter({ hasText: / of / })).toContainText(/^[1-9][\d,]* of 2\d,\d{3} rows/);
+  });
+  console.log(`longest task of the page while two traces of ${COMPARED_SPANS} spans were compared: ${longestMs.toFixed(0)} ms`);
+  expect(longestMs).toBeLessThan(TASK_MS);
+  expect(await rows.count()).toBeLessThan(120);
 });

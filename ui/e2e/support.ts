@@ -1,5 +1,5 @@
 /** What the journeys share: asking the server for facts, so that the page is compared with them and not with remembered numbers. */
-import { expect, type APIRequestContext, type Page } from '@playwright/test';
+import { expect, type APIRequestContext, type Browser, type Page } from '@playwright/test';
 
 export type Row = Record<string, unknown>;
 
@@ -82,3 +82,27 @@ export const grid = (page: Page) => page.getByRole('grid', { name: 'Traces' });
 export const rows = (page: Page) => grid(page).getByRole('rowgroup').getByRole('row');
 export const filter = (page: Page) => page.getByRole('combobox', { name: 'Filter' });
 export const tree = (page: Page) => page.getByRole('tree', { name: 'Spans' });
+
+export type TraceEvent = { readonly name: string; readonly ph: string; readonly pid: number; readonly tid: number; readonly ts: number; readonly dur?: number; readonly tdur?: number }; // prettier-ignore
+
+/** What the page's main thread did while `act` ran, in order of time. */
+export async function mainThread(browser: Browser, page: Page, act: () => Promise<void>): Promise<readonly TraceEvent[]> {
+  await browser.startTracing(page, { categories: ['toplevel', 'cc', 'blink', 'devtools.timeline'] });
+  await act();
+  const { traceEvents } = JSON.parse((await browser.stopTracing()).toString()) as { traceEvents: TraceEvent[] };
+  // The thread that lays out is the page's main thread.
+  const thread = (event: TraceEvent) => `${event.pid} ${event.tid}`;
+  const layouts = new Map<string, number>();
+  for (const event of traceEvents) if (event.name === 'Layout') layouts.set(thread(event), (layouts.get(thread(event)) ?? 0) + 1);
+  const main = [...layouts].sort(([, a], [, b]) => b - a)[0]?.[0];
+  expect(main, 'something was laid out').toBeDefined();
+  return traceEvents.filter((event) => event.ph === 'X' && thread(event) === main).sort((a, b) => a.ts - b.ts);
+}
+
+/** The longest task of the page's main thread while `act` ran, in its own processor time, milliseconds: other work of the machine is not in it. */
+export async function longestTask(browser: Browser, page: Page, act: () => Promise<void>): Promise<number> {
+  const events = await mainThread(browser, page, act);
+  const tasks = events.filter((event) => event.name === 'ThreadControllerImpl::RunTask');
+  expect(tasks.length).toBeGreaterThan(0);
+  return tasks.reduce((longest, task) => Math.max(longest, (task.tdur ?? 0) / 1000), 0);
+}

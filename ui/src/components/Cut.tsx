@@ -3,11 +3,13 @@ import { createContext, useContext, useState } from 'react';
 
 import { formatBytes, formatCountExact } from '../lib/format';
 import './cut.css';
+import { WholeText } from './WholeText';
 
 export type Cut = { readonly path: string; readonly bytes: number | null; readonly items: number | null; readonly head: string };
 
 export type WholeValues = {
-  readonly read: (path: string) => Promise<string>;
+  /** `onBytes` hears how many have come. */
+  readonly read: (path: string, onBytes: (bytes: number) => void) => Promise<string>;
   readonly download: (path: string) => Promise<void>;
 };
 
@@ -41,24 +43,34 @@ export function sizeOf(cut: Cut): string {
   return cut.bytes === null ? `${formatCountExact(cut.items)} items` : formatBytes(cut.bytes);
 }
 
+/** Where it stands in the span, without the leading slash. */
+export function nameOf(cut: Cut): string {
+  return cut.path.slice(1);
+}
+
+const byteLength = (text: string): number => new TextEncoder().encode(text).length;
+
+/** The beginning as `children` draw it, and on request the whole, of which only what is in sight is in the page. */
 export function CutText({ cut, children }: { cut: Cut; children: (text: string) => React.ReactNode }) {
   const whole = useContext(Whole);
   const [state, setState] = useState<
-    { kind: 'cut' } | { kind: 'loading' } | { kind: 'whole'; text: string } | { kind: 'failed'; why: string }
+    { kind: 'cut' } | { kind: 'loading'; bytes: number } | { kind: 'whole'; text: string } | { kind: 'failed'; why: string }
   >({ kind: 'cut' });
   const run = (act: () => Promise<void>) => {
-    setState({ kind: 'loading' });
+    setState({ kind: 'loading', bytes: 0 });
     act().catch((error: unknown) => {
       setState({ kind: 'failed', why: error instanceof Error ? error.message : String(error) });
     });
   };
-  if (state.kind === 'whole') return <>{children(state.text)}</>;
+  if (state.kind === 'whole') return <WholeText text={state.text} label={`${nameOf(cut)}, whole`} bytes={cut.bytes} />;
   return (
     <span className="cut">
       {children(cut.head)}
       <span className="cut__bar">
         <span className="cut__size">
-          {cut.bytes === null ? `${sizeOf(cut)} in all` : `shown: the first ${formatBytes(cut.head.length)} of ${sizeOf(cut)}`}
+          {cut.bytes === null
+            ? `${sizeOf(cut)} in all`
+            : `shown: the first ${formatBytes(byteLength(cut.head))} of ${sizeOf(cut)}`}
         </span>
         {whole && (
           <>
@@ -68,7 +80,9 @@ export function CutText({ cut, children }: { cut: Cut; children: (text: string) 
                 disabled={state.kind === 'loading'}
                 onClick={() => {
                   run(async () => {
-                    const text = await whole.read(cut.path);
+                    const text = await whole.read(cut.path, (bytes) => {
+                      setState({ kind: 'loading', bytes });
+                    });
                     setState({ kind: 'whole', text });
                   });
                 }}
@@ -90,7 +104,7 @@ export function CutText({ cut, children }: { cut: Cut; children: (text: string) 
             </button>
           </>
         )}
-        {state.kind === 'loading' && <span role="status">reading</span>}
+        {state.kind === 'loading' && <span role="status">reading{state.bytes > 0 && ` ${formatBytes(state.bytes)}`}</span>}
         {state.kind === 'failed' && <span role="alert">{state.why}</span>}
       </span>
     </span>

@@ -5,9 +5,12 @@ import { formatBytes, formatCountExact } from '../lib/format';
 import { CutText, readCut } from './Cut';
 import { Icon } from './Icon';
 import './json-view.css';
+import { WholeText } from './WholeText';
 
 const CHILDREN_AT_ONCE = 100;
 const TEXT_AT_ONCE = 2_000;
+/** Longer texts are not put into the page whole. */
+const TEXT_INLINE_MAX = 20_000;
 
 type Props = { value: unknown; name?: string; /** Levels that are open at first. */ openDepth?: number };
 
@@ -110,11 +113,12 @@ function Scalar({ value }: { value: unknown }) {
   return <span className="json__number">{typeof value === 'boolean' || typeof value === 'number' ? String(value) : ''}</span>;
 }
 
-/** A text that opens in parts; what is hidden is said with its size. */
+/** A text of which the beginning is shown, with the size of the rest; a long one opens in a view that holds only what is in sight. */
 export function LongText({ text, quoted = false }: { text: string; quoted?: boolean }) {
-  const [limit, setLimit] = useState(TEXT_AT_ONCE);
-  const cut = text.length > limit;
-  const visible = cut ? text.slice(0, limit) : text;
+  const [open, setOpen] = useState(false);
+  if (open && text.length > TEXT_INLINE_MAX) return <WholeText text={text} label="the whole text" />;
+  const cut = text.length > TEXT_AT_ONCE && !open;
+  const visible = cut ? text.slice(0, TEXT_AT_ONCE) : text;
   return (
     <span className={quoted ? 'json__string' : undefined}>
       {quoted ? JSON.stringify(visible).slice(0, cut ? -1 : undefined) : visible}
@@ -123,10 +127,10 @@ export function LongText({ text, quoted = false }: { text: string; quoted?: bool
           type="button"
           className="json__more"
           onClick={() => {
-            setLimit(limit * 10);
+            setOpen(true);
           }}
         >
-          … {formatBytes(text.length - limit)} more
+          … {formatBytes(text.length - TEXT_AT_ONCE)} more
         </button>
       )}
     </span>

@@ -5,7 +5,12 @@ import { useCallback, useEffect, useMemo, useRef } from 'react';
 import { traceQuery } from '../features/trace/queries';
 import { readTraceSearch, traceSearch, traceState, type TraceState } from '../features/trace/state';
 import { TracePage } from '../features/trace/TracePage';
+import { ALL_TIME } from '../lib/time';
+import { LIST_PATHS, useLinks } from './links';
 import { rootRoute } from './root';
+
+/** A trace may be of any age, and so may what it belongs to. */
+const ALL_TIME_SCOPE = { ...ALL_TIME, q: '' };
 
 export const traceRoute = createRoute({
   getParentRoute: () => rootRoute,
@@ -37,19 +42,12 @@ function Trace() {
     [navigate],
   );
   const sqlHref = useCallback((sql: string) => router.buildLocation({ to: '/sql', search: { q: sql } }).href, [router]);
-  const listHref = useCallback(
-    (q: string) => router.buildLocation({ to: '/', search: q === '' ? {} : { q, from: 'now-30d', to: 'now' } }).href,
-    [router],
-  );
-  return (
-    <TracePage
-      key={traceId}
-      traceId={traceId}
-      state={state}
-      onChange={change}
-      sqlHref={sqlHref}
-      listHref={listHref}
-      compareHref={router.buildLocation({ to: '/compare', search: { a: traceId } }).href}
-    />
-  );
+  const { session, user } = useLinks(ALL_TIME_SCOPE);
+  const links = {
+    traces: router.buildLocation({ to: LIST_PATHS.traces, search: {} }).href,
+    compare: router.buildLocation({ to: '/compare', search: { a: traceId } }).href,
+    session,
+    user,
+  };
+  return <TracePage key={traceId} traceId={traceId} state={state} onChange={change} sqlHref={sqlHref} links={links} />;
 }

@@ -6,6 +6,7 @@ import { IconButton } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
 import { JsonView } from '../../components/JsonView';
 import '../../components/tabs.css';
+import { WholeText } from '../../components/WholeText';
 import { formatBytes } from '../../lib/format';
 import { cellText } from '../../lib/table';
 import { asStructure } from './cells';
@@ -65,7 +66,6 @@ export function Inspector({ columns, row, rowNumber, column, onClose }: Props) {
 }
 
 function Value({ column, value, href }: { column: Column; value: unknown; href: string | null }) {
-  const [length, setLength] = useState(TEXT_AT_ONCE);
   const structure = asStructure(value);
   const text = cellText(value);
   return (
@@ -85,23 +85,14 @@ function Value({ column, value, href }: { column: Column; value: unknown; href: 
       ) : structure !== undefined ? (
         <JsonView value={structure} openDepth={3} />
       ) : (
-        <>
-          <pre className="inspector__text">{text.slice(0, length)}</pre>
-          {text.length > length && (
-            <button
-              type="button"
-              className="button button--plain"
-              onClick={() => {
-                setLength(length * 4);
-              }}
-            >
-              Show more of {formatBytes(text.length)}
-            </button>
-          )}
-        </>
+        <WholeOrShort text={text} name={column.name} />
       )}
     </>
   );
+}
+
+function WholeOrShort({ text, name }: { text: string; name: string }) {
+  return text.length > TEXT_AT_ONCE ? <WholeText text={text} label={name} /> : <pre className="inspector__text">{text}</pre>;
 }
 
 function Short({ value, href }: { value: unknown; href: string | null }) {

@@ -10,21 +10,18 @@ export function isTime(type: string): boolean {
   return /^(timestamp|date)/i.test(type);
 }
 
-/** Where a cell leads: to its trace, to its span where the row names both, to a session. */
+/** Where a cell leads: to its trace, to its span where the row names both, to a session, to a user. */
 export function cellLink(columns: readonly { name: string }[], row: readonly unknown[], column: number): string | null {
   const name = columns[column]?.name;
   const value = row[column];
   if (typeof value !== 'string' || name === undefined) return null;
   if (/^(\w+_)?trace_id$/.test(name)) return /^[0-9a-f]{32}$/.test(value) ? `/traces/${value}` : null;
-  if (name === 'session_id')
-    return value === '' ? null : `/?${new URLSearchParams({ q: `session:${quoted(value)}`, from: 'all', to: 'now' }).toString()}`;
+  if (name === 'session_id') return value === '' ? null : `/sessions/${encodeURIComponent(value)}`;
+  // The workbench knows no range of its own: the user's page shows all there is of them.
+  if (name === 'user_id') return value === '' ? null : `/users/${encodeURIComponent(value)}?from=all&to=now`;
   if (!/^(\w+_)?span_id$/.test(name) || !/^[0-9a-f]{16}$/.test(value)) return null;
   const trace = row[columns.findIndex((each) => each.name === 'trace_id')];
   return typeof trace === 'string' && /^[0-9a-f]{32}$/.test(trace) ? `/traces/${trace}?span=${value}` : null;
-}
-
-function quoted(value: string): string {
-  return /^[\w.-]+$/.test(value) ? value : `"${value.replace(/["\\]/g, '\\$&')}"`;
 }
 
 /** First guess of a column's width, from its name and the first rows. */

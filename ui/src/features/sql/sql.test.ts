@@ -20,7 +20,9 @@ test('ids lead to their trace, and to their span where the row names both', () =
   expect(cellLink(columns, [TRACE, SPAN], 0)).toBe(`/traces/${TRACE}`);
   expect(cellLink(columns, [TRACE, SPAN], 1)).toBe(`/traces/${TRACE}?span=${SPAN}`);
   expect(cellLink(columns, [null, null, 's-1', TRACE], 3)).toBe(`/traces/${TRACE}`);
-  expect(cellLink(columns, [null, null, 's 1'], 2)).toContain(encodeURIComponent('session:"s'));
+  expect(cellLink(columns, [null, null, 's/1 ?'], 2)).toBe('/sessions/s%2F1%20%3F');
+  expect(cellLink([{ name: 'user_id' }], ['a@b.c'], 0)).toBe('/users/a%40b.c?from=all&to=now');
+  expect(cellLink([{ name: 'user_id' }], [''], 0)).toBeNull();
   expect(cellLink([{ name: 'span_id' }], [SPAN], 0)).toBeNull();
   expect(cellLink(columns, ['javascript:alert(1)', SPAN], 0)).toBeNull();
 });

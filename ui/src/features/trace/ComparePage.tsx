@@ -5,15 +5,15 @@ import { useEffect, useId, useMemo, useRef, useState, type KeyboardEvent, type R
 
 import { Button, IconButton } from '../../components/Button';
 import { Icon } from '../../components/Icon';
-import { ErrorNotice, Skeleton } from '../../components/Notice';
+import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import { SplitPane } from '../../components/SplitPane';
 import { SqlLink } from '../../components/SqlLink';
 import { Duration, Money, StatusMark } from '../../components/Values';
 import { formatCountExact, formatDuration, formatFullTime, formatMoney, parseMoney, plural } from '../../lib/format';
 import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
-import { alignTrees, type Aligned } from './align';
+import { ALIGN_SPANS_MAX, type Aligned } from './align';
 import './compare.css';
-import { similarTracesQuery, traceQuery, type Trace } from './queries';
+import { alignQuery, similarTracesQuery, traceQuery, type Trace } from './queries';
 import { SpanPanel } from './SpanPanel';
 import { STEP_ICONS } from './SpanTree';
 import { compareSql } from './sql';
@@ -199,9 +199,29 @@ type ComparisonProps = {
   sqlHref: (sql: string) => string;
 };
 
-function Comparison({ a, b, state, onChange, sqlHref }: ComparisonProps) {
-  const aligned = useMemo(() => alignTrees(a.tree, b.tree), [a.tree, b.tree]);
-  const rows = useMemo(() => rowsToShow(aligned, a.tree, b.tree, state.differing), [aligned, a.tree, b.tree, state.differing]);
+function Comparison(props: ComparisonProps) {
+  const { a, b } = props;
+  const aligned = useQuery(alignQuery(a.tree, b.tree));
+  return (
+    <>
+      <Totals a={a} b={b} pairs={aligned.data?.pairs ?? null} />
+      {aligned.isPending && <Skeleton lines={10} label="aligning the traces" />}
+      {aligned.isError && <ErrorNotice title="The traces could not be aligned" error={aligned.error} />}
+      {aligned.data === null && (
+        <EmptyState title="Too large to be aligned">
+          <p>
+            Together they have {plural(a.tree.count + b.tree.count, 'span')}; up to {formatCountExact(ALIGN_SPANS_MAX)} are
+            aligned. Their totals are above, each has its own page.
+          </p>
+        </EmptyState>
+      )}
+      {aligned.data && <SideBySide {...props} aligned={aligned.data} />}
+    </>
+  );
+}
+
+function SideBySide({ a, b, state, onChange, sqlHref, aligned }: ComparisonProps & { aligned: Aligned }) {
+  const rows = useMemo(() => rowsToShow(aligned, state.differing), [aligned, state.differing]);
   const [panelHeight, setPanelHeight] = useStored('assay.compare-height', 380, isNumber);
   const narrow = useMediaQuery('(max-width: 700px)');
   const selected = selectedRow(aligned, a.tree, b.tree, state.span);
@@ -231,43 +251,40 @@ function Comparison({ a, b, state, onChange, sqlHref }: ComparisonProps) {
       />
     );
   return (
-    <>
-      <Totals a={a} b={b} aligned={aligned} />
-      <SplitPane
-        direction="column"
-        size={panelHeight}
-        min={140}
-        max={1400}
-        label="Height of the span panels"
-        onResize={setPanelHeight}
-        first={
-          <div className="compare__rows">
-            <div className="compare__tools">
-              <Button
-                look="quiet"
-                icon="filter"
-                aria-pressed={state.differing}
-                onClick={() => {
-                  onChange({ differing: !state.differing });
-                }}
-              >
-                Only what differs
-              </Button>
-              <span className="faint num" role="status">
-                {formatCountExact(rows.length)} of {plural(aligned.count, 'row')}
-              </span>
-            </div>
-            <Rows a={a.tree} b={b.tree} aligned={aligned} rows={rows} selected={selected} onSelect={select} />
+    <SplitPane
+      direction="column"
+      size={panelHeight}
+      min={140}
+      max={1400}
+      label="Height of the span panels"
+      onResize={setPanelHeight}
+      first={
+        <div className="compare__rows">
+          <div className="compare__tools">
+            <Button
+              look="quiet"
+              icon="filter"
+              aria-pressed={state.differing}
+              onClick={() => {
+                onChange({ differing: !state.differing });
+              }}
+            >
+              Only what differs
+            </Button>
+            <span className="faint num" role="status">
+              {formatCountExact(rows.length)} of {plural(aligned.count, 'row')}
+            </span>
           </div>
-        }
-        second={
-          <div className={`compare__panels ${narrow ? 'compare__panels--narrow' : ''}`}>
-            {panel(a, left, 'A')}
-            {panel(b, right, 'B')}
-          </div>
-        }
-      />
-    </>
+          <Rows a={a.tree} b={b.tree} aligned={aligned} rows={rows} selected={selected} onSelect={select} />
+        </div>
+      }
+      second={
+        <div className={`compare__panels ${narrow ? 'compare__panels--narrow' : ''}`}>
+          {panel(a, left, 'A')}
+          {panel(b, right, 'B')}
+        </div>
+      }
+    />
   );
 }
 
@@ -279,28 +296,14 @@ function selectedRow(aligned: Aligned, a: TraceTree, b: TraceTree, span: string 
   return Math.max(0, row);
 }
 
-/** Durations that differ by less than a fifth, or by less than this, are taken for alike. */
-const ALIKE_NS = 5_000_000;
-
-function rowsToShow(aligned: Aligned, a: TraceTree, b: TraceTree, differing: boolean): Int32Array {
+function rowsToShow(aligned: Aligned, differing: boolean): Int32Array {
   const all = Int32Array.from({ length: aligned.count }, (_, row) => row);
-  if (!differing) return all;
-  return all.filter((row) => {
-    const [left, right] = [aligned.a[row] ?? -1, aligned.b[row] ?? -1];
-    if (left < 0 || right < 0) return true;
-    const [one, other] = [a.durations[left] ?? 0, b.durations[right] ?? 0];
-    const apart = Math.abs(one - other);
-    return (
-      has(a, left, ERROR) !== has(b, right, ERROR) ||
-      costAt(a, left) !== costAt(b, right) ||
-      (apart > ALIKE_NS && apart > Math.max(one, other) / 5)
-    );
-  });
+  return differing ? all.filter((row) => aligned.differs[row] === 1) : all;
 }
 
-function Totals({ a, b, aligned }: { a: Trace; b: Trace; aligned: Aligned }) {
+/** `pairs`: `null` while they are not known. */
+function Totals({ a, b, pairs }: { a: Trace; b: Trace; pairs: number | null }) {
   const [one, other] = [a.head.trace, b.head.trace];
-  const together = aligned.a.reduce((sum, at, row) => sum + (at >= 0 && (aligned.b[row] ?? -1) >= 0 ? 1 : 0), 0);
   const count = (name: string, left: number | null | undefined, right: number | null | undefined) => (
     <Figure key={name} name={name} a={formatCountExact(left)} b={formatCountExact(right)} by={left === null || left === undefined || right === null || right === undefined ? '' : signed(right - left, formatCountExact)} />
   ); // prettier-ignore
@@ -326,7 +329,8 @@ function Totals({ a, b, aligned }: { a: Trace; b: Trace; aligned: Aligned }) {
       <div className="compare__total">
         <dt>Aligned</dt>
         <dd className="num">
-          {plural(together, 'pair')} <SqlLink sql={compareSql(one.trace_id, other.trace_id)} of="the totals of both traces" />
+          {pairs === null ? '–' : plural(pairs, 'pair')}{' '}
+          <SqlLink sql={compareSql(one.trace_id, other.trace_id)} of="the totals of both traces" />
         </dd>
       </div>
     </dl>

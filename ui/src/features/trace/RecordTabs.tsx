@@ -1,6 +1,5 @@
 /** Events, links and log records of a span, as they were sent (OTLP/JSON). */
 import { useQuery } from '@tanstack/react-query';
-import { useState } from 'react';
 
 import type { SpanDetail } from '../../api/types';
 import { Button } from '../../components/Button';
@@ -71,11 +70,17 @@ export function LinksTab({ span, traceId, onSelect }: { span: SpanDetail; traceI
   );
 }
 
-type LogsProps = { span: SpanDetail; traceId: string; onSelect: (spanId: string) => void };
+type LogsProps = {
+  span: SpanDetail;
+  traceId: string;
+  /** Those of the whole trace. */
+  all: boolean;
+  onAll: (all: boolean) => void;
+  onSelect: (spanId: string) => void;
+};
 
 /** Log records that name the span, or all of its trace. */
-export function LogsTab({ span, traceId, onSelect }: LogsProps) {
-  const [all, setAll] = useState(false);
+export function LogsTab({ span, traceId, all, onAll, onSelect }: LogsProps) {
   const ofTrace = useQuery({ ...traceLogsQuery(traceId), enabled: all });
   const logs: readonly unknown[] = all ? (ofTrace.data ?? []) : span.logs;
   return (
@@ -84,7 +89,7 @@ export function LogsTab({ span, traceId, onSelect }: LogsProps) {
         <Button
           aria-pressed={!all}
           onClick={() => {
-            setAll(false);
+            onAll(false);
           }}
         >
           This span
@@ -92,7 +97,7 @@ export function LogsTab({ span, traceId, onSelect }: LogsProps) {
         <Button
           aria-pressed={all}
           onClick={() => {
-            setAll(true);
+            onAll(true);
           }}
         >
           The whole trace

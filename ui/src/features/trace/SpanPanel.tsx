@@ -4,7 +4,7 @@ import { Tabs } from 'radix-ui';
 import { useMemo, type ReactNode } from 'react';
 
 import type { SpanDetail } from '../../api/types';
-import { LinkButton } from '../../components/Button';
+import { Button, LinkButton } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
 import { WholeValuesProvider } from '../../components/Cut';
 import { Icon } from '../../components/Icon';
@@ -12,6 +12,7 @@ import { JsonView } from '../../components/JsonView';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
 import '../../components/tabs.css';
 import { Duration, Money, Tag, TokenPair } from '../../components/Values';
+import { WholeText } from '../../components/WholeText';
 import { formatDuration, formatFullTime } from '../../lib/format';
 import { AttributesTab } from './AttributesTab';
 import { CanonicalTab } from './CanonicalTab';
@@ -19,7 +20,7 @@ import { ContentTab } from './ContentTab';
 import { CostTab } from './CostTab';
 import { EventsTab, LinksTab, LogsTab } from './RecordTabs';
 import { NotesTab } from './NotesTab';
-import { notesQuery, spanQuery, wholeValues } from './queries';
+import { notesQuery, rawQuery, spanQuery, wholeValues } from './queries';
 import './span-panel.css';
 import { STEP_ICONS } from './SpanTree';
 import { headAt, kindAt, type SpanHead, type TraceTree } from './tree';
@@ -44,6 +45,8 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, of, onSelect, sqlH
   const notes = useQuery(notesQuery(traceId));
   const own = (notes.data ?? []).filter((note) => note.span_id === summary.span_id);
   const whole = useMemo(() => wholeValues(traceId, summary.span_id), [traceId, summary.span_id]);
+  // A tab that can be looked at in two ways says so after a dot: `logs.all`, `raw.text`.
+  const [open = '', part = ''] = tab.split('.');
   const tabs: { id: string; title: string; count?: number; body: (span: SpanDetail) => ReactNode }[] = [
     { id: 'content', title: 'Content', body: (each) => <ContentTab span={each} /> },
     { id: 'cost', title: 'Tokens & cost', body: (each) => <CostTab traceId={traceId} span={each} tree={tree} index={index} /> },
@@ -65,13 +68,36 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, of, onSelect, sqlH
       id: 'logs',
       title: 'Logs',
       count: span?.logs.length ?? 0,
-      body: (each) => <LogsTab span={each} traceId={traceId} onSelect={onSelect} />,
+      body: (each) => (
+        <LogsTab
+          span={each}
+          traceId={traceId}
+          all={part === 'all'}
+          onAll={(all) => {
+            onTab(all ? 'logs.all' : 'logs');
+          }}
+          onSelect={onSelect}
+        />
+      ),
     },
     { id: 'notes', title: 'Notes', count: own.length, body: () => <NotesTab traceId={traceId} spanId={summary.span_id} /> },
-    { id: 'raw', title: 'Raw', body: (each) => <RawTab span={each} /> },
+    {
+      id: 'raw',
+      title: 'Raw',
+      body: (each) => (
+        <RawTab
+          traceId={traceId}
+          span={each}
+          asText={part === 'text'}
+          onAsText={(asText) => {
+            onTab(asText ? 'raw.text' : 'raw');
+          }}
+        />
+      ),
+    },
   ];
   const kind = kindAt(tree, index);
-  const shown = tabs.some((each) => each.id === tab) ? tab : 'content';
+  const shown = tabs.some((each) => each.id === open) ? open : 'content';
   return (
     <section className="span-panel" aria-label={`Span ${summary.name ?? ''}${of === undefined ? '' : ` of ${of}`}`}>
       <header className="span-panel__head">
@@ -167,19 +193,43 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
   );
 }
 
-/** The address of a span, in the project of this page. */
+/** The address of a span as this page shows it: in its project and with its way to write times. */
 function permalink(spanId: string): string {
-  const project = new URLSearchParams(window.location.search).get('project');
-  return `?${new URLSearchParams({ ...(project === null ? {} : { project }), span: spanId }).toString()}`;
+  const here = new URLSearchParams(window.location.search);
+  const kept = ['project', 'zone', 'times'].flatMap((key) => (here.has(key) ? [[key, here.get(key) ?? '']] : []));
+  return `?${new URLSearchParams([...kept, ['span', spanId]]).toString()}`;
 }
 
-function RawTab({ span }: { span: SpanDetail }) {
+type RawProps = { traceId: string; span: SpanDetail; asText: boolean; onAsText: (asText: boolean) => void };
+
+/** The row as the server has it: as a tree with long texts cut, or whole as one text. */
+function RawTab({ traceId, span, asText, onAsText }: RawProps) {
+  const whole = useQuery({ ...rawQuery(traceId, span.span_id), enabled: asText });
   return (
     <>
-      <div className="span-panel__tools">
-        <CopyButton text={() => JSON.stringify(span, null, 2)} label="Copy as JSON" />
+      <div className="logs__scope" role="group" aria-label="How the span is shown">
+        <Button
+          aria-pressed={!asText}
+          onClick={() => {
+            onAsText(false);
+          }}
+        >
+          Tree
+        </Button>
+        <Button
+          aria-pressed={asText}
+          onClick={() => {
+            onAsText(true);
+          }}
+        >
+          Whole, as text
+        </Button>
+        {!asText && <CopyButton text={() => JSON.stringify(span, null, 2)} label="Copy as JSON" />}
       </div>
-      <JsonView value={span} openDepth={1} />
+      {!asText && <JsonView value={span} openDepth={1} />}
+      {asText && whole.isPending && <Skeleton lines={6} label="reading the whole span" />}
+      {asText && whole.isError && <ErrorNotice title="The span could not be read whole" error={whole.error} />}
+      {asText && whole.data !== undefined && <WholeText text={whole.data} label="the span as JSON" />}
     </>
   );
 }

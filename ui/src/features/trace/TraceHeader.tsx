@@ -15,13 +15,19 @@ import { COUNTED, has, type NumberName, type TraceTree } from './tree';
 type Props = {
   trace: Trace;
   sqlHref: (sql: string) => string;
-  /** A link to the list with this filter. */
-  listHref: (q: string) => string;
+  links: TraceLinks;
   permalink: string;
-  compareHref: string;
 };
 
-export function TraceHeader({ trace, sqlHref, listHref, permalink, compareHref }: Props) {
+/** Where the page of a trace leads. */
+export type TraceLinks = {
+  readonly traces: string;
+  readonly compare: string;
+  readonly session: (sessionId: string) => string;
+  readonly user: (userId: string) => string;
+};
+
+export function TraceHeader({ trace, sqlHref, links, permalink }: Props) {
   const { head, tree } = trace;
   const summary = head.trace;
   const { models = [], tags = [] } = summary;
@@ -32,7 +38,7 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink, compareHref }
   return (
     <header className="trace-header">
       <div className="trace-header__line">
-        <a href={listHref('')} className="trace-header__back" aria-label="Back to the traces">
+        <a href={links.traces} className="trace-header__back" aria-label="Back to the traces">
           <Icon name="arrow-left" />
         </a>
         <h1 className="trace-header__title truncate">{summary.name || summary.trace_id}</h1>
@@ -56,7 +62,7 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink, compareHref }
           >
             OTLP
           </Button>
-          <LinkButton icon="columns" href={compareHref}>
+          <LinkButton icon="columns" href={links.compare}>
             Compare
           </LinkButton>
           <LinkButton icon="database" href={sqlHref(head.sql)}>
@@ -64,73 +70,73 @@ export function TraceHeader({ trace, sqlHref, listHref, permalink, compareHref }
           </LinkButton>
         </div>
       </div>
-      <dl className="trace-header__totals">
-        <Total name="Duration">
-          <Duration ns={summary.duration_ns} />
-        </Total>
-        <Total name="Cost">
-          <Money usd={summary.cost_usd ?? null} unpriced={summary.unpriced_calls} />
-        </Total>
-        <Total name="Input">
-          <Count value={summary.input_tokens ?? null} />
-        </Total>
-        {(summary.cache_read_tokens ?? 0) > 0 && (
-          <Total name="from cache">
-            <Count value={summary.cache_read_tokens ?? null} />
+      <div className="trace-header__figures">
+        <dl className="trace-header__totals">
+          <Total name="Duration">
+            <Duration ns={summary.duration_ns} />
           </Total>
-        )}
-        {cached.write > 0 && (
-          <Total name="to cache">
-            <Count value={cached.write} />
+          <Total name="Cost">
+            <Money usd={summary.cost_usd ?? null} unpriced={summary.unpriced_calls} />
           </Total>
-        )}
-        <Total name="Output">
-          <Count value={summary.output_tokens ?? null} />
-        </Total>
-        {cached.reasoning > 0 && (
-          <Total name="reasoning">
-            <Count value={cached.reasoning} />
+          <Total name="Input">
+            <Count value={summary.input_tokens ?? null} />
           </Total>
-        )}
-        <Total name="Model calls">
-          <Count value={summary.llm_call_count} />
-        </Total>
-        <Total name="Tool calls">
-          <Count value={summary.tool_call_count} />
-        </Total>
-        <Total name="Spans">
-          <Count value={summary.span_count} />
-        </Total>
-        {models.length > 0 && (
-          <Total name={models.length === 1 ? 'Model' : 'Models'}>
-            <span title={models.join(', ')}>{models.join(', ')}</span>
+          {(summary.cache_read_tokens ?? 0) > 0 && (
+            <Total name="from cache">
+              <Count value={summary.cache_read_tokens ?? null} />
+            </Total>
+          )}
+          {cached.write > 0 && (
+            <Total name="to cache">
+              <Count value={cached.write} />
+            </Total>
+          )}
+          <Total name="Output">
+            <Count value={summary.output_tokens ?? null} />
           </Total>
-        )}
-        {summary.service_name && <Total name="Service">{summary.service_name}</Total>}
-        {summary.session_id && (
-          <Total name="Session">
-            <a href={listHref(`session:${quote(summary.session_id)}`)}>{summary.session_id}</a>
+          {cached.reasoning > 0 && (
+            <Total name="reasoning">
+              <Count value={cached.reasoning} />
+            </Total>
+          )}
+          <Total name="Model calls">
+            <Count value={summary.llm_call_count} />
           </Total>
-        )}
-        {summary.user_id && (
-          <Total name="User">
-            <a href={listHref(`user:${quote(summary.user_id)}`)}>{summary.user_id}</a>
+          <Total name="Tool calls">
+            <Count value={summary.tool_call_count} />
           </Total>
-        )}
-        <Total name="Started">
-          <time dateTime={summary.start_time} title={summary.start_time}>
-            {formatFullTime(summary.start_time)}
-          </time>
-        </Total>
-        <Total name="These numbers">
-          <SqlLink sql={totalsSql(summary.trace_id)} of="the totals of the trace" />
-        </Total>
-        {tags.length > 0 && (
-          <Total name="Tags">
-            <span title={tags.join(', ')}>{tags.join(', ')}</span>
+          <Total name="Spans">
+            <Count value={summary.span_count} />
           </Total>
-        )}
-      </dl>
+          {models.length > 0 && (
+            <Total name={models.length === 1 ? 'Model' : 'Models'}>
+              <span title={models.join(', ')}>{models.join(', ')}</span>
+            </Total>
+          )}
+          {summary.service_name && <Total name="Service">{summary.service_name}</Total>}
+          {summary.session_id && (
+            <Total name="Session">
+              <a href={links.session(summary.session_id)}>{summary.session_id}</a>
+            </Total>
+          )}
+          {summary.user_id && (
+            <Total name="User">
+              <a href={links.user(summary.user_id)}>{summary.user_id}</a>
+            </Total>
+          )}
+          <Total name="Started">
+            <time dateTime={summary.start_time} title={summary.start_time}>
+              {formatFullTime(summary.start_time)}
+            </time>
+          </Total>
+          {tags.length > 0 && (
+            <Total name="Tags">
+              <span title={tags.join(', ')}>{tags.join(', ')}</span>
+            </Total>
+          )}
+        </dl>
+        <SqlLink sql={totalsSql(summary.trace_id)} of="the totals of the trace" />
+      </div>
     </header>
   );
 }
@@ -147,8 +153,4 @@ function Total({ name, children }: { name: string; children: ReactNode }) {
 /** The sum over the calls that count. */
 function counted(tree: TraceTree, name: NumberName): number {
   return tree.numbers[name].reduce((sum, value, at) => (Number.isNaN(value) || !has(tree, at, COUNTED) ? sum : sum + value), 0);
-}
-
-function quote(value: string): string {
-  return `"${value.replace(/(["\\])/g, '\\$1')}"`;
 }

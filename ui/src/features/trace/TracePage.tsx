@@ -6,7 +6,7 @@ import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import { traceQuery } from './queries';
 import type { TraceState } from './state';
 import './trace-page.css';
-import { TraceHeader } from './TraceHeader';
+import { TraceHeader, type TraceLinks } from './TraceHeader';
 import { TraceView } from './TraceView';
 
 type Props = {
@@ -14,11 +14,10 @@ type Props = {
   state: TraceState;
   onChange: (change: Partial<TraceState>) => void;
   sqlHref: (sql: string) => string;
-  listHref: (q: string) => string;
-  compareHref: string;
+  links: TraceLinks;
 };
 
-export function TracePage({ traceId, state, onChange, sqlHref, listHref, compareHref }: Props) {
+export function TracePage({ traceId, state, onChange, sqlHref, links }: Props) {
   const trace = useQuery(traceQuery(traceId));
   if (trace.isPending) return <Skeleton lines={16} label="loading the trace" />;
   if (trace.isError) {
@@ -29,7 +28,7 @@ export function TracePage({ traceId, state, onChange, sqlHref, listHref, compare
             <code>{traceId}</code> has not arrived, or its time of retention is over.
           </p>
           <p>
-            <a href={listHref('')}>Go to the traces</a>
+            <a href={links.traces}>Go to the traces</a>
           </p>
         </EmptyState>
       );
@@ -45,8 +44,7 @@ export function TracePage({ traceId, state, onChange, sqlHref, listHref, compare
       <TraceHeader
         trace={trace.data}
         sqlHref={sqlHref}
-        listHref={listHref}
-        compareHref={compareHref}
+        links={links}
         permalink={window.location.pathname + window.location.search}
       />
       <TraceView trace={trace.data} state={state} onChange={onChange} stacked={false} sqlHref={sqlHref} />

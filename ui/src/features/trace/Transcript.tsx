@@ -7,7 +7,7 @@ import { Icon } from '../../components/Icon';
 import { LongText } from '../../components/JsonView';
 import { EmptyState, Skeleton } from '../../components/Notice';
 import { Duration, Money, StatusMark, TokenPair } from '../../components/Values';
-import { formatCountExact, plural } from '../../lib/format';
+import { formatBytes, formatCountExact, plural } from '../../lib/format';
 import { AnyValue, PartView } from './ContentTab';
 import { decode } from './messages';
 import { CONTENT_BATCH, contentsQuery } from './queries';
@@ -218,6 +218,21 @@ function TurnCard({ tree, item, contents, onSelect }: TurnProps) {
         <strong className="truncate">{modelAt(tree, item.at) ?? textAt(tree, 'name', item.at)}</strong>
       </Title>
       {!contents && <Skeleton lines={2} label="loading the turn" />}
+      {typeof content?.left_bytes === 'number' && content.left_bytes > 0 && (
+        <p className="turn__left">
+          Shown in part: {formatBytes(content.left_bytes)} of it are in{' '}
+          <button
+            type="button"
+            className="turn__run"
+            onClick={() => {
+              onSelect(item.at);
+            }}
+          >
+            the span
+          </button>
+          .
+        </p>
+      )}
       {contents &&
         turn.exchanges.map((exchange, index) => (
           <div

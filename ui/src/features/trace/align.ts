@@ -3,8 +3,9 @@
  *
  * Children of spans that belong together are paired by what they are (kind and name), in order: the n-th `execute_tool search` with the n-th,
  * as far as that crosses no other pair. What has no partner stands alone with its subtree. Nothing is recursive, and siblings cost n log n.
+ * It runs in a worker (`align.worker.ts`).
  */
-import { kindAt, textAt, type TraceTree } from './tree';
+import { costAt, ERROR, has, kindAt, textAt, type TraceTree } from './tree';
 
 export type Aligned = {
   readonly count: number;
@@ -12,7 +13,17 @@ export type Aligned = {
   readonly a: Int32Array;
   readonly b: Int32Array;
   readonly depth: Int32Array;
+  /** 1 where only one trace has the row, or both have it with another outcome, cost or length. */
+  readonly differs: Uint8Array;
+  /** Rows with a partner. */
+  readonly pairs: number;
 };
+
+/** Larger traces are not aligned: it would hold what both are several times over. */
+export const ALIGN_SPANS_MAX = 200_000;
+
+/** Durations that differ by less than a fifth, or by less than this, are taken for alike. */
+const ALIKE_NS = 5_000_000;
 
 type Task = { readonly a: number; readonly b: number; readonly depth: number };
 
@@ -32,7 +43,20 @@ export function alignTrees(a: TraceTree, b: TraceTree): Aligned {
     a: Int32Array.from(rows, (row) => row.a),
     b: Int32Array.from(rows, (row) => row.b),
     depth: Int32Array.from(rows, (row) => row.depth),
+    differs: Uint8Array.from(rows, (row) => (areAlike(a, row.a, b, row.b) ? 0 : 1)),
+    pairs: rows.reduce((sum, row) => sum + (row.a >= 0 && row.b >= 0 ? 1 : 0), 0),
   };
+}
+
+function areAlike(a: TraceTree, left: number, b: TraceTree, right: number): boolean {
+  if (left < 0 || right < 0) return false;
+  const [one, other] = [a.durations[left] ?? 0, b.durations[right] ?? 0];
+  const apart = Math.abs(one - other);
+  return (
+    has(a, left, ERROR) === has(b, right, ERROR) &&
+    costAt(a, left) === costAt(b, right) &&
+    (apart <= ALIKE_NS || apart <= Math.max(one, other) / 5)
+  );
 }
 
 function roots(tree: TraceTree): number[] {

@@ -4,7 +4,8 @@ import { queryOptions } from '@tanstack/react-query';
 import { api, ApiError, apiFetch, projectInUrl, unwrap } from '../../api/client';
 import { readSpanDetail, type SqlResult } from '../../api/types';
 import type { WholeValues } from '../../components/Cut';
-import type { Graph } from './graph';
+import { ALIGN_SPANS_MAX } from './align';
+import type { AlignAnswer, AlignRequest } from './align.worker';
 import type { GraphAnswer, GraphRequest } from './graph.worker';
 import { quoted, traceLogsSql } from './sql';
 import { readContents } from './transcript';
@@ -121,7 +122,10 @@ const CONTENT_BYTES_MAX = 120_000;
 export const contentsQuery = (traceId: string, spanIds: readonly string[]) => {
   const columns = ['input_messages', 'output_messages', 'tool_arguments', 'tool_result', 'input_value', 'output_value'];
   const short = columns.map((name) => `CASE WHEN octet_length(${name}) <= ${CONTENT_BYTES_MAX} THEN ${name} END AS ${name}`);
-  const sql = `SELECT span_id, input_preview, output_preview, ${short.join(', ')} FROM spans WHERE trace_id = ${quoted(traceId)} AND span_id IN (${spanIds.map(quoted).join(', ')})`;
+  const left = columns.map(
+    (name) => `CASE WHEN octet_length(${name}) > ${CONTENT_BYTES_MAX} THEN octet_length(${name}) ELSE 0 END`,
+  );
+  const sql = `SELECT span_id, input_preview, output_preview, ${short.join(', ')}, ${left.map((each) => `coalesce(${each}, 0)`).join(' + ')} AS left_bytes FROM spans WHERE trace_id = ${quoted(traceId)} AND span_id IN (${spanIds.map(quoted).join(', ')})`;
   return queryOptions({
     queryKey: ['trace-contents', projectInUrl(), traceId, spanIds.join('')],
     queryFn: async ({ signal }) =>
@@ -154,10 +158,31 @@ export const notesQuery = (traceId: string) =>
 export function wholeValues(traceId: string, spanId: string): WholeValues {
   const address = (path: string) => `/api/v1/traces/${traceId}/spans/${spanId}/value?${new URLSearchParams({ path }).toString()}`;
   return {
-    read: async (path) => (await apiFetch(address(path))).text(),
-    download: (path) => download(address(path), `${spanId}${path.replaceAll('/', '-')}.txt`),
+    read: async (path, onBytes) => {
+      const response = await apiFetch(address(path));
+      let bytes = 0;
+      const counting = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+        transform: (chunk, sink) => {
+          bytes += chunk.byteLength;
+          onBytes(bytes);
+          sink.enqueue(chunk);
+        },
+      });
+      return new Response(response.body?.pipeThrough(counting) ?? null).text();
+    },
+    download: (path) => download(address(path), `${spanId}${path.replaceAll('/', '-')}.${path === '' ? 'json' : 'txt'}`),
   };
 }
+
+/** A span whole, as JSON text, nothing cut. */
+export const rawQuery = (traceId: string, spanId: string) =>
+  queryOptions({
+    queryKey: ['span-raw', projectInUrl(), traceId, spanId],
+    queryFn: () => wholeValues(traceId, spanId).read('', () => undefined),
+    staleTime: 60_000,
+    // It may be large.
+    gcTime: 10_000,
+  });
 
 /** Saves what an address answers as a file. A plain link would not name the project. */
 export async function download(address: string, name: string): Promise<void> {
@@ -196,33 +221,57 @@ export const similarTracesQuery = (name: string | null) => {
   });
 };
 
-let grapher: Worker | null = null;
+/** A worker that is started when it is first asked, and anew after a failure. */
+function workerFor<Asked extends { readonly id: number }, Answer extends { readonly id: number }>(start: () => Worker) {
+  let running: Worker | null = null;
+  return (question: Omit<Asked, 'id'>): Promise<Answer> => {
+    running ??= start();
+    const worker = running;
+    asked += 1;
+    const id = asked;
+    return new Promise<Answer>((resolve, reject) => {
+      const done = () => {
+        worker.removeEventListener('message', answered);
+        worker.removeEventListener('error', failed);
+      };
+      const failed = (event: ErrorEvent) => {
+        running = null;
+        done();
+        reject(new Error(event.message));
+      };
+      const answered = ({ data }: MessageEvent<Answer>) => {
+        if (data.id !== id) return;
+        done();
+        resolve(data);
+      };
+      worker.addEventListener('message', answered);
+      worker.addEventListener('error', failed);
+      worker.postMessage({ ...question, id });
+    });
+  };
+}
+
+const layOut = workerFor<GraphRequest, GraphAnswer>(() => new Worker(new URL('./graph.worker.ts', import.meta.url), { type: 'module' })); // prettier-ignore
+const align = workerFor<AlignRequest, AlignAnswer>(() => new Worker(new URL('./align.worker.ts', import.meta.url), { type: 'module' })); // prettier-ignore
+
+/** Tells one reading of a trace from another. */
+const treeKey = (tree: TraceTree) => [tree.ids.slice(0, 16), tree.startUnixNano, tree.count, tree.running, tree.endNs];
 
 /** The graph of a tree, laid out in a worker. */
 export const graphQuery = (tree: TraceTree, expanded: boolean) =>
   queryOptions({
-    queryKey: ['trace-graph', tree.ids.slice(0, 16), tree.startUnixNano, tree.count, tree.running, expanded],
-    queryFn: () => {
-      grapher ??= new Worker(new URL('./graph.worker.ts', import.meta.url), { type: 'module' });
-      const layouter = grapher;
-      asked += 1;
-      const request: GraphRequest = { id: asked, tree, expanded };
-      return new Promise<Graph>((resolve, reject) => {
-        const failed = (event: ErrorEvent) => {
-          grapher = null;
-          reject(new Error(event.message));
-        };
-        const answered = ({ data }: MessageEvent<GraphAnswer>) => {
-          if (data.id !== request.id) return;
-          layouter.removeEventListener('message', answered);
-          layouter.removeEventListener('error', failed);
-          resolve(data.graph);
-        };
-        layouter.addEventListener('message', answered);
-        layouter.addEventListener('error', failed);
-        layouter.postMessage(request);
-      });
-    },
+    queryKey: ['trace-graph', ...treeKey(tree), expanded],
+    queryFn: async () => (await layOut({ tree, expanded })).graph,
+    staleTime: Infinity,
+    gcTime: 60_000,
+    structuralSharing: false,
+  });
+
+/** Which spans of two traces answer to each other, found in a worker; `null` if they are too large together. */
+export const alignQuery = (a: TraceTree, b: TraceTree) =>
+  queryOptions({
+    queryKey: ['trace-align', ...treeKey(a), ...treeKey(b)],
+    queryFn: async () => (a.count + b.count > ALIGN_SPANS_MAX ? null : (await align({ a, b })).aligned),
     staleTime: Infinity,
     gcTime: 60_000,
     structuralSharing: false,

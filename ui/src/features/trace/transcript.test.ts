@@ -33,7 +33,7 @@ test('a folded agent opens on request, and where the selection is', () => {
   expect(transcriptItems(run, none, new Set([at('a')]), 0)).toHaveLength(1);
 });
 
-const nothing: Content = { input_messages: null, output_messages: null, tool_arguments: null, tool_result: null, input_value: null, output_value: null, input_preview: null, output_preview: null }; // prettier-ignore
+const nothing: Content = { input_messages: null, output_messages: null, tool_arguments: null, tool_result: null, input_value: null, output_value: null, input_preview: null, output_preview: null, left_bytes: 0 }; // prettier-ignore
 
 test('reasoning stands beside the call it caused, the call beside its run', () => {
   const content = {

@@ -88,6 +88,8 @@ export type Content = {
   readonly output_value: unknown;
   readonly input_preview: unknown;
   readonly output_preview: unknown;
+  /** Bytes of the values that are too long to be here. */
+  readonly left_bytes: unknown;
 };
 
 export type Exchange = {
