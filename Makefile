@@ -19,7 +19,7 @@ RUN_PROFILE ?= quick
 PYTHON_ENV := $(ASSAY_CACHE)/python/tests-$(firstword $(shell { cat tests/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
 
-.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui bench format clean
+.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui bench overload format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -89,6 +89,10 @@ $(PYTHON_ENV)/complete:
 	$(PYTHON) -m venv --clear $(PYTHON_ENV)
 	$(PYTHON_ENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	@touch $@
+
+overload: ui $(PYTHON_ENV)/complete ## Overload ten times as large as in `make test`: 10 000 idle connections, a million attribute keys
+	cargo build --locked --package assay
+	ASSAY_OVERLOAD_SCALE=10 $(PYTHON_ENV)/bin/pytest tests/test_overload.py
 
 # ------------------------------------------------------------------------------------------------------------- what it needs
 

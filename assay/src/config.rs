@@ -77,6 +77,8 @@ pub(crate) struct StorageConfig {
     pub(crate) hot_bytes_max: ByteSize,
     /// The write-ahead log takes at most this much disk; senders wait beyond it. Default `4GiB`.
     pub(crate) wal_bytes_max: ByteSize,
+    /// So much disk stays free; with less, senders wait. Default `256MiB`.
+    pub(crate) disk_free_min: ByteSize,
     /// Days older than this are dropped. Default: keep for ever.
     #[serde(with = "humantime_serde")]
     pub(crate) retention: Option<Duration>,
@@ -91,6 +93,8 @@ pub(crate) struct StorageConfig {
 pub(crate) struct QueryConfig {
     /// Memory of one query; beyond it, it spills to disk. Default `512MiB`.
     pub(crate) memory_max: ByteSize,
+    /// Memory of all queries together. Default `1GiB`.
+    pub(crate) memory_total: ByteSize,
     /// A query is stopped after this time. Default `60s`.
     #[serde(with = "humantime_serde")]
     pub(crate) timeout: Duration,
@@ -161,6 +165,7 @@ impl Default for StorageConfig {
             flush_bytes: ByteSize::mib(64),
             hot_bytes_max: ByteSize::mib(512),
             wal_bytes_max: ByteSize::mib(4096),
+            disk_free_min: ByteSize::mib(256),
             retention: None,
             compaction_interval: Duration::from_secs(300),
         }
@@ -171,6 +176,7 @@ impl Default for QueryConfig {
     fn default() -> Self {
         Self {
             memory_max: ByteSize::mib(512),
+            memory_total: ByteSize::mib(1024),
             timeout: Duration::from_secs(60),
             row_limit: 1_000_000,
             answer_max: ByteSize::mib(1024),
@@ -208,6 +214,14 @@ impl Config {
                      write everything (hint: `--insecure` allows it on a network you trust)"
                 );
             }
+        }
+        if self.ingest.in_flight_bytes_max.bytes() / 4 * 3 < self.ingest.request_bytes_max.bytes().saturating_mul(2) {
+            bail!(
+                "`ingest.in_flight_bytes_max` is `{}`: expected at least 8/3 of `ingest.request_bytes_max`, `{}`, because a request \
+                 is held as received and inflated, and one project may take three quarters",
+                self.ingest.in_flight_bytes_max,
+                self.ingest.request_bytes_max
+            );
         }
         if self.storage.hot_bytes_max.bytes() < self.storage.flush_bytes.bytes() {
             bail!(

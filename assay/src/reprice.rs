@@ -22,7 +22,7 @@ use assay_schemas::{
     table::{Bool, Field, Int, Label, Money, Opt, OptTime, Row as _, Text, Time},
     tables::{CorrectionRow, CostLineRow, Origin, TableId},
 };
-use assay_storage::Admission;
+use assay_storage::Overloaded;
 use axum::{
     Json, Router,
     extract::{State, rejection::JsonRejection},
@@ -180,12 +180,12 @@ impl Repricer {
 
     /// Stores the rows that change the prices of some calls, once there is room for them.
     async fn store(&self, project: &ProjectId, changes: &[ChangedCall]) -> anyhow::Result<()> {
-        while let Admission::Overloaded { retry_after } = self.ingest.admission() {
+        while let Err(Overloaded { retry_after, .. }) = self.ingest.admit(project) {
             // What fills the store is likely what was stored here a moment ago: have it folded into the files.
             let storage = self.engine.storage();
             storage.flush().await.context("could not flush")?;
             storage.compact().await.context("could not fold corrections into files")?;
-            if self.ingest.admission() != Admission::Ready {
+            if self.ingest.admit(project).is_err() {
                 tokio::time::sleep(retry_after).await;
             }
         }

@@ -19,7 +19,7 @@ use assay_collector::{
 };
 use assay_query::{QueryConfig, QueryEngine, api::ApiState};
 use assay_schemas::prices::PriceTable;
-use assay_storage::{Admission, Storage, StorageConfig};
+use assay_storage::{Storage, StorageConfig};
 use axum::Router;
 use chrono::Utc;
 use prometheus::Registry;
@@ -33,7 +33,7 @@ use crate::{
     config::{Config, LogFormat},
     demo_api::DemoRunner,
     export,
-    listen::Listener,
+    listen::{Connections, Listener},
     mappings_api, openapi, reprice, seed,
 };
 
@@ -150,9 +150,10 @@ impl Server {
             info!(listener = listener.name(), address = %listener.address(), "listening");
         }
         let token = CancellationToken::new();
+        let room = Connections::within_file_limit();
         let mut serving = JoinSet::new();
         for (listener, router) in self.listeners {
-            serving.spawn(listener.serve(router, token.clone(), GRACE));
+            serving.spawn(listener.serve(router, token.clone(), GRACE, room.clone()));
         }
         stop.await;
         info!("stopping: letting requests finish");
@@ -168,7 +169,7 @@ impl Server {
 /// Ready as long as requests are admitted: a load balancer then sends them elsewhere.
 fn ready(storage: &Storage) -> Arc<dyn Fn() -> bool + Send + Sync> {
     let storage = storage.clone();
-    Arc::new(move || matches!(storage.admission(), Admission::Ready))
+    Arc::new(move || storage.overload().is_none())
 }
 
 fn normaliser(files: &[PathBuf]) -> anyhow::Result<Normaliser> {
@@ -189,6 +190,7 @@ fn storage_config(config: &Config) -> StorageConfig {
         flush_bytes: storage.flush_bytes.bytes(),
         hot_bytes_max: storage.hot_bytes_max.bytes(),
         wal_bytes_max: storage.wal_bytes_max.bytes(),
+        disk_free_min: storage.disk_free_min.bytes(),
         retention: storage.retention,
         compaction_interval: storage.compaction_interval,
         ..StorageConfig::default()
@@ -199,6 +201,7 @@ fn query_config(config: &Config) -> QueryConfig {
     let query = &config.query;
     QueryConfig {
         memory_bytes_max: query.memory_max.len(),
+        memory_bytes_total: query.memory_total.len(),
         spill_dir: config.data_dir.join("spill"),
         timeout_max: query.timeout,
         row_limit_max: query.row_limit,

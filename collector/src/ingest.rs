@@ -14,7 +14,7 @@ use assay_schemas::{
     ids::{Encoding, ProjectId, Signal},
     tables::TableId,
 };
-use assay_storage::{Admission, AppendError, AppendErrorKind, ReplayError, Storage, WalPosition, WalRecord};
+use assay_storage::{AppendError, AppendErrorKind, Overload, Overloaded, ReplayError, Storage, WalPosition, WalRecord};
 use futures::{TryStreamExt as _, stream};
 
 use crate::{
@@ -23,11 +23,14 @@ use crate::{
     own_rows::{self, OwnRowsError},
     prepare::{PrepareError, prepare},
     prepared::{Prepared, with_position},
+    slots::Slots,
     turns::Turns,
 };
 
 /// Requests below this size are prepared where they are; above it, off the async threads.
 const INLINE_BYTES_MAX: usize = 32 << 10;
+/// Of so many bytes of requests at once, larger ones alone: prepared, they take up to ten times that.
+const PREPARED_BYTES_MAX: usize = 32 << 20;
 /// At most this many kinds of refusal are named in the message of a partial success.
 const REASONS_MAX: usize = 3;
 
@@ -37,6 +40,7 @@ pub struct Ingest {
     normaliser: Normaliser,
     calls: CallIndex,
     turns: Turns,
+    slots: Slots,
     prices: Arc<PriceTable>,
 }
 
@@ -59,8 +63,10 @@ pub enum IngestError {
         detail: String,
     },
     /// Not now.
-    #[error("overloaded")]
+    #[error("overloaded: {reason}")]
     Overloaded {
+        /// What is used up.
+        reason: Overload,
         /// When to try again.
         retry_after: Duration,
     },
@@ -76,6 +82,12 @@ pub enum IngestError {
         /// How.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl From<Overloaded> for IngestError {
+    fn from(Overloaded { reason, retry_after }: Overloaded) -> Self {
+        Self::Overloaded { reason, retry_after }
+    }
 }
 
 /// What a crash left could not be taken up again.
@@ -131,13 +143,17 @@ impl Ingest {
     pub fn new(storage: Storage, normaliser: Normaliser, prices: Arc<PriceTable>) -> Self {
         // What a crash left comes in a replay, one after the other; turns are for what is appended afterwards.
         let turns = Turns::after(storage.status().wal.last.get());
-        Self { storage, normaliser, calls: CallIndex::default(), turns, prices }
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let slots = Slots::new(cores, PREPARED_BYTES_MAX);
+        Self { storage, normaliser, calls: CallIndex::default(), turns, slots, prices }
     }
 
-    /// Whether there is room for another request.
-    #[must_use]
-    pub fn admission(&self) -> Admission {
-        self.storage.admission()
+    /// Whether there is room for another request of `project`.
+    ///
+    /// # Errors
+    /// [`Overloaded`] if not.
+    pub fn admit(&self, project: &ProjectId) -> Result<(), Overloaded> {
+        self.storage.admit(project)
     }
 
     /// The index of recent calls, to be seeded at start.
@@ -168,7 +184,13 @@ impl Ingest {
     }
 
     async fn run(self: &Arc<Self>, record: WalRecord) -> Result<Outcome, IngestError> {
-        let prepared = self.prepare(&record).await.map_err(|error| match error {
+        let large = record.body.len() > INLINE_BYTES_MAX;
+        let slot = if large { Some(self.slots.take(&record.project, record.body.len()).await) } else { None };
+        // Asked again: since its headers came, others may have used up what was free.
+        let _reserved = self.storage.reserve(&record.project, record.body.len())?;
+        let prepared = self.prepare(&record).await;
+        drop(slot);
+        let prepared = prepared.map_err(|error| match error {
             PrepareError::Decode(error) => IngestError::Malformed { detail: error.to_string() },
             PrepareError::Blob(source) => IngestError::Failed { source: source.into() },
         })?;
@@ -176,7 +198,7 @@ impl Ingest {
             return Ok(Outcome::default());
         }
         let position = self.storage.append(record).await.map_err(|source| match source.kind() {
-            AppendErrorKind::Overloaded { retry_after } => IngestError::Overloaded { retry_after },
+            AppendErrorKind::Overloaded { retry_after } => IngestError::Overloaded { reason: Overload::Log, retry_after },
             AppendErrorKind::TooLarge => IngestError::TooLarge { source },
             AppendErrorKind::Failed => IngestError::Failed { source: source.into() },
         })?;
@@ -233,7 +255,7 @@ impl Ingest {
             let decided = self.decide(position, ready);
             self.publish(position, decided);
             requests += 1;
-            if let Admission::Overloaded { .. } = self.storage.admission()
+            if self.storage.overload().is_some()
                 && let Err(error) = self.storage.flush().await
             {
                 tracing::warn!(%error, "could not flush while replaying; the rows stay in memory");

@@ -15,6 +15,7 @@ pub mod prepare;
 pub mod prepared;
 pub mod reprice;
 pub mod server;
+mod slots;
 pub mod trial;
 mod turns;
 

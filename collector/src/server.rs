@@ -13,7 +13,7 @@ mod status;
 use std::{sync::Arc, time::Duration};
 
 use assay_schemas::ids::{Encoding, ProjectId, Signal};
-use assay_storage::{Admission, WalRecord};
+use assay_storage::WalRecord;
 use bytes::Bytes;
 
 pub use self::{grpc::grpc_router, http::http_router, limits::Limits};
@@ -42,12 +42,9 @@ impl Receiver {
         Ok(Self { ingest, limits, budget, metrics: ServerMetrics::new(registry)? })
     }
 
-    /// Whether there is room for another request, asked before its body is read.
-    fn admit(&self) -> Result<(), Refusal> {
-        match self.ingest.admission() {
-            Admission::Ready => Ok(()),
-            Admission::Overloaded { retry_after } => Err(Refusal::overloaded(retry_after)),
-        }
+    /// Whether there is room for another request of `project`, asked before its body is read.
+    fn admit(&self, project: &ProjectId) -> Result<(), Refusal> {
+        self.ingest.admit(project).map_err(|error| Refusal::overloaded(error.reason, error.retry_after))
     }
 
     /// Makes a request durable and visible. What is refused is counted where it is answered.
@@ -65,7 +62,7 @@ impl From<IngestError> for Refusal {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Malformed { detail } => Self::bad_data(detail),
-            IngestError::Overloaded { retry_after } => Self::overloaded(retry_after),
+            IngestError::Overloaded { reason, retry_after } => Self::overloaded(reason, retry_after),
             IngestError::TooLarge { .. } => Self::too_large(error.to_string()),
             // The disk is at fault, not the data: the client keeps it and tries again, perhaps after a restart.
             IngestError::Failed { .. } => Self::unavailable(error.to_string(), Duration::from_secs(30)),

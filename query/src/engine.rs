@@ -7,6 +7,7 @@
 //! Dropping the [`Answer`] stops the query; so does cancelling it by its id, which [`QueryEngine::running`] tells.
 
 mod explain;
+mod memory;
 
 use std::{
     path::PathBuf,
@@ -31,7 +32,6 @@ use datafusion::{
         SessionState, SessionStateBuilder, SessionStateDefaults, TaskContext,
         context::SQLOptions,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::FairSpillPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
@@ -45,6 +45,7 @@ use uuid::Uuid;
 
 pub use self::explain::{Explanation, PlanNode, Pruning};
 
+use self::memory::{QueryPool, SharedMemory};
 use crate::{
     catalog::{self, ProjectCatalog},
     error::{QueryError, QueryErrorKind, explain, position_of},
@@ -67,6 +68,8 @@ const METADATA_CACHE_BYTES: usize = 64 << 20;
 pub struct QueryConfig {
     /// Memory of one query; beyond it sorts, joins and aggregates spill to disk. Default 512 MiB.
     pub memory_bytes_max: usize,
+    /// Memory of all queries together. Default 1 GiB.
+    pub memory_bytes_total: usize,
     /// Where they spill. Default: the system's temporary folder.
     pub spill_dir: PathBuf,
     /// Disk used by all spilling queries together. Default 10 GiB.
@@ -91,6 +94,7 @@ impl Default for QueryConfig {
     fn default() -> Self {
         Self {
             memory_bytes_max: 512 << 20,
+            memory_bytes_total: 1 << 30,
             spill_dir: std::env::temp_dir(),
             spill_bytes_max: 10 << 30,
             timeout_max: Duration::from_secs(60),
@@ -172,6 +176,7 @@ struct Inner {
     threads: Option<tokio::runtime::Runtime>,
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    memory: Arc<SharedMemory>,
     /// One at a time may put the sums of traces together.
     sums: Semaphore,
     running: Arc<Registry>,
@@ -212,6 +217,7 @@ impl QueryEngine {
         let inner = Inner {
             places: Arc::new(Semaphore::new(config.concurrency.max(1))),
             waiting: Arc::new(Semaphore::new(config.waiting_max.max(1))),
+            memory: Arc::new(SharedMemory::new(config.memory_bytes_total)),
             sums: Semaphore::new(1),
             base: Arc::new(base),
             runtime_env,
@@ -295,8 +301,8 @@ impl QueryEngine {
             source: ask.source,
             started_at: Utc::now(),
             started,
-            // Caches, spill folder and object store are shared; memory is each query's own.
-            pool: Arc::new(FairSpillPool::new(self.inner.config.memory_bytes_max)),
+            // Caches, spill folder and object store are shared.
+            pool: Arc::new(QueryPool::new(self.inner.config.memory_bytes_max, Arc::clone(&self.inner.memory))),
             plan: OnceLock::new(),
             rows: AtomicU64::new(0),
             cancelled: CancellationToken::new(),

@@ -17,6 +17,9 @@ pub struct StorageConfig {
     pub wal_segment_bytes: u64,
     /// Bytes of rows in memory above which [`crate::Storage::admission`] refuses. Default 512 MiB.
     pub hot_bytes_max: u64,
+    /// Bytes that must be free on the disk of `data_dir`; with less, requests are refused until there is half as much again. Rows that
+    /// were acknowledged are written in any case. Default 256 MiB.
+    pub disk_free_min: u64,
     /// Corrections held in memory above which [`crate::Storage::admission`] refuses: they wait for a flush and for compaction to fold
     /// them into files. Default 100 000.
     pub corrections_max: usize,
@@ -39,6 +42,7 @@ impl Default for StorageConfig {
             wal_bytes_max: 4 << 30,
             wal_segment_bytes: 64 << 20,
             hot_bytes_max: 512 << 20,
+            disk_free_min: 256 << 20,
             corrections_max: 100_000,
             retention: None,
             compaction_interval: Duration::from_secs(60),

@@ -54,6 +54,8 @@ pub(crate) struct HotBuffer {
     watermark: Watermark,
     bytes: u64,
     flushing_bytes: u64,
+    /// `bytes` by project, without those that have none.
+    project_bytes: HashMap<ProjectId, u64>,
     /// When the oldest row that is active, and that is flushing, was published.
     since: (Option<Instant>, Option<Instant>),
 }
@@ -69,12 +71,13 @@ impl HotBuffer {
         self.since.0.get_or_insert_with(Instant::now);
         for (project, date, batch) in split_by_partition(batch) {
             let bytes = batch.get_array_memory_size() as u64;
-            self.bytes += bytes;
+            let own = self.project_bytes.entry(project.clone()).or_default();
             let rows = self.rows.entry((table, project)).or_default();
             let active = Arc::make_mut(&mut rows.active);
             active.push(HotChunk { batch, date, last_position: position, bytes });
             let (before, after) = join_small(active, self.watermark.contiguous);
-            self.bytes = self.bytes + after - before;
+            self.bytes = self.bytes + bytes + after - before;
+            *own = *own + bytes + after - before;
         }
     }
 
@@ -117,6 +120,12 @@ impl HotBuffer {
     pub(crate) fn finish_flush(&mut self) {
         self.since.1 = None;
         self.bytes -= std::mem::take(&mut self.flushing_bytes);
+        for ((_, project), rows) in &self.rows {
+            if let Some(own) = self.project_bytes.get_mut(project) {
+                *own -= rows.flushing.iter().map(|chunk| chunk.bytes).sum::<u64>();
+            }
+        }
+        self.project_bytes.retain(|_, own| *own > 0);
         self.rows.retain(|_, rows| {
             rows.flushing = Chunks::default();
             !rows.active.is_empty()
@@ -126,6 +135,11 @@ impl HotBuffer {
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of one project in memory.
+    pub(crate) fn bytes_of(&self, project: &ProjectId) -> u64 {
+        self.project_bytes.get(project).copied().unwrap_or(0)
     }
 
     /// Bytes that no flush has taken yet.

@@ -1,9 +1,10 @@
 //! Durable storage of telemetry: write-ahead log, hot buffer, Delta lake. What is appended is durable, what is published is visible,
 //! what is flushed is in open tables; exactly once across crashes.
 //!
-//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `flush`, `lake`, `trace_index`, `trace_sums`,
+//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `trace_index`, `trace_sums`,
 //! `corrections`, `blobs`, `maintenance`, `jobs`.
 
+mod admission;
 mod blobs;
 mod config;
 mod corrections;
@@ -23,6 +24,7 @@ mod view;
 mod wal;
 
 pub use self::{
+    admission::{Overload, Overloaded, Reservation},
     blobs::{BlobError, BlobStore, ProjectBlobs},
     config::StorageConfig,
     corrections::{CorrectionSet, PATCHABLE, patchable, row_key_columns},
@@ -31,7 +33,7 @@ pub use self::{
     lake::{ColumnStats, DataFile, DeltaError, EncodeError, LakeError, StatValue, file_schema},
     maintenance::MaintenanceError,
     status::{JobStatus, StorageStatus, TableStatus},
-    storage::{Admission, OpenStorageError, Storage},
+    storage::{OpenStorageError, Storage},
     trace_index::{TraceIndex, TraceIndexError},
     trace_sums::{FileSums, SpanSums, TraceKey, TraceSum, trace_key_of},
     view::ReadView,

@@ -51,7 +51,7 @@ impl StorageCollector {
             }),
             gauge("assay_storage_hot_bytes", "Bytes of rows in memory", |r| r.status.hot_bytes),
             gauge("assay_storage_hot_rows", "Rows in memory", |r| r.status.hot_rows),
-            gauge("assay_storage_overloaded", "1 while requests are refused", |r| r.status.overloaded.into()),
+            gauge("assay_storage_overloaded", "1 while requests are refused", |r| r.status.overload.is_some().into()),
             gauge("assay_storage_pending_corrections", "Corrections not yet folded into files", |r| {
                 r.status.pending_corrections as u64
             }),

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::wal::{WalPosition, WalStatus};
+use crate::{
+    admission::Overload,
+    wal::{WalPosition, WalStatus},
+};
 
 /// Everything an operator may ask about storage. Sizes in bytes, times in milliseconds since 1970.
 #[derive(Clone, Debug, Serialize)]
@@ -21,8 +24,8 @@ pub struct StorageStatus {
     pub beyond_watermark: usize,
     /// Corrections not yet folded into files.
     pub pending_corrections: usize,
-    /// Whether requests are refused now.
-    pub overloaded: bool,
+    /// Why requests of every project are refused now, if they are.
+    pub overload: Option<Overload>,
     /// When the last flush was committed.
     pub last_flush_unix_ms: Option<i64>,
     /// How long it took.

@@ -11,10 +11,7 @@ use std::{
     collections::HashMap,
     fs,
     path::Path as FsPath,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -28,6 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::{Gate, Overload, Overloaded, Reservation, Usage},
     blobs::{BlobError, BlobStore},
     config::StorageConfig,
     corrections::{Correction, CorrectionSet, CorrectionsByProject},
@@ -43,8 +41,6 @@ use crate::{
     wal::{AppendError, OpenWalError, ReplayError, Wal, WalOptions, WalPosition, WalRecord},
 };
 
-/// When a refused client should come back: a flush has then made room.
-const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Files of one flush and table are cut at so many bytes of rows, so that encoding holds a bounded amount in memory.
 pub(crate) const FILE_RAW_BYTES_MAX: u64 = 256 << 20;
 /// A failed flush is tried again after this long.
@@ -56,18 +52,6 @@ const FLUSH_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Storage {
     pub(crate) inner: Arc<Inner>,
     background: Arc<Background>,
-}
-
-/// Whether a request should be read at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Yes.
-    Ready,
-    /// Not now: memory or disk is near its limit.
-    Overloaded {
-        /// When the client should try again.
-        retry_after: Duration,
-    },
 }
 
 /// Storage cannot start.
@@ -153,10 +137,28 @@ impl Storage {
         self.inner.publish(position, &rows);
     }
 
-    /// Whether a request should be read now: asked before its body is.
+    /// Whether a request of `project` should be read now: asked before its body is.
+    ///
+    /// # Errors
+    /// [`Overloaded`] if there is no room.
+    pub fn admit(&self, project: &ProjectId) -> Result<(), Overloaded> {
+        self.inner.admit(project)
+    }
+
+    /// Sets memory aside for the rows of a request of `project` with a body of `body_bytes`, from when its work begins until its rows are
+    /// published: what is on its way counts as used.
+    ///
+    /// # Errors
+    /// [`Overloaded`] if there is no room.
+    pub fn reserve(&self, project: &ProjectId, body_bytes: usize) -> Result<Reservation, Overloaded> {
+        self.inner.admit(project)?;
+        Ok(self.inner.gate.reserve(project, body_bytes as u64))
+    }
+
+    /// What refuses the requests of every project now, if something does.
     #[must_use]
-    pub fn admission(&self) -> Admission {
-        self.inner.admission()
+    pub fn overload(&self) -> Option<Overload> {
+        self.inner.overload()
     }
 
     /// One consistent snapshot: every published row exactly once.
@@ -235,7 +237,7 @@ pub(crate) struct Inner {
     maintenance_wanted: Arc<Notify>,
     /// Told when a flush has freed memory. Belongs to `state`.
     pub(crate) drained: Condvar,
-    overloaded: AtomicBool,
+    gate: Arc<Gate>,
     /// Held as long as this process uses the folder.
     _lock: fs::File,
 }
@@ -286,7 +288,7 @@ impl Inner {
             flush_wanted: Arc::default(),
             maintenance_wanted: Arc::default(),
             drained: Condvar::new(),
-            overloaded: AtomicBool::new(false),
+            gate: Arc::new(Gate::new(dir)),
             _lock: lock,
         })
     }
@@ -343,30 +345,47 @@ impl Inner {
         }
     }
 
-    fn admission(&self) -> Admission {
-        let (hot, corrections, persisted) = {
+    fn admit(&self, project: &ProjectId) -> Result<(), Overloaded> {
+        if let Some(reason) = self.overload() {
+            return Err(reason.refuse());
+        }
+        let (mut usage, mut own_bytes) = {
             let state = self.state.lock();
-            (state.hot.bytes(), state.corrections.len(), state.corrections.persisted_len())
+            (self.usage(&state), state.hot.bytes_of(project))
         };
-        let corrections_max = self.config.corrections_max;
-        if persisted >= corrections_max / 4 {
+        let (reserved_own, reserved) = self.gate.reserved(project);
+        usage.hot_bytes += reserved;
+        own_bytes += reserved_own;
+        if self.gate.beyond_share(&self.config, usage, project, own_bytes) {
+            self.flush_wanted.notify_one();
+            return Err(Overload::ProjectMemory.refuse());
+        }
+        Ok(())
+    }
+
+    fn overload(&self) -> Option<Overload> {
+        let (usage, persisted) = {
+            let state = self.state.lock();
+            (self.usage(&state), state.corrections.persisted_len())
+        };
+        if persisted >= self.config.corrections_max / 4 {
             self.maintenance_wanted.notify_one();
         }
-        let wal = self.wal.bytes();
-        let hard =
-            hot >= self.config.hot_bytes_max || wal >= self.config.wal_bytes_max / 10 * 9 || corrections >= corrections_max;
-        let soft = hot >= self.config.hot_bytes_max / 4 * 3 || wal >= self.wal_soft_bytes() || corrections >= corrections_max / 2;
-        // Refusing begins at the hard limit and ends below the soft one: in between, it stays as it is.
-        let overloaded = hard || (soft && self.overloaded.load(Ordering::Relaxed));
-        self.overloaded.store(overloaded, Ordering::Relaxed);
-        if overloaded {
+        let overload = self.gate.overload(&self.config, usage);
+        // Rows that are written give back memory and log, but take disk.
+        if overload.is_some_and(|reason| reason != Overload::Disk) {
             self.flush_wanted.notify_one();
-            return Admission::Overloaded { retry_after: OVERLOAD_RETRY_AFTER };
         }
-        Admission::Ready
+        overload
+    }
+
+    /// Without what is set aside.
+    fn usage(&self, state: &State) -> Usage {
+        Usage { hot_bytes: state.hot.bytes(), wal_bytes: self.wal.bytes(), corrections: state.corrections.len() }
     }
 
     pub(crate) fn status(&self) -> StorageStatus {
+        let overload = self.overload();
         let state = self.state.lock();
         let mut wal = self.wal.status();
         wal.uncommitted_age_ms = state.hot.age().map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
@@ -377,7 +396,7 @@ impl Inner {
             watermark: WalPosition(state.hot.watermark()),
             beyond_watermark: state.hot.beyond_watermark(),
             pending_corrections: state.corrections.len(),
-            overloaded: self.overloaded.load(Ordering::Relaxed),
+            overload,
             last_flush_unix_ms: last.unix_ms,
             last_flush_ms: last.took_ms,
             flush_error: last.error,

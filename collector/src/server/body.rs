@@ -1,18 +1,24 @@
 //! Reads a request's body: inflates it as it arrives, and stops at the limit whichever side of the inflating it is on.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use zstd::stream::raw::Operation as _;
 
 use super::{
-    limits::{BudgetExhausted, ByteBudget, Charge},
+    limits::{BudgetExhausted, Charge},
     status::Refusal,
 };
 
 /// A window above 64 MiB cannot be needed for a body that is at most so large, so a frame that asks for one is hostile.
 const ZSTD_WINDOW_LOG_MAX: u32 = 26;
+
+/// Longest time for reading what is left of a refused request.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// How a body was compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,33 +43,28 @@ impl ContentEncoding {
 }
 
 /// The inflated body. Holds its share of the budget of all requests until dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ReceivedBody {
     pub(super) bytes: Bytes,
-    _charge: Charge,
+    _charge: Option<Charge>,
 }
 
-/// Reads `body`, at most `limit` bytes as received and at most `limit` bytes inflated.
+/// Reads `body`, at most `limit` bytes as received and at most `limit` bytes inflated. What is kept of it is added to `charge`.
 ///
 /// # Errors
-/// Too large, not what its encoding says, broken off, or no room in `budget`.
-pub(super) async fn read<B>(
-    body: B,
-    encoding: ContentEncoding,
-    limit: usize,
-    budget: &ByteBudget,
-) -> Result<ReceivedBody, Refusal>
+/// Too large, not what its encoding says, broken off, or no room for `charge` to grow.
+pub(super) async fn read<B>(body: B, encoding: ContentEncoding, limit: usize, charge: Charge) -> Result<ReceivedBody, Refusal>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: std::fmt::Display,
 {
     let mut body = std::pin::pin!(body);
-    let mut inflater = None;
     let mut received = 0_usize;
     // A body of known size goes into one piece of memory. What a client only claims to send is never touched.
     let announced = if encoding == ContentEncoding::Identity { body.size_hint().exact().unwrap_or(0) } else { 0 };
     let capacity = usize::try_from(announced).unwrap_or(0).min(limit);
-    let sink = || Bounded { bytes: Vec::with_capacity(capacity), limit, charge: budget.charge(), stopped: None };
+    let sink = Bounded { bytes: Vec::with_capacity(capacity), limit, charge, stopped: None };
+    let mut inflater = Inflater::new(encoding, sink)?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::bad_data(format!("the body broke off after {received} bytes: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -74,17 +75,31 @@ where
         if received > limit {
             return Err(over(limit, "as received"));
         }
-        let inflater = match &mut inflater {
-            Some(inflater) => inflater,
-            None => inflater.insert(Inflater::new(encoding, sink())?),
-        };
         inflater.write(&data).map_err(|error| inflater.refusal(encoding, &error))?;
     }
-    match inflater {
-        Some(inflater) => inflater.finish(encoding),
+    if received == 0 {
         // Nothing came: an empty request, whatever its encoding says.
-        None => Ok(ReceivedBody { bytes: Bytes::new(), _charge: budget.charge() }),
+        return Ok(ReceivedBody::default());
     }
+    inflater.finish(encoding)
+}
+
+/// Reads what is left of a refused request's `body`, at most `bytes_max` and not for long, and keeps nothing of it: a client that writes
+/// all before it reads would otherwise see a broken connection instead of the answer, and send the same again.
+pub(super) async fn discard<B>(body: &mut B, bytes_max: usize)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let rest = async {
+        let mut discarded = 0;
+        while discarded < bytes_max
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // What has not come by then is cut off with the connection.
+    let _cut_off = tokio::time::timeout(DISCARD_TIME, rest).await;
 }
 
 fn over(limit: usize, stage: &str) -> Refusal {
@@ -184,7 +199,7 @@ impl Inflater {
             ContentEncoding::Deflate => chunked(Codec::Deflate(flate2::Decompress::new(true)), sink),
             ContentEncoding::Zstd => {
                 let codec = Codec::zstd().map_err(|error| {
-                    Refusal::unavailable(format!("could not make a zstd decoder: {error}"), std::time::Duration::from_secs(1))
+                    Refusal::unavailable(format!("could not make a zstd decoder: {error}"), Duration::from_secs(1))
                 })?;
                 chunked(codec, sink)
             }
@@ -227,7 +242,7 @@ impl Inflater {
         let sink = self.sink();
         match sink.stopped {
             Some(Stop::TooLarge) => over(sink.limit, "inflated"),
-            Some(Stop::NoBudget) => Refusal::overloaded(std::time::Duration::from_secs(1)),
+            Some(Stop::NoBudget) => Refusal::overloaded(BudgetExhausted, Duration::from_secs(1)),
             None => Refusal::bad_data(format!("the body is not `{encoding:?}` as its `Content-Encoding` says: {error}")),
         }
     }
@@ -246,6 +261,6 @@ impl Inflater {
                 Refusal::bad_data(format!("the body ends in the middle of its `{encoding:?}` stream: {error}"))
             })?,
         };
-        Ok(ReceivedBody { bytes: sink.bytes.into(), _charge: sink.charge })
+        Ok(ReceivedBody { bytes: sink.bytes.into(), _charge: Some(sink.charge) })
     }
 }

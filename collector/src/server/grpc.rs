@@ -4,7 +4,7 @@
 //! the budget while it inflates; a frame over the limit is `RESOURCE_EXHAUSTED` (tonic says `OUT_OF_RANGE`, which OTLP clients send
 //! again for ever); and the message stays the bytes that the write-ahead log wants, without a copy.
 
-use assay_schemas::ids::{Encoding, Signal};
+use assay_schemas::ids::{Encoding, ProjectId, Signal};
 use axum::{
     Router,
     body::Body,
@@ -55,9 +55,9 @@ async fn export(receiver: Receiver, signal: Signal, request: Request) -> Respons
     }
     let limit = receiver.limits.request_timeout;
     let call = async {
-        receiver.admit().map_err(Refusal::into_grpc)?;
         let project = project_of(request.headers().get(PROJECT_HEADER).map(HeaderValue::as_bytes)).map_err(Refusal::into_grpc)?;
-        let message = read_message(&receiver, request).await?;
+        receiver.admit(&project).map_err(Refusal::into_grpc)?;
+        let message = read_message(&receiver, &project, request).await?;
         let accepted = receiver.accept(project, signal, Encoding::Protobuf, message.bytes.clone()).await;
         accepted.map_err(Refusal::into_grpc)
     };
@@ -74,10 +74,11 @@ async fn export(receiver: Receiver, signal: Signal, request: Request) -> Respons
 }
 
 /// The message of a unary call, inflated. Keeps its charge to the budget.
-async fn read_message(receiver: &Receiver, request: Request) -> Result<ReceivedBody, Status> {
+async fn read_message(receiver: &Receiver, project: &ProjectId, request: Request) -> Result<ReceivedBody, Status> {
     let limit = receiver.limits.request_bytes_max;
     let encoding = request.headers().get("grpc-encoding").map_or(&b""[..], HeaderValue::as_bytes).to_owned();
-    let read = body::read(request.into_body(), ContentEncoding::Identity, limit.saturating_add(PREFIX_BYTES), &receiver.budget);
+    let charge = || receiver.budget.charge(project);
+    let read = body::read(request.into_body(), ContentEncoding::Identity, limit.saturating_add(PREFIX_BYTES), charge());
     let mut frame = read.await.map_err(Refusal::into_grpc)?;
     let Some((prefix, message)) = frame.bytes.split_first_chunk::<PREFIX_BYTES>() else {
         let detail = format!("found `{}` bytes, expected a gRPC frame", frame.bytes.len());
@@ -98,7 +99,7 @@ async fn read_message(receiver: &Receiver, request: Request) -> Result<ReceivedB
         let found = String::from_utf8_lossy(&encoding);
         Status::unimplemented(format!("found `grpc-encoding: {found}`, expected `gzip`, `zstd`, `deflate` or none"))
     })?;
-    body::read(Full::new(message), encoding, limit, &receiver.budget).await.map_err(Refusal::into_grpc)
+    body::read(Full::new(message), encoding, limit, charge()).await.map_err(Refusal::into_grpc)
 }
 
 async fn unimplemented(request: Request) -> Response<Body> {

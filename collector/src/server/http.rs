@@ -73,27 +73,37 @@ impl MediaType {
 }
 
 async fn receive(receiver: Receiver, signal: Signal, request: Request) -> Response<Body> {
-    let media_type = MediaType::from_headers(request.headers());
+    let (head, mut body) = request.into_parts();
+    let (method, headers) = (head.method, head.headers);
+    let media_type = MediaType::from_headers(&headers);
     let answer_in = media_type.as_ref().copied().unwrap_or(MediaType::Json);
     let result = match media_type {
-        _ if request.method() != Method::POST => {
-            let message = format!("found method `{}`, expected `POST`", request.method());
+        _ if method != Method::POST => {
+            let message = format!("found method `{method}`, expected `POST`");
             Err(Refusal::http_only(StatusCode::METHOD_NOT_ALLOWED, message))
         }
-        Ok(media_type) => accept(&receiver, signal, media_type, request).await,
+        Ok(media_type) => accept(&receiver, signal, media_type, &headers, &mut body).await,
         Err(refusal) => Err(refusal),
     };
     match result {
         Ok(outcome) => success(signal, answer_in, outcome),
         Err(refusal) => {
             receiver.metrics.refused(signal);
+            if !refusal.is_timeout() {
+                body::discard(&mut body, receiver.limits.request_bytes_max).await;
+            }
             refusal.into_http(answer_in)
         }
     }
 }
 
-async fn accept(receiver: &Receiver, signal: Signal, media_type: MediaType, request: Request) -> Result<Outcome, Refusal> {
-    let headers = request.headers();
+async fn accept(
+    receiver: &Receiver,
+    signal: Signal,
+    media_type: MediaType,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Outcome, Refusal> {
     let encoding = headers.get(header::CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
     let encoding = ContentEncoding::from_header(encoding).ok_or_else(|| {
         let found = String::from_utf8_lossy(encoding);
@@ -101,9 +111,9 @@ async fn accept(receiver: &Receiver, signal: Signal, media_type: MediaType, requ
         Refusal::http_only(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     })?;
     let project = project_of(headers.get(PROJECT_HEADER).map(HeaderValue::as_bytes))?;
-    receiver.admit()?;
+    receiver.admit(&project)?;
     let limits = receiver.limits;
-    let read = body::read(request.into_body(), encoding, limits.request_bytes_max, &receiver.budget);
+    let read = body::read(body, encoding, limits.request_bytes_max, receiver.budget.charge(&project));
     let body =
         tokio::time::timeout(limits.request_timeout, read).await.map_err(|_| Refusal::timed_out(limits.request_timeout))??;
     receiver.accept(project, signal, media_type.encoding(), body.bytes.clone()).await

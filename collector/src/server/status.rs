@@ -1,6 +1,6 @@
 //! Refusals, said the way OTLP clients understand: which of them to send again and when, in gRPC and in HTTP.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use axum::{
     body::Body,
@@ -42,6 +42,11 @@ impl Refusal {
         Self::permanent(Code::DeadlineExceeded, StatusCode::REQUEST_TIMEOUT, message)
     }
 
+    /// Whether it is that the sender was too slow.
+    pub(super) fn is_timeout(&self) -> bool {
+        self.code == Code::DeadlineExceeded
+    }
+
     /// The HTTP request is not one that OTLP/HTTP knows.
     pub(super) fn http_only(http: StatusCode, message: impl Into<String>) -> Self {
         Self::permanent(Code::InvalidArgument, http, message)
@@ -57,9 +62,9 @@ impl Refusal {
         }
     }
 
-    /// The server has too much to do.
-    pub(super) fn overloaded(retry_after: Duration) -> Self {
-        Self::unavailable("overloaded: nothing was stored, send the request again later", retry_after)
+    /// The server has too much to do, because of `reason`.
+    pub(super) fn overloaded(reason: impl Display, retry_after: Duration) -> Self {
+        Self::unavailable(format!("overloaded: {reason}; nothing was stored, send the request again later"), retry_after)
     }
 
     /// As a gRPC status with `RetryInfo` or `BadRequest` details.

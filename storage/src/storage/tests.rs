@@ -1,5 +1,7 @@
 //! Claims about the whole: durable, visible, exactly once.
 
+use std::sync::atomic::AtomicBool;
+
 use assay_schemas::{
     ids::{Encoding, Signal},
     table::Row as _,
@@ -303,15 +305,36 @@ async fn overload_begins_at_the_limit_and_ends_well_below_it() {
     let row_bytes = SpanRow::batch([one]).get_array_memory_size() as u64;
     let config = StorageConfig { hot_bytes_max: row_bytes * 4, ..config(&dir) };
     let storage = Storage::open(config).await.unwrap();
+    let other = ProjectId::new("other").unwrap();
     let first = storage.append(record("0")).await.unwrap();
     for n in 1..=4 {
-        assert_eq!(storage.admission(), Admission::Ready);
+        assert_eq!(storage.overload(), None);
+        assert_eq!(storage.admit(&other), Ok(()));
         ingest(&storage, 1, n).await;
     }
-    assert!(matches!(storage.admission(), Admission::Overloaded { .. }));
+    assert_eq!(storage.overload(), Some(Overload::Memory));
+    assert_eq!(storage.admit(&other).unwrap_err().reason, Overload::Memory);
     storage.publish(first, Vec::new());
     storage.flush().await.unwrap();
-    assert_eq!(storage.admission(), Admission::Ready);
+    assert_eq!(storage.admit(&other), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_that_floods_the_memory_is_refused_before_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let row_bytes = SpanRow::batch([span(WalPosition(1), 1, 1)]).get_array_memory_size() as u64;
+    let config = StorageConfig { hot_bytes_max: row_bytes * 8, ..config(&dir) };
+    let storage = Storage::open(config).await.unwrap();
+    let (flooding, other) = (ProjectId::default_project(), ProjectId::new("other").unwrap());
+    for n in 1..=6 {
+        assert_eq!(storage.admit(&flooding), Ok(()), "{n}");
+        ingest(&storage, 1, n).await;
+    }
+    ingest(&storage, 1, 7).await;
+    assert_eq!(storage.admit(&flooding).unwrap_err().reason, Overload::ProjectMemory);
+    assert_eq!(storage.admit(&other), Ok(()));
+    storage.flush().await.unwrap();
+    assert_eq!(storage.admit(&flooding), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
