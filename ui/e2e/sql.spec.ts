@@ -225,7 +225,7 @@ for (const [format, start] of [
 test('a plan is explained: what was read, each operator with rows and time', async ({ page }) => {
   const query = `SELECT request_model, count(*) AS calls FROM spans WHERE counted GROUP BY 1 ORDER BY 2 DESC LIMIT 5`;
   await page.goto(`/sql?q=${encodeURIComponent(query)}&view=explain`);
-  await expect(page.getByRole('region', { name: 'What was read' })).toContainText('Files read');
+  await expect(page.getByRole('region', { name: 'What is read' })).toContainText('Files read');
   const plan = page.getByRole('region', { name: 'Plan' }).getByRole('row');
   await expect(plan.filter({ hasText: /Aggregate/ }).first()).toContainText(/\d (ns|µs|ms|s)/);
   await page.getByRole('button', { name: 'Table', exact: true }).click();

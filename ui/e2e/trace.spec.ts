@@ -1,3 +1,5 @@
+import { crc32, deflateSync } from 'node:zlib';
+
 import { expect, test } from '@playwright/test';
 
 import { one, openList, send, sql, text, tree } from './support';
@@ -213,4 +215,67 @@ test('two runs are compared side by side, aligned, with what differs', async ({ 
   await expect(page.getByRole('region', { name: /^Span search of trace [AB]$/ })).toHaveCount(2);
   await page.getByRole('button', { name: 'Swap the traces' }).click();
   await expect(rows.first()).toContainText('only A');
+});
+
+/** A grey picture of noise, as PNG: large enough to be kept beside the rows. */
+function picture(side: number): Buffer {
+  const rows = Buffer.alloc(side * (side + 1));
+  for (let at = 0; at < rows.length; at += 1) rows[at] = at % (side + 1) === 0 ? 0 : Math.floor(Math.random() * 256);
+  const chunk = (type: string, data: Buffer) => {
+    const body = Buffer.concat([Buffer.from(type, 'latin1'), data]);
+    const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
+    length.writeUInt32BE(data.length);
+    sum.writeUInt32BE(crc32(body));
+    return Buffer.concat([length, body, sum]);
+  };
+  const head = Buffer.alloc(13);
+  head.writeUInt32BE(side, 0);
+  head.writeUInt32BE(side, 4);
+  head[8] = 8;
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+  return Buffer.concat([signature, chunk('IHDR', head), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
+}
+
+test('an image, a sound and a file of a message are shown and can be kept', async ({ page, request }) => {
+  const project = `media-${Date.now()}`;
+  const png = picture(96);
+  const wav = Buffer.concat([Buffer.from('RIFF\x24\x40\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\x40\0\0', 'latin1'), Buffer.alloc(16_384, 128)]); // prettier-ignore
+  const pdf = Buffer.concat([Buffer.from('%PDF-1.4\n'), Buffer.alloc(8_000, 32)]);
+  const part = (modality: string, mime: string, content: Buffer) => ({ type: 'blob', modality, mime_type: mime, content: content.toString('base64') }); // prettier-ignore
+  const parts = [part('image', 'image/png', png), part('audio', 'audio/wav', wav), part('file', 'application/pdf', pdf)];
+  const traceId = await send(request, project, [
+    { name: 'chat', attributes: { 'gen_ai.operation.name': 'chat', 'gen_ai.input.messages': JSON.stringify([{ role: 'user', parts }]) } },
+  ]); // prettier-ignore
+  await page.goto(`/traces/${traceId}?project=${project}`);
+  const image = page.getByRole('img', { name: 'sent with the message' });
+  await expect(image).toBeVisible();
+  expect(await image.evaluate((element) => (element as HTMLImageElement).naturalWidth)).toBe(96);
+  await expect(page.locator('audio[aria-label="audio of the message"]')).toBeVisible();
+  const kept = page.getByRole('figure').getByRole('link', { name: 'Download' });
+  await expect(kept).toHaveCount(3);
+  for (const [at, [content, name]] of [[png, /\.png$/], [wav, /\.wav$/], [pdf, /\.pdf$/]].entries() as Iterable<[number, [Buffer, RegExp]]>) {
+    const download = page.waitForEvent('download');
+    await kept.nth(at).click();
+    expect((await download).suggestedFilename()).toMatch(name);
+    const chunks: Buffer[] = [];
+    for await (const chunk of await (await download).createReadStream()) chunks.push(chunk as Buffer);
+    expect(Buffer.concat(chunks).equals(content)).toBe(true);
+  } // prettier-ignore
+});
+
+test('a price leads to its rates, and a call without one says why and what to do', async ({ page, request }) => {
+  const call = await one(request, CALL);
+  await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}&tab=cost`);
+  const cost = page.getByRole('region', { name: 'Cost', exact: true });
+  await cost.getByRole('link', { name: /gpt|claude|gemini|\// }).first().click(); // prettier-ignore
+  await expect(page.getByRole('grid', { name: 'Result' })).toContainText('usd_per_million');
+  const unpriced = await one(
+    request,
+    `SELECT trace_id, span_id, coalesce(response_model, request_model) AS model FROM llm_calls WHERE cost_source = 'unpriced' AND counted AND coalesce(response_model, request_model) IS NOT NULL AND span_id IS NOT NULL LIMIT 1`,
+  );
+  await page.goto(`/traces/${text(unpriced['trace_id'])}?span=${text(unpriced['span_id'])}&tab=cost`);
+  await expect(cost).toContainText(`a price for ${text(unpriced['model'])}`);
+  await cost.getByRole('link', { name: 'How to price it' }).click();
+  await expect(page).toHaveURL(/tab=prices/);
+  await expect(page.locator('.facts__row--open')).toContainText(text(unpriced['model']));
 });

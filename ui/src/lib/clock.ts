@@ -1,4 +1,7 @@
-/** How times read: in the zone of this computer or in UTC, as a moment or as how long ago. Kept in this browser, like the theme. */
+/**
+ * How times read: in the zone of this computer or in UTC, as a moment or as how long ago. What a person chooses is kept in this browser and
+ * stands in the address, so that a link shows what its sender saw; what a link wants holds while its page is open and is not kept.
+ */
 import { useSyncExternalStore } from 'react';
 
 export type Zone = 'local' | 'utc';
@@ -12,20 +15,45 @@ let current: Clock = stored();
 function stored(): Clock {
   try {
     const value: unknown = JSON.parse(localStorage.getItem(KEY) ?? 'null');
-    if (typeof value !== 'object' || value === null) return { zone: 'local', style: 'moment' };
+    const kept = typeof value === 'object' && value !== null ? value : {};
     return {
-      zone: 'zone' in value && value.zone === 'utc' ? 'utc' : 'local',
-      style: 'style' in value && value.style === 'ago' ? 'ago' : 'moment',
+      zone: 'zone' in kept && kept.zone === 'utc' ? 'utc' : 'local',
+      style: 'style' in kept && kept.style === 'ago' ? 'ago' : 'moment',
+      ...clockOf(Object.fromEntries(new URLSearchParams(window.location.search))),
     };
   } catch {
     return { zone: 'local', style: 'moment' };
   }
 }
 
+/** The part of an address that says how times read; the common way is left out. */
+export type ClockSearch = { zone?: string; times?: string };
+
+export function clockSearch({ zone, style }: Clock): ClockSearch {
+  return { ...(zone === 'local' ? {} : { zone }), ...(style === 'moment' ? {} : { times: style }) };
+}
+
+/** What an address says of it; nothing for what it leaves out. */
+export function clockOf({ zone, times }: ClockSearch): Partial<Clock> {
+  return {
+    ...(zone === 'utc' || zone === 'local' ? { zone } : {}),
+    ...(times === 'ago' || times === 'moment' ? { style: times } : {}),
+  };
+}
+
 export function clock(): Clock {
   return current;
 }
 
+/** As a link wants it, for as long as this page is open. */
+export function showClock(change: Partial<Clock>): void {
+  const next = { ...current, ...change };
+  if (next.zone === current.zone && next.style === current.style) return;
+  current = next;
+  for (const listener of listeners) listener();
+}
+
+/** As the person wants it from now on. */
 export function setClock(change: Partial<Clock>): void {
   current = { ...current, ...change };
   try {

@@ -8,6 +8,7 @@ import { ListPage } from '../features/lists/ListPage';
 import { listSearch, listState, readListSearch, type Kind, type ListState } from '../features/lists/state';
 import { savedViewsQuery, type SavedView } from '../features/lists/saved';
 import { useStatus } from '../features/live/queries';
+import { readTraceSearch, traceSearch, traceState } from '../features/trace/state';
 import { TracePeek } from '../features/trace/TracePeek';
 import { LIST_PATHS, useLinks, viewHref } from './links';
 import { rootRoute } from './root';
@@ -90,7 +91,7 @@ function List({ kind, search }: { kind: Kind; search: ReturnType<typeof readList
       // Read anew: two changes may come before the page is drawn again.
       const before = listState(readListSearch(router.state.location.search));
       // Moving the peek or a column edge is not a step to go back to.
-      const replace = 'cols' in changed || ('peek' in changed && before.peek !== null);
+      const replace = 'cols' in changed || (before.peek !== null && ('peek' in changed || 'peeking' in changed));
       void navigate({ to: '.', search: listSearch({ ...before, ...changed }), replace });
     },
     [navigate, router],
@@ -113,13 +114,21 @@ function List({ kind, search }: { kind: Kind; search: ReturnType<typeof readList
       onGo={go}
       peek={(peeked, step) => {
         const [traceId = '', spanId] = peeked.split('.');
+        const shown = (list: ListState) => {
+          const trace = traceState(readTraceSearch(list.peeking));
+          return { ...trace, span: trace.span ?? spanId ?? null };
+        };
         return (
           <TracePeek
-            key={peeked}
+            key={traceId}
             step={step}
             sqlHref={sqlHref}
             traceId={traceId}
-            spanId={spanId ?? null}
+            state={shown(state)}
+            onChange={(part) => {
+              const now = shown(listState(readListSearch(router.state.location.search)));
+              change({ peeking: traceSearch({ ...now, ...part }) });
+            }}
             openHref={(search) => router.buildLocation({ to: '/traces/$traceId', params: { traceId }, search }).href}
             onClose={() => {
               change({ peek: null });

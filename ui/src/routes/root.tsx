@@ -11,7 +11,7 @@ import { SqlHrefProvider } from '../components/SqlLink';
 import { ThemeMenu } from '../components/ThemeMenu';
 import { Tag } from '../components/Values';
 import { Freshness } from '../features/live/Freshness';
-import { useClock } from '../lib/clock';
+import { clock, clockOf, clockSearch, showClock, useClock, type ClockSearch } from '../lib/clock';
 import { useShortcut } from '../lib/hooks';
 import { useCommandGroups } from './commands';
 import { sqlHref } from './links';
@@ -19,12 +19,21 @@ import { PAGES, usePageTitle, useScope } from './pages';
 import './root.css';
 import { ShortcutHelp } from './ShortcutHelp';
 
-export type RootSearch = { project?: string };
+export type RootSearch = { project?: string } & ClockSearch;
+
+/** What every page keeps of the address it came from. */
+const KEPT = ['project', 'zone', 'times'] as const;
 
 export const rootRoute = createRootRouteWithContext<{ queryClient: QueryClient }>()({
-  validateSearch: (search: Record<string, unknown>): RootSearch =>
-    typeof search['project'] === 'string' ? { project: search['project'] } : {},
-  search: { middlewares: [retainSearchParams(['project'])] },
+  validateSearch: (search: Record<string, unknown>): RootSearch => {
+    const read: RootSearch = {};
+    for (const key of KEPT) {
+      const value = search[key];
+      if (typeof value === 'string' && value !== '') read[key] = value;
+    }
+    return read;
+  },
+  search: { middlewares: [retainSearchParams([...KEPT])] },
   component: Frame,
   notFoundComponent: () => (
     <EmptyState title="There is no such page">
@@ -52,6 +61,7 @@ function Frame() {
   }, []);
   const groups = useCommandGroups(commandsOpen, openHelp);
   useLinksWithoutReload();
+  useClockInAddress();
   usePageTitle();
   useCommandKey(() => {
     setCommandsOpen((open) => !open);
@@ -175,4 +185,22 @@ function useLinksWithoutReload(): void {
       document.removeEventListener('click', follow);
     };
   }, [router]);
+}
+
+/** The address says how times read. Where it and the clock differ, the one that changed last is right. */
+function useClockInAddress(): void {
+  const router = useRouter();
+  const { zone, style } = useClock();
+  const { zone: zoneSaid, times: timesSaid } = rootRoute.useSearch();
+  const said = useRef<string | null>(null);
+  useEffect(() => {
+    const saying = `${zoneSaid ?? ''} ${timesSaid ?? ''}`;
+    const arrived = said.current !== saying;
+    said.current = saying;
+    if (arrived) showClock(clockOf({ ...(zoneSaid ? { zone: zoneSaid } : {}), ...(timesSaid ? { times: timesSaid } : {}) }));
+    const wanted = clockSearch(clock());
+    if (wanted.zone === zoneSaid && wanted.times === timesSaid) return;
+    const search = (before: object) => ({ ...before, zone: wanted.zone, times: wanted.times });
+    void router.navigate({ to: '.', search: search as never, replace: true });
+  }, [router, zone, style, zoneSaid, timesSaid]);
 }

@@ -10,19 +10,28 @@ import { UserPage } from '../features/sessions/UserPage';
 import { LIST_PATHS, useLinks } from './links';
 import { rootRoute } from './root';
 
+/** The range, and how the list of sessions is sorted. */
+type UserSearch = Partial<Record<'from' | 'to' | 'sort' | 'order', string>>;
+
 export const userRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: '/users/$userId',
-  validateSearch: (search: Record<string, unknown>): { from?: string; to?: string } => {
-    const { from, to } = readListSearch(search);
-    return { ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
+  validateSearch: (search: Record<string, unknown>): UserSearch => {
+    const { from, to, sort, order } = readListSearch(search);
+    return {
+      ...(from === undefined ? {} : { from }),
+      ...(to === undefined ? {} : { to }),
+      ...(sort === undefined ? {} : { sort }),
+      ...(order === undefined ? {} : { order }),
+    };
   },
   component: User,
 });
 
 function User() {
   const { userId } = userRoute.useParams();
-  const { from, to } = listState(userRoute.useSearch());
+  const search = userRoute.useSearch();
+  const { from, to, sort, order } = listState(search);
   const navigate = useNavigate({ from: '/users/$userId' });
   const router = useRouter();
   const scope = useMemo(() => ({ from, to, q: ofUser(userId) }), [from, to, userId]);
@@ -42,10 +51,19 @@ function User() {
       key={userId}
       userId={userId}
       range={scope}
-      onRange={(range) => void navigate({ search: range })}
+      onRange={(range) => void navigate({ search: { ...search, ...range } })}
       usersHref={router.buildLocation({ to: LIST_PATHS.users, search: scopeSearch({ from, to, q: '' }) }).href}
       listHrefs={[list('Traces', LIST_PATHS.traces), list('LLM calls', LIST_PATHS.calls), list('Errors', LIST_PATHS.errors)]}
-      sessions={<EmbeddedList info={KIND_INFO.sessions} scope={scope} links={links} onGo={go} />}
+      sessions={
+        <EmbeddedList
+          info={KIND_INFO.sessions}
+          scope={scope}
+          links={links}
+          sort={sort === null ? null : { by: sort, order }}
+          onSort={(next) => void navigate({ search: { ...search, sort: next.by, order: next.order } })}
+          onGo={go}
+        />
+      }
     />
   );
 }

@@ -63,7 +63,14 @@ function content(tab: IngestTab, props: Props): ReactNode {
     case 'storage':
       return <StorageTab {...props} />;
     case 'prices':
-      return <PricesTab />;
+      return (
+        <PricesTab
+          chosen={props.state.model}
+          onChoose={(model) => {
+            props.onChange({ model });
+          }}
+        />
+      );
     case 'mappings':
       return <MappingsTab {...props} />;
     default:

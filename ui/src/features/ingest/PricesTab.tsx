@@ -1,6 +1,5 @@
 /** Models that were called and have no price, with their volume, and how to give them one. */
 import { queryOptions, useQuery } from '@tanstack/react-query';
-import { useState } from 'react';
 
 import { api, projectInUrl, unwrap } from '../../api/client';
 import { Button } from '../../components/Button';
@@ -19,11 +18,16 @@ const unpricedQuery = () =>
     refetchInterval: 30_000,
   });
 
-export function PricesTab() {
+type Props = {
+  /** The model that is to be priced, `null` for the first. */
+  chosen: string | null;
+  onChoose: (model: string) => void;
+};
+
+export function PricesTab({ chosen, onChoose }: Props) {
   const { data, isPending, isError, error } = useQuery(unpricedQuery());
   const now = useNow(30_000);
-  const [chosen, setChosen] = useState<number | null>(null);
-  const model = data?.models[chosen ?? 0];
+  const model = data?.models.find((each) => each.model === chosen) ?? data?.models[0];
   return (
     <>
       <Card
@@ -60,7 +64,7 @@ export function PricesTab() {
                 </tr>
               </thead>
               <tbody>
-                {data.models.map((each, at) => (
+                {data.models.map((each) => (
                   <tr key={`${each.provider ?? ''} ${each.model ?? ''}`} className={each === model ? 'facts__row--open' : ''}>
                     <td>{each.provider ?? UNKNOWN}</td>
                     <td className="code">{each.model ?? UNKNOWN}</td>
@@ -75,7 +79,7 @@ export function PricesTab() {
                         look="quiet"
                         aria-pressed={each === model}
                         onClick={() => {
-                          setChosen(at);
+                          onChoose(each.model ?? '');
                         }}
                       >
                         How to price it

@@ -15,6 +15,8 @@ export type IngestState = {
   /** Mappings: the dialect that is open, and the span that is tried. */
   readonly dialect: string | null;
   readonly span: string | null;
+  /** Unpriced: the model that is to be priced. */
+  readonly model: string | null;
 };
 
 export type IngestSearch = {
@@ -26,9 +28,10 @@ export type IngestSearch = {
   table?: string;
   dialect?: string;
   span?: string;
+  model?: string;
 };
 
-const KEYS = ['tab', 'from', 'to', 'reason', 'record', 'table', 'dialect', 'span'] as const;
+const KEYS = ['tab', 'from', 'to', 'reason', 'record', 'table', 'dialect', 'span', 'model'] as const;
 
 const FIRST_RANGE: TimeRange = { from: 'now-24h', to: 'now' };
 
@@ -50,6 +53,7 @@ export function ingestState(search: IngestSearch): IngestState {
     table: search.table ?? null,
     dialect: search.dialect ?? null,
     span: search.span ?? null,
+    model: search.model ?? null,
   };
 }
 
@@ -58,7 +62,7 @@ export function ingestSearch(state: IngestState): IngestSearch {
   if (state.tab !== 'flow') found.tab = state.tab;
   if (state.range.from !== FIRST_RANGE.from) found.from = state.range.from;
   if (state.range.to !== FIRST_RANGE.to) found.to = state.range.to;
-  for (const key of ['reason', 'record', 'table', 'dialect', 'span'] as const) {
+  for (const key of ['reason', 'record', 'table', 'dialect', 'span', 'model'] as const) {
     const value = state[key];
     if (value !== null) found[key] = value;
   }

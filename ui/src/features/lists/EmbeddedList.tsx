@@ -13,10 +13,20 @@ import { listQuery, type Scope } from './queries';
 import { largest } from './row';
 import { useTotals } from './totals';
 
-type Props = { info: KindInfo; scope: Scope; links: Links; onGo: (href: string) => void };
+export type SortBy = { readonly by: string; readonly order: Order };
 
-export function EmbeddedList({ info, scope, links, onGo }: Props) {
-  const [sort, setSort] = useState<{ by: string; order: Order }>({ by: info.sort, order: info.order });
+type Props = {
+  info: KindInfo;
+  scope: Scope;
+  links: Links;
+  /** `null`: as the kind sorts by itself. */
+  sort: SortBy | null;
+  onSort: (sort: SortBy) => void;
+  onGo: (href: string) => void;
+};
+
+export function EmbeddedList({ info, scope, links, sort: chosenSort, onSort, onGo }: Props) {
+  const sort = chosenSort ?? { by: info.sort, order: info.order };
   const [chosen, setChosen] = useState<Layout | null>(null);
   const list = useInfiniteQuery(listQuery(info.kind, { ...scope, sort: sort.by, order: sort.order }));
   const rows = useMemo(() => list.data?.pages.flatMap((page) => page.rows) ?? [], [list.data]);
@@ -42,7 +52,7 @@ export function EmbeddedList({ info, scope, links, onGo }: Props) {
       sort={sort.by}
       order={sort.order}
       onSort={(by, order) => {
-        setSort({ by, order });
+        onSort({ by, order });
       }}
       selected={null}
       stale={list.isPlaceholderData}

@@ -81,7 +81,7 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
   const select = (row: Row) => {
     const href = info.href(row, links);
     const peeked = info.peek(row);
-    if (roomy && peeked !== null) onChange({ peek: peeked });
+    if (roomy && peeked !== null) onChange({ peek: peeked, peeking: withoutPlace(state.peeking) });
     else if (href !== null) onGo(href);
   };
   useShortcut((event) => {
@@ -111,7 +111,7 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
     const row = peekedAt < 0 ? undefined : rows[index];
     return row
       ? () => {
-          onChange({ peek: info.peek(row) });
+          onChange({ peek: info.peek(row), peeking: withoutPlace(state.peeking) });
         }
       : null;
   };
@@ -260,6 +260,11 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
       </div>
     </div>
   );
+}
+
+/** What stays when another row is shown: the view and the tab, but no place within the row before. */
+function withoutPlace(peeking: ListState['peeking']): ListState['peeking'] {
+  return Object.fromEntries(Object.entries(peeking).filter(([key]) => key === 'view' || key === 'tab'));
 }
 
 /** The columns of the kind with what they need to draw a row, and how the address wants them. */

@@ -12,6 +12,8 @@ test('the address round-trips a state and leaves defaults out', () => {
     order: 'asc',
     live: '1',
     peek: 'abc.def',
+    'peek.tab': 'cost',
+    'peek.view': 'graph',
     cols: '*name.320-cost',
     density: 'compact',
     view: 'v1',

@@ -13,6 +13,8 @@ export type ListState = TimeRange & {
   readonly live: boolean;
   /** What stands in the peek panel: a trace, or a trace and a span of it (`trace.span`). */
   readonly peek: string | null;
+  /** How it is shown there, in the words of the page of a trace: `peek.tab`, `peek.view` and the like, without the `peek.`. */
+  readonly peeking: Readonly<Record<string, string>>;
   /** Columns as `lib/columns.ts` writes them. */
   readonly cols: string | null;
   readonly density: Density;
@@ -21,7 +23,9 @@ export type ListState = TimeRange & {
 };
 
 /** Search parameters: all text, all optional; what is missing or cannot be understood is the default. */
-export type ListSearch = Partial<Record<(typeof SEARCH_KEYS)[number], string>>;
+export type ListSearch = Partial<Record<(typeof SEARCH_KEYS)[number] | `${typeof PEEKING}${string}`, string>>;
+
+const PEEKING = 'peek.';
 
 const SEARCH_KEYS = ['from', 'to', 'q', 'sort', 'order', 'live', 'peek', 'cols', 'density', 'view'] as const;
 
@@ -31,6 +35,8 @@ export function readListSearch(search: Record<string, unknown>): ListSearch {
     const value = search[key];
     if (typeof value === 'string' && value !== '') read[key] = value;
   }
+  for (const [key, value] of Object.entries(search))
+    if (key.startsWith(PEEKING) && typeof value === 'string' && value !== '') read[key as `${typeof PEEKING}${string}`] = value;
   return read;
 }
 
@@ -44,6 +50,11 @@ export function listState(search: ListSearch): ListState {
     order: search.order === 'asc' ? 'asc' : 'desc',
     live: search.live === '1',
     peek: search.peek ?? null,
+    peeking: Object.fromEntries(
+      Object.entries(search).flatMap(([key, value]) =>
+        key.startsWith(PEEKING) && value !== undefined ? [[key.slice(PEEKING.length), value]] : [],
+      ),
+    ),
     cols: search.cols ?? null,
     density: search.density === 'compact' || search.density === 'roomy' ? search.density : 'normal',
     view: search.view ?? null,
@@ -58,6 +69,9 @@ export function listSearch(state: ListState): ListSearch {
     ...(state.order === 'desc' ? {} : { order: state.order }),
     ...(state.live ? { live: '1' } : {}),
     ...(state.peek === null ? {} : { peek: state.peek }),
+    ...(state.peek === null
+      ? {}
+      : Object.fromEntries(Object.entries(state.peeking).map(([key, value]) => [`${PEEKING}${key}`, value]))),
     ...(state.cols === null ? {} : { cols: state.cols }),
     ...(state.density === 'normal' ? {} : { density: state.density }),
     ...(state.view === null ? {} : { view: state.view }),

@@ -50,6 +50,16 @@ export function ResultPane(props: Props) {
           <p>The server has stopped working on it.</p>
         </EmptyState>
       );
+    case 'planned':
+      return (
+        <section className="sql-page__result" aria-label="Result">
+          <div className="sql-page__bar">
+            <Views view="plan" onView={props.onView} />
+            <span className="faint">not run</span>
+          </div>
+          <ExplainPane asked={outcome.asked} measured={false} onView={props.onView} />
+        </section>
+      );
     case 'running':
       return <Running since={outcome.since} queryId={outcome.queryId} />;
     case 'failed':
@@ -113,10 +123,10 @@ function Done({ asked, result, view, chart, sort, onView, onChart, onSort }: Pro
   const bar = (extra: ReactNode) => <Bar asked={asked} result={result} view={view} onView={onView} extra={extra} />;
   return (
     <section className="sql-page__result" aria-label="Result">
-      {view === 'explain' ? (
+      {view === 'explain' || view === 'plan' ? (
         <>
           {bar(null)}
-          <ExplainPane asked={asked} />
+          <ExplainPane asked={asked} measured={view === 'explain'} onView={onView} />
         </>
       ) : view === 'chart' ? (
         <>
@@ -164,27 +174,35 @@ const VIEW_TITLES: readonly { view: View; title: string }[] = [
   { view: 'explain', title: 'Explain' },
 ];
 
+function Views({ view, onView }: { view: View; onView: (view: View) => void }) {
+  const shown = view === 'plan' ? 'explain' : view;
+  return (
+    <div className="segments" role="group" aria-label="Show as">
+      {VIEW_TITLES.map((each) => (
+        <button
+          key={each.view}
+          type="button"
+          className="segments__choice"
+          aria-pressed={shown === each.view}
+          onClick={() => {
+            // Both forms of the explanation stand behind one word; it keeps the one that is shown.
+            if (shown !== each.view) onView(each.view);
+          }}
+        >
+          {each.title}
+        </button>
+      ))}
+    </div>
+  );
+}
+
 function Bar({ asked, result, view, onView, extra }: BarProps) {
   const { stats } = result;
   const download = useDownload();
   return (
     <>
       <div className="sql-page__bar">
-        <div className="segments" role="group" aria-label="Show as">
-          {VIEW_TITLES.map((each) => (
-            <button
-              key={each.view}
-              type="button"
-              className="segments__choice"
-              aria-pressed={view === each.view}
-              onClick={() => {
-                onView(each.view);
-              }}
-            >
-              {each.title}
-            </button>
-          ))}
-        </div>
+        <Views view={view} onView={onView} />
         <span className="num sql-page__stats" role="status">
           {plural(result.rows.length, 'row')} in {formatCountExact(Math.round(stats.elapsed_ms))} ms
           <span className="faint"> · {formatBytes(stats.bytes_scanned)} read</span>

@@ -11,7 +11,7 @@ import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import '../../components/segments.css';
 import { SplitPane } from '../../components/SplitPane';
 import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
-import { EMPTY_ADDRESS, paramsFor, type SqlAddress } from './address';
+import { EMPTY_ADDRESS, paramsFor, type SqlAddress, type View } from './address';
 import type { EditorHandle } from './Editor';
 import { formatSql } from './format';
 import { isHistory, remembered, type HistoryEntry } from './history';
@@ -56,7 +56,7 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
   const saved = useQuery(savedQueriesQuery());
   const wide = useMediaQuery('(min-width: 900px)');
   const editor = useRef<EditorHandle>(null);
-  const { outcomeOf, run, cancel, forget } = useRuns();
+  const { outcomeOf, run, plan, cancel, forget } = useRuns();
   const tab = activeTab(tabs);
   const outcome = outcomeOf(tab.id);
   const names = useMemo(() => parameterNames(tab.text), [tab.text]);
@@ -74,19 +74,26 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
     onAddress(addressOf(activeTab(next)), true);
   };
 
-  const runText = (text: string, selection: { from: number; to: number }) => {
+  /** `view`: how its answer is looked at; a plan needs no run. */
+  const ask = (text: string, selection: { from: number; to: number }, view: View) => {
     const statement = toRun(text, selection);
     if (!statement) return;
     const bound = paramsFor(parameterNames(statement.text), tab.params);
     setHistory(remembered(history, statement.text, Date.now()));
-    set({ text, ran: statement.text, params: bound.length > 0 ? params : tab.params }, true);
-    void run(tab.id, { query: statement.text, from: statement.from, params: bound });
+    set({ text, ran: statement.text, params: bound.length > 0 ? params : tab.params, view }, true);
+    const asked = { query: statement.text, from: statement.from, params: bound };
+    if (view === 'plan') plan(tab.id, asked);
+    else void run(tab.id, asked);
   };
+  const runText = (text: string, selection: { from: number; to: number }) => {
+    ask(text, selection, tab.view === 'plan' ? 'table' : tab.view);
+  };
+  const selection = () => editor.current?.selection() ?? { from: 0, to: 0 };
   const runNow = () => {
-    runText(tab.text, editor.current?.selection() ?? { from: 0, to: 0 });
+    runText(tab.text, selection());
   };
 
-  // A query that arrives by the address (a link, Back) is shown and run: it can only read.
+  // A query that arrives by the address (a link, Back) is shown and run, unless only its plan is wanted: it can only read.
   const seen = useRef<string | null>(null);
   useEffect(() => {
     const { query } = address;
@@ -101,8 +108,10 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
     const next = arrive(tabs, { ...address, query }, freshId(tabs));
     setTabs(next);
     const bound = paramsFor(parameterNames(query), address.params);
-    void run(next.active, { query, from: 0, params: bound });
-  }, [address, outcome.kind, run, setTabs, tab.params, tab.ran, tabs]);
+    const asked = { query, from: 0, params: bound };
+    if (address.view === 'plan') plan(next.active, asked);
+    else void run(next.active, asked);
+  }, [address, outcome.kind, plan, run, setTabs, tab.params, tab.ran, tabs]);
 
   const mark = useMemo((): Mark | null => {
     if (outcome.kind !== 'failed' || !(outcome.error instanceof ApiError)) return null;
@@ -237,6 +246,16 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
                     Run
                   </Button>
                 )}
+                <Button
+                  look="quiet"
+                  icon="tree"
+                  title="How it would be answered: nothing is run"
+                  onClick={() => {
+                    ask(tab.text, selection(), 'plan');
+                  }}
+                >
+                  Plan
+                </Button>
                 <span className="faint sql-page__keys">{navigator.platform.startsWith('Mac') ? '⌘' : 'Ctrl'} Enter</span>
                 <span className="sql-page__space" />
                 <span className="faint sql-page__said" role="status">
@@ -305,6 +324,8 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
                 mark={mark}
                 onView={(view) => {
                   set({ view });
+                  // Everything but the plan needs the rows.
+                  if (outcome.kind === 'planned' && view !== 'plan') void run(tab.id, outcome.asked);
                 }}
                 onChart={(chart) => {
                   set({ chart, view: 'chart' });

@@ -7,7 +7,8 @@ export type ParamType = (typeof PARAM_TYPES)[number];
 /** A value for `$name` or `$1`, as it was typed. */
 export type Param = { readonly name: string; readonly type: ParamType; readonly value: string };
 
-export const VIEWS = ['table', 'chart', 'explain'] as const;
+/** `plan`: how it would be answered, without running it; `explain`: the same, run and measured. */
+export const VIEWS = ['table', 'chart', 'plan', 'explain'] as const;
 export type View = (typeof VIEWS)[number];
 
 export type SortBy = { readonly column: string; readonly descending: boolean };

@@ -10,6 +10,8 @@ export type Asked = { readonly query: string; readonly from: number; readonly pa
 
 export type Outcome =
   | { readonly kind: 'idle' }
+  /** Only its plan is wanted: it does not run. */
+  | { readonly kind: 'planned'; readonly asked: Asked }
   | { readonly kind: 'running'; readonly asked: Asked; readonly since: number; readonly queryId: string }
   | { readonly kind: 'done'; readonly asked: Asked; readonly result: SqlResult }
   | { readonly kind: 'failed'; readonly asked: Asked; readonly error: unknown }
@@ -47,6 +49,12 @@ export function useRuns() {
     }
   }, []);
 
+  const plan = useCallback((tab: string, asked: Asked) => {
+    controllers.current.get(tab)?.abort();
+    controllers.current.delete(tab);
+    setOutcomes((current) => new Map(current).set(tab, { kind: 'planned', asked }));
+  }, []);
+
   const cancel = useCallback((tab: string) => {
     controllers.current.get(tab)?.abort();
     const id = ids.current.get(tab);
@@ -64,5 +72,5 @@ export function useRuns() {
     });
   }, []);
 
-  return { outcomeOf: (tab: string): Outcome => outcomes.get(tab) ?? IDLE, run, cancel, forget };
+  return { outcomeOf: (tab: string): Outcome => outcomes.get(tab) ?? IDLE, run, plan, cancel, forget };
 }

@@ -8,8 +8,8 @@ import { Icon } from '../../components/Icon';
 import { JsonView } from '../../components/JsonView';
 import { Markdown } from '../../components/Markdown';
 import { WarningNotice } from '../../components/Notice';
-import { formatCountExact } from '../../lib/format';
-import { StoredMedia } from './StoredMedia';
+import { formatBytes, formatCountExact } from '../../lib/format';
+import { extensionOf, MediaBox, StoredMedia } from './StoredMedia';
 import './content-tab.css';
 import {
   decode,
@@ -226,20 +226,9 @@ function Media({ part }: { part: Extract<Part, { kind: 'media' }> }) {
       </p>
     );
   }
-  if (/^data:image\/(png|jpeg|gif|webp|avif|bmp)[;,]/.test(part.source))
-    return <img className="part-media__image" src={part.source} alt="sent with the message" />;
-  if (part.source.startsWith('data:audio/')) {
-    // eslint-disable-next-line jsx-a11y/media-has-caption -- what a model heard comes without captions
-    return <audio controls src={part.source} aria-label="audio of the message" />;
-  }
-  return (
-    <p className="part-media">
-      {what}:{' '}
-      <a href={part.source} download="media">
-        download
-      </a>
-    </p>
-  );
+  const type = /^data:([^;,]*)/.exec(part.source)?.[1] ?? '';
+  const bytes = Math.floor(((part.source.length - part.source.indexOf(',') - 1) * 3) / 4);
+  return <MediaBox url={part.source} type={type} what={`${what}, ${formatBytes(bytes)}`} file={`media${extensionOf(type)}`} />;
 }
 
 function Documents({ documents }: { documents: unknown[] }) {

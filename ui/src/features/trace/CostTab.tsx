@@ -1,11 +1,12 @@
 /** Tokens by kind and what they cost: each line with its price and where that came from, or why there is none. */
 import type { ReactNode } from 'react';
 
+import { inProject } from '../../api/client';
 import type { SpanDetail } from '../../api/types';
 import { WarningNotice } from '../../components/Notice';
-import { SqlLink } from '../../components/SqlLink';
+import { SqlLink, useSqlHref } from '../../components/SqlLink';
 import { formatCountExact, formatMoneyExact, parseMoney, UNKNOWN } from '../../lib/format';
-import { subtreeSql, tokensSql } from './sql';
+import { priceSql, subtreeSql, tokensSql } from './sql';
 import { costText, type TraceTree } from './tree';
 
 const KIND_TITLES: Record<string, string> = {
@@ -21,6 +22,8 @@ const KIND_TITLES: Record<string, string> = {
 
 export function CostTab({ traceId, span, tree, index }: { traceId: string; span: SpanDetail; tree: TraceTree; index: number }) {
   const lines = span.cost_lines;
+  const sqlHref = useSqlHref();
+  const unpriced = lines.some((line) => line.cost_usd === null);
   const size = tree.size[index] ?? 1;
   const tokens: [string, number | null | undefined, string][] = [
     ['Input', span.input_tokens, 'the whole prompt, cache reads and writes included'],
@@ -82,7 +85,13 @@ export function CostTab({ traceId, span, tree, index }: { traceId: string; span:
                   <td className="right num">{line.usd_per_million === null ? UNKNOWN : plain(line.usd_per_million)}</td>
                   <td className="right num money">{formatMoneyExact(line.cost_usd)}</td>
                   <td>
-                    {line.price ?? <span className="panel-none">no price row for this model</span>}{' '}
+                    {line.price === null || line.price === undefined ? (
+                      <span className="panel-none">none</span>
+                    ) : (
+                      <a href={sqlHref(priceSql(line.price))} title="The rates of this price and what was paid by it, as SQL">
+                        {line.price}
+                      </a>
+                    )}{' '}
                     <span className="faint">{[line.source, line.rate_mode].filter(Boolean).join(', ')}</span>
                   </td>
                 </tr>
@@ -96,6 +105,18 @@ export function CostTab({ traceId, span, tree, index }: { traceId: string; span:
               </tr>
             </tfoot>
           </table>
+        )}
+        {unpriced && (
+          <p className="cost-note">
+            {whyUnpriced(span)}{' '}
+            <a
+              href={inProject(
+                `/ingest?${new URLSearchParams({ tab: 'prices', model: span.response_model ?? span.request_model ?? '' }).toString()}`,
+              )}
+            >
+              How to price it
+            </a>
+          </p>
         )}
         {span.reported_cost_usd !== null && span.reported_cost_usd !== undefined && (
           <p className="cost-note">
@@ -155,7 +176,15 @@ function whyNoCost(span: SpanDetail): string {
   if (span.input_tokens === null && span.output_tokens === null)
     return `The usage of ${model} was not sent, so its cost is unknown.`;
   if (!span.counted) return 'Another span reports this call; the cost lines stand there.';
-  return `No price is known for ${model}: unpriced, not free. Own prices can be configured.`;
+  return whyUnpriced(span);
+}
+
+function whyUnpriced(span: SpanDetail): string {
+  const model = span.response_model ?? span.request_model;
+  if (model === null || model === undefined)
+    return 'Unpriced, not free: the sender named no model, so that no price could be looked up.';
+  const at = span.provider === null || span.provider === undefined ? '' : ` at ${span.provider}`;
+  return `Unpriced, not free: neither the price table nor the configuration had a price for ${model}${at} that was valid then and covers all these kinds; a call is priced whole or not at all.`;
 }
 
 function uncounted(reason: string): string {

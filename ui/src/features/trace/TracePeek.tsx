@@ -1,20 +1,19 @@
-/** One trace beside the list: the same tree and panel, stacked. Its state is its own: a peek is not a place, but the trace opens as it is shown here. */
+/** One trace beside the list: the same tree and panel, stacked. Its state stands in the address of the list, and the trace opens as it is shown here. */
 import { useQuery } from '@tanstack/react-query';
-import { useCallback, useState } from 'react';
 
 import { IconButton, LinkButton } from '../../components/Button';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
 import { Duration, Money, StatusMark } from '../../components/Values';
 import { plural } from '../../lib/format';
 import { traceQuery } from './queries';
-import { FIRST_STATE, traceSearch, type TraceSearch, type TraceState } from './state';
+import { traceSearch, type TraceSearch, type TraceState } from './state';
 import './trace-page.css';
 import { TraceView } from './TraceView';
 
 type Props = {
   traceId: string;
-  /** The span to begin with. */
-  spanId: string | null;
+  state: TraceState;
+  onChange: (change: Partial<TraceState>) => void;
   /** A link to the trace as it is shown here. */
   openHref: (search: TraceSearch) => string;
   sqlHref: (sql: string) => string;
@@ -25,12 +24,8 @@ type Props = {
 /** To the neighbours in the list; `null` at its ends. */
 type Step = { previous: (() => void) | null; next: (() => void) | null };
 
-export function TracePeek({ traceId, spanId, openHref, sqlHref, step, onClose }: Props) {
+export function TracePeek({ traceId, state, onChange, openHref, sqlHref, step, onClose }: Props) {
   const trace = useQuery(traceQuery(traceId));
-  const [state, setState] = useState<TraceState>({ ...FIRST_STATE, span: spanId });
-  const change = useCallback((part: Partial<TraceState>) => {
-    setState((current) => ({ ...current, ...part }));
-  }, []);
   const summary = trace.data?.head.trace;
   return (
     <section className="peek" aria-label="Peek at a trace">
@@ -58,7 +53,7 @@ export function TracePeek({ traceId, spanId, openHref, sqlHref, step, onClose }:
       </header>
       {trace.isPending && <Skeleton lines={8} label="loading the trace" />}
       {trace.isError && <ErrorNotice title="The trace could not be read" error={trace.error} />}
-      {trace.data && <TraceView trace={trace.data} state={state} onChange={change} stacked sqlHref={sqlHref} />}
+      {trace.data && <TraceView trace={trace.data} state={state} onChange={onChange} stacked sqlHref={sqlHref} />}
     </section>
   );
 }

@@ -54,3 +54,13 @@ export function compareSql(a: string, b: string): string {
 FROM traces
 WHERE trace_id IN (${quoted(a)}, ${quoted(b)})`;
 }
+
+/** A price as it was applied: its rates by usage kind, the table it is from, and all that was ever paid by it. */
+export function priceSql(price: string): string {
+  return `SELECT price, price_table, source, rate_mode, tier_above_tokens, usage_kind, usd_per_million,
+       count(*) AS lines, sum(units) AS units, sum(cost_usd) AS cost_usd, min(start_time) AS first_used, max(start_time) AS last_used
+FROM cost_lines
+WHERE price = ${quoted(price)}
+GROUP BY price, price_table, source, rate_mode, tier_above_tokens, usage_kind, usd_per_million
+ORDER BY usage_kind, rate_mode`;
+}

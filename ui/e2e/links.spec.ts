@@ -1,0 +1,181 @@
+/** The address holds the state of every page: it survives a reload, and in a fresh browser it shows the same. */
+import { expect, test, type Page } from '@playwright/test';
+
+import { ALL_TIME, filter, grid, one, rows, text, tree } from './support';
+
+const CALL = `SELECT trace_id, span_id FROM spans WHERE operation = 'chat' AND input_messages IS NOT NULL AND counted ORDER BY start_time DESC LIMIT 1`;
+
+type Place = {
+  name: string;
+  /** Goes there and changes what can be changed, by hand. */
+  act: (page: Page, trace: string, span: string) => Promise<void>;
+  /** What must be the same wherever the address is opened. */
+  see: (page: Page) => Promise<void>;
+};
+
+const PLACES: readonly Place[] = [
+  {
+    name: 'a list',
+    act: async (page) => {
+      await page.goto(`/?${ALL_TIME}`);
+      await expect(rows(page).first()).toBeVisible();
+      await filter(page).fill('has:error');
+      await filter(page).press('Enter');
+      await page.getByRole('columnheader', { name: 'Cost' }).getByRole('button').click();
+      await page.getByRole('button', { name: 'Columns and view' }).click();
+      const view = page.getByRole('dialog', { name: 'Columns and view' });
+      await view.getByText('Compact').click();
+      await view.getByRole('checkbox', { name: 'Service' }).click();
+      await page.keyboard.press('Escape');
+      await expect(page).toHaveURL(/cols=/);
+    },
+    see: async (page) => {
+      await expect(rows(page).first()).toBeVisible();
+      await expect(filter(page)).toHaveValue('has:error');
+      await expect(page.getByRole('columnheader', { name: 'Cost' })).toHaveAttribute('aria-sort', 'descending');
+      await expect(page.getByRole('columnheader', { name: 'Service' })).toBeHidden();
+      await expect(page.locator('.table--compact')).toBeVisible();
+    },
+  },
+  {
+    name: 'a peek, its span and its tab',
+    act: async (page) => {
+      await page.goto(`/calls?${ALL_TIME}`);
+      await page.getByRole('grid', { name: 'LLM calls' }).getByRole('rowgroup').getByRole('row').first().click();
+      const peek = page.getByRole('region', { name: 'Peek at a trace' });
+      await expect(tree(page)).toBeVisible();
+      await peek.getByRole('tab', { name: 'Attributes' }).click();
+      await expect(page).toHaveURL(/peek\.tab=attributes/);
+    },
+    see: async (page) => {
+      const peek = page.getByRole('region', { name: 'Peek at a trace' });
+      await expect(peek.getByRole('tab', { name: 'Attributes' })).toHaveAttribute('aria-selected', 'true');
+      await expect(peek.getByRole('treeitem', { selected: true })).toBeVisible();
+    },
+  },
+  {
+    name: 'a trace: view, span, tab, folds, search',
+    act: async (page, trace, span) => {
+      await page.goto(`/traces/${trace}?span=${span}`);
+      await expect(tree(page).getByRole('treeitem').first()).toBeVisible();
+      await page.getByRole('tab', { name: 'Logs' }).click();
+      await page.getByRole('button', { name: 'The whole trace' }).click();
+      await page.keyboard.press('/');
+      await page.keyboard.type('chat');
+      await page.getByRole('radio', { name: 'Timeline' }).or(page.getByRole('tab', { name: 'Timeline' })).or(page.getByRole('button', { name: 'Timeline' })).first().click(); // prettier-ignore
+      await expect(page).toHaveURL(/view=timeline/);
+      await expect(page).toHaveURL(/find=chat/);
+    },
+    see: async (page) => {
+      await expect(page.getByRole('button', { name: 'The whole trace' })).toHaveAttribute('aria-pressed', 'true');
+      await expect(
+        page
+          .getByRole('searchbox')
+          .or(page.getByRole('textbox', { name: /Search|Find/ }))
+          .first(),
+      ).toHaveValue('chat');
+      await expect(page.getByRole('treeitem', { selected: true })).toBeVisible();
+    },
+  },
+  {
+    name: 'a query: its chart and its order',
+    act: async (page) => {
+      const query = 'SELECT service_name, count(*) AS spans, sum(cost_usd) AS cost FROM spans GROUP BY 1 ORDER BY 1 LIMIT 8';
+      await page.goto(`/sql?q=${encodeURIComponent(query)}`);
+      await expect(page.getByRole('grid', { name: 'Result' })).toBeVisible();
+      await page.getByRole('button', { name: 'Chart', exact: true }).click();
+      await expect(page).toHaveURL(/view=chart/);
+    },
+    see: async (page) => {
+      await expect(page.getByRole('figure', { name: /^Bars of/ })).toBeVisible();
+    },
+  },
+  {
+    name: 'a plan that is not run',
+    act: async (page) => {
+      await page.goto('/sql');
+      await page.getByRole('button', { name: 'Plan', exact: true }).click();
+      await expect(page).toHaveURL(/view=plan/);
+    },
+    see: async (page) => {
+      await expect(page.getByRole('region', { name: 'Plan' })).toBeVisible();
+      await expect(page.getByText('not run', { exact: true })).toBeVisible();
+    },
+  },
+  {
+    name: 'a user: range and order of the sessions',
+    act: async (page) => {
+      await page.goto(`/users?${ALL_TIME}&sort=cost_usd`);
+      await page.getByRole('grid', { name: 'Users' }).getByRole('rowgroup').getByRole('row').first().click();
+      await page.getByRole('grid', { name: 'Sessions' }).getByRole('columnheader', { name: 'Cost' }).getByRole('button').click();
+      await expect(page).toHaveURL(/sort=cost_usd/);
+    },
+    see: async (page) => {
+      await expect(page.getByRole('grid', { name: 'Sessions' }).getByRole('columnheader', { name: 'Cost' })).toHaveAttribute('aria-sort', 'descending'); // prettier-ignore
+    },
+  },
+  {
+    name: 'a tab of the ingest page',
+    act: async (page) => {
+      await page.goto('/ingest');
+      await page.getByRole('tab', { name: /Storage/ }).or(page.getByRole('link', { name: /Storage/ })).first().click(); // prettier-ignore
+      await expect(page).toHaveURL(/tab=storage/);
+    },
+    see: async (page) => {
+      await expect(page.getByRole('region', { name: 'Tables' })).toBeVisible();
+    },
+  },
+];
+
+for (const { name, act, see } of PLACES) {
+  test(`the address holds ${name}`, async ({ page, request, browser, baseURL }) => {
+    const call = await one(request, CALL);
+    await act(page, text(call['trace_id']), text(call['span_id']));
+    await see(page);
+    const address = page.url();
+    await page.reload();
+    await see(page);
+    expect(page.url()).toBe(address);
+    // Another person: nothing is stored.
+    const other = await browser.newContext(baseURL === undefined ? {} : { baseURL });
+    const fresh = await other.newPage();
+    await fresh.goto(address);
+    await see(fresh);
+    expect(fresh.url()).toBe(address);
+    await other.close();
+  });
+}
+
+test('the zone and the way of writing times travel with the address, the theme does not', async ({ page, browser }) => {
+  await page.goto(`/?${ALL_TIME}`);
+  await expect(rows(page).first()).toBeVisible();
+  await page.getByRole('button', { name: 'Columns and view' }).click();
+  const view = page.getByRole('dialog', { name: 'Columns and view' });
+  await view.getByText('UTC', { exact: true }).click();
+  await expect(page).toHaveURL(/zone=utc/);
+  await page.getByRole('button', { name: 'Columns and view' }).click();
+  await view.getByText('5 min ago').click();
+  await expect(page).toHaveURL(/times=ago/);
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Theme' }).click();
+  await page.getByRole('menuitemradio', { name: 'Dark' }).click();
+  await expect(grid(page).locator('time').first()).toContainText('ago');
+
+  // A reader elsewhere sees what was sent, on this page and on the next one; their own choice stays theirs.
+  const other = await browser.newContext({ timezoneId: 'Asia/Tokyo', colorScheme: 'light' });
+  const fresh = await other.newPage();
+  await fresh.goto(page.url());
+  await expect(grid(fresh).locator('time').first()).toContainText('ago');
+  await expect(fresh.locator('html')).not.toHaveAttribute('data-theme', 'dark');
+  await grid(fresh).getByRole('link').first().click();
+  await expect(fresh).toHaveURL(/\/traces\/.*zone=utc/);
+  await expect(fresh.locator('.trace-header time')).toContainText(/UTC|Z|\d{2}:\d{2}/);
+  await fresh.goto(`/?${ALL_TIME}`);
+  await expect(rows(fresh).first()).toBeVisible();
+  await expect(fresh).not.toHaveURL(/zone=|times=/);
+
+  // Who has chosen for themselves finds their choice in every address.
+  await page.goto(`/models?${ALL_TIME}`);
+  await expect(page).toHaveURL(/zone=utc&times=ago|times=ago&zone=utc/);
+  await other.close();
+});
