@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -9,9 +10,17 @@ import harness
 from harness import TESTS
 
 
-def every_benchmark_runs():
-    variables = {**os.environ, "ASSAY_BENCH_SCALE": "0.001", "ASSAY_BINARY": str(harness.binary())}
-    done = subprocess.run([sys.executable, TESTS / "bench"], env=variables, capture_output=True, text=True, timeout=300)
+def every_benchmark_runs(tmp_path):
+    variables = {**os.environ, "ASSAY_BINARY": str(harness.binary()), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, TESTS / "bench", "--scale", "0.001", "--json", tmp_path / "bench.json"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout.splitlines()[-1])["results"]
-    assert {"freshness", "start_with_full_wal", "trace_by_id", "strip"} <= {result["measure"] for result in results}
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert report == json.loads(done.stdout.splitlines()[-1])
+    assert report["machine"]["cores"] == os.cpu_count() and report["version"]["assay"].startswith("assay ")
+    listed = subprocess.check_output([sys.executable, TESTS / "bench", "--list"], env=variables, text=True)
+    groups = re.split(r"^(?=\w)", listed, flags=re.MULTILINE)
+    expected = {name for group in groups if "(only if named)" not in group for name in re.findall(r"^  (\w+)", group, re.MULTILINE)}
+    assert expected == {result["measure"] for result in report["results"]}
+    for result in report["results"]:
+        assert isinstance(result["value"], (int, float)) and result["unit"] and result["input"], result

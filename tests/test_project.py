@@ -16,6 +16,7 @@ ARROWS = {
     "query": {"schemas", "storage"},
     "accounts": {"schemas"},
     "assay": {"schemas", "storage", "collector", "query", "accounts"},
+    "tests/bench/load": set(),
 }
 
 # What a crate must not build on, although the workspace has it.

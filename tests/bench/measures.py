@@ -75,6 +75,11 @@ class Bench:
         """Whether this run only shows that the bench works: its figures mean nothing."""
         return self.scale < 0.1
 
+    @property
+    def config(self):
+        """Configuration of a server that is measured: its defaults; in a quick run it flushes at once, where else one would wait for it."""
+        return '[storage]\nflush_interval = "200ms"\n' if self.quick else ""
+
     def scaled(self, n):
         """`n` at this run's scale, at least one."""
         return max(1, int(n * self.scale))

@@ -2,7 +2,8 @@
 
 import time
 
-import shapes
+import load
+import templates
 import telemetry as otlp
 import watched
 from harness import Server
@@ -15,7 +16,7 @@ START = Figure("start_with_full_wal", "from exec to ready, with 1 GB of requests
 @measures(IDLE)
 def rest(bench):
     """Resident memory of a server that received and flushed a little, and now rests."""
-    with Server(bench.folder / "data") as server:
+    with Server(bench.folder / "data", bench.config) as server:
         for number in range(bench.scaled(20)):
             server.send("traces", otlp.traces([otlp.chat(otlp.seeded(number)) for _ in range(50)]).SerializeToString())
         server.sql("SELECT count(*) FROM llm_calls")
@@ -28,16 +29,9 @@ def rest(bench):
 @measures(START)
 def start(bench):
     """From exec to ready, with 1 GB of requests in the write-ahead log that no flush has committed."""
-    rng = otlp.seeded(4)
     config = '[storage]\nflush_interval = "1d"\nflush_bytes = "8GiB"\nhot_bytes_max = "8GiB"\n'
-    bodies = [shapes.small(rng, 1000) for _ in range(50)]
     server = Server(bench.folder / "data", config).start()
-    wal_bytes = 0
-    for body in shapes.renewed(rng, bodies, 10**9):
-        server.send("traces", body)
-        wal_bytes += len(body)
-        if wal_bytes >= bench.scale * 1e9:
-            break
+    sent = load.send(server, templates.corpus(bench.folder, templates.small, 1000), bytes=int(1e9 * bench.scale))
     spans = server.sql("SELECT count(*) AS n FROM spans")
     server.kill()
     started = time.perf_counter()
@@ -45,4 +39,4 @@ def start(bench):
     seconds = time.perf_counter() - started
     assert server.sql("SELECT count(*) AS n FROM spans") == spans
     server.kill()
-    yield START.found(seconds, f"{wal_bytes / 1e9:.2f} GB of WAL, {spans[0]['n']} spans")
+    yield START.found(seconds, f"{sent['bytes'] / 1e9:.2f} GB of WAL, {spans[0]['n']} spans")
