@@ -23,6 +23,7 @@ pub mod running;
 mod statement;
 mod system;
 mod table_provider;
+mod text_pruning;
 pub mod time_range;
 pub mod traces;
 pub mod views;

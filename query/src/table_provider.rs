@@ -6,7 +6,8 @@
 //! └─ UnionExec
 //!    ├─ hot batches                       (memory)
 //!    └─ lake files                        (Parquet)
-//!       pruned by statistics of the file, then, for `trace_id = …`, by the file's trace index to the rows of the trace
+//!       pruned by statistics of the file, then to rows: for `trace_id = …` by the file's trace index to those of the trace, for a text
+//!       that must occur (`name ILIKE '%refund%'`) by its text index to those that can hold it
 //! ```
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
@@ -16,7 +17,7 @@ use arrow::{
     datatypes::{Field, Schema, SchemaRef},
 };
 use assay_schemas::{ids::ProjectId, table::Layout, tables::TableId};
-use assay_storage::{DataFile, PATCHABLE, ReadView, file_schema, patchable, row_key_columns};
+use assay_storage::{CorrectionSet, DataFile, PATCHABLE, ReadView, TraceIndex, file_schema, patchable, row_key_columns};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -41,10 +42,12 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::arrow_reader::RowSelection;
 
-use crate::{corrections::CorrectionsExec, lake_store, pruning};
+use crate::{corrections::CorrectionsExec, lake_store, pruning, text_pruning::Text};
 
 /// Trace indexes asked at the same time.
 const INDEX_READS: usize = 8;
+/// While more traces than this are being corrected, text indexes are not used: what they say of those traces is out of date.
+const CORRECTED_TRACES_MAX: usize = 1000;
 /// The columns that are folders in the lake, not columns of its files.
 const PARTITION_COLUMNS: usize = 2;
 
@@ -65,8 +68,19 @@ impl LakeTable {
         Self { table, project, view, store, schema: without_comments(&table.schema()) }
     }
 
-    /// The files that can hold rows for `filters`, with the rows to read where a trace index knows them.
-    async fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<FileToRead>> {
+    /// The files that can hold rows for `filters`, with the rows to read where an index knows them. A file's value of a correctable column
+    /// may be out of date while there are `corrections`.
+    async fn files(
+        &self,
+        state: &dyn Session,
+        all_filters: &[Expr],
+        corrections: Option<&CorrectionSet>,
+    ) -> Result<Vec<FileToRead>> {
+        let uncorrected = |filter: &&Expr| !filter.column_refs().iter().any(|c| PATCHABLE.contains(&c.name.as_str()));
+        let filters: &[Expr] = &match corrections {
+            Some(_) => all_filters.iter().filter(uncorrected).cloned().collect(),
+            None => all_filters.to_vec(),
+        };
         let files = self.view.files(self.table, &self.project);
         let kept = match conjunction(filters.to_vec()) {
             None => files,
@@ -78,9 +92,17 @@ impl LakeTable {
                 }
             }
         };
-        let Some(traces) = wanted_traces(filters) else { return Ok(kept.into_iter().map(|file| (file, None)).collect()) };
-        let looked_up = futures::stream::iter(kept).map(|file| rows_of_traces(file, &traces)).buffered(INDEX_READS);
-        looked_up.try_filter(|(_, rows)| std::future::ready(rows.as_ref().is_none_or(|r| !r.is_empty()))).try_collect().await
+        let wanted = |(_, rows): &FileToRead| std::future::ready(rows.as_ref().is_none_or(|r| !r.is_empty()));
+        if let Some(traces) = wanted_traces(filters) {
+            let looked_up = futures::stream::iter(kept).map(|file| rows_of_traces(file, &traces)).buffered(INDEX_READS);
+            return looked_up.try_filter(wanted).try_collect().await;
+        }
+        let corrected: BTreeSet<String> = corrections.into_iter().flat_map(|set| set.traces()).map(ToOwned::to_owned).collect();
+        if let Some(text) = Text::of(all_filters).filter(|_| corrected.len() <= CORRECTED_TRACES_MAX) {
+            let looked_up = futures::stream::iter(kept).map(|file| rows_with_text(file, &text, &corrected)).buffered(INDEX_READS);
+            return looked_up.try_filter(wanted).try_collect().await;
+        }
+        Ok(kept.into_iter().map(|file| (file, None)).collect())
     }
 
     fn hot_plan(&self, projection: &[usize], partitions: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
@@ -220,13 +242,7 @@ impl TableProvider for LakeTable {
                 }
             }
         }
-        let uncorrected = |filter: &&Expr| !filter.column_refs().iter().any(|c| PATCHABLE.contains(&c.name.as_str()));
-        // A file's value of a correctable column may be out of date: only filters on other columns may leave files out.
-        let pruning_filters: Vec<Expr> = match corrections {
-            Some(_) => filters.iter().filter(uncorrected).cloned().collect(),
-            None => filters.to_vec(),
-        };
-        let files = self.files(state, &pruning_filters).await?;
+        let files = self.files(state, filters, corrections.as_deref()).await?;
         let limit = limit.filter(|_| filters.is_empty());
         let scan = Scan { files, predicate: None, limit };
         let partitions = state.config().target_partitions();
@@ -260,12 +276,33 @@ fn without_comments(schema: &Schema) -> SchemaRef {
 /// The rows of `traces` in `file`; `None` if the file has no trace index and all of it must be read.
 async fn rows_of_traces(file: Arc<DataFile>, traces: &BTreeSet<String>) -> Result<FileToRead> {
     let Some(index) = file.traces.clone() else { return Ok((file, None)) };
+    let rows = ranges_of_traces(&index, traces).await?;
+    Ok((file, Some(joined(rows))))
+}
+
+/// The rows of `file` that can hold `text`, and those of the traces `corrected`; `None` if the file has no text index and all of it must be
+/// read.
+async fn rows_with_text(file: Arc<DataFile>, text: &Text, corrected: &BTreeSet<String>) -> Result<FileToRead> {
+    let Some(traces) = file.traces.clone() else { return Ok((file, None)) };
+    let Some(index) = traces.text().await.map_err(|e| DataFusionError::External(Box::new(e)))? else { return Ok((file, None)) };
+    let mut rows = text.rows(&index);
+    rows.extend(ranges_of_traces(&traces, corrected).await?);
+    let rows = joined(rows);
+    let all = rows.iter().map(|r| r.end - r.start).sum::<u64>() >= file.rows;
+    Ok((file, Some(rows).filter(|_| !all)))
+}
+
+async fn ranges_of_traces(index: &TraceIndex, traces: &BTreeSet<String>) -> Result<Vec<Range<u64>>> {
     let mut ranges = Vec::new();
     for trace in traces {
         ranges.extend(index.rows(trace).await.map_err(|e| DataFusionError::External(Box::new(e)))?);
     }
+    Ok(ranges)
+}
+
+/// `ranges` in order, none within another. Those of different traces do not overlap in files written by us; a rebuilt index may say so.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.sort_by_key(|r| r.start);
-    // Ranges of different traces do not overlap in files written by us; a rebuilt index may say so, then they are joined.
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
     for range in ranges {
         match joined.last_mut() {
@@ -273,7 +310,7 @@ async fn rows_of_traces(file: Arc<DataFile>, traces: &BTreeSet<String>) -> Resul
             _ => joined.push(range),
         }
     }
-    Ok((file, Some(joined)))
+    joined
 }
 
 /// The trace ids to which `filters` limit the rows, if they do.

@@ -38,6 +38,7 @@ use self::{
 };
 use crate::{
     tasks::blocking,
+    text_index,
     trace_index::{self, Cache, Caches, IndexPaths, TraceIndex, TraceIndexError},
     view::LakeFiles,
 };
@@ -46,6 +47,8 @@ use crate::{
 const INDEX_CACHE_BYTES: usize = 64 << 20;
 /// Memory for sums of traces that were read lately: some 600 000 traces.
 const SUMS_CACHE_BYTES: usize = 64 << 20;
+/// Memory for text indexes that were read lately: some five million spans of prose.
+const TEXT_CACHE_BYTES: usize = 48 << 20;
 const LAKE: &str = "lake";
 const INDEX: &str = "lake-index";
 
@@ -113,7 +116,12 @@ pub(crate) struct FileRows {
 impl Lake {
     /// Opens every table, making those that are missing, and lists their files.
     pub(crate) async fn open(store: Arc<dyn ObjectStore>, node_id: &str) -> Result<(Self, LakeFiles), LakeError> {
-        let caches = Arc::new(Caches { indexes: Cache::new(INDEX_CACHE_BYTES), sums: Cache::new(SUMS_CACHE_BYTES) });
+        let caches = Arc::new(Caches {
+            indexes: Cache::new(INDEX_CACHE_BYTES),
+            sums: Cache::new(SUMS_CACHE_BYTES),
+            text: Cache::new(TEXT_CACHE_BYTES),
+            text_turn: tokio::sync::Mutex::default(),
+        });
         let mut lake = Self { store, caches, tables: HashMap::new() };
         let mut files = LakeFiles::default();
         let opened = futures::future::try_join_all(TableId::ALL.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id)));
@@ -225,12 +233,13 @@ impl Lake {
         Ok(listed.into_iter().filter(|m| m.last_modified < before && is_data(&m.location)).map(|m| m.location).collect())
     }
 
-    /// Deletes a file that no table refers to, its index and its sums.
+    /// Deletes a file that no table refers to, its index, its sums and its text index.
     pub(crate) async fn delete_file(&self, path: &Path) -> Result<(), LakeError> {
-        let (index, sums) = (index_path(path), sums_path(path));
+        let (index, sums, text) = (index_path(path), sums_path(path), text_path(path));
         self.caches.indexes.forget(&index);
         self.caches.sums.forget(&sums);
-        for path in [&index, &sums, path] {
+        self.caches.text.forget(&text);
+        for path in [&index, &sums, &text, path] {
             match self.store.delete(path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(source) => return Err(LakeError::Store { action: "delete", path: path.clone(), source }),
@@ -248,11 +257,11 @@ impl Lake {
         position: u64,
         encoded: Encoded,
     ) -> Result<DataFile, LakeError> {
-        let Encoded { parquet, rows, raw_bytes, stats, runs, sums } = encoded;
+        let Encoded { parquet, rows, raw_bytes, stats, runs, sums, text } = encoded;
         let name = format!("part-{position:020}-{}.zstd.parquet", uuid::Uuid::new_v4().simple());
         let path = Path::from(format!("{LAKE}/{}/project_id={project}/date={date}/{name}", table.name()));
         let size = parquet.len() as u64;
-        let beside = [(index_path(&path), runs.map(trace_index::encode)), (sums_path(&path), sums)];
+        let beside = [(index_path(&path), runs.map(trace_index::encode)), (sums_path(&path), sums), (text_path(&path), text)];
         let contents = beside.into_iter().filter_map(|(path, content)| Some((path, content?)));
         for (path, content) in contents.chain([(path.clone(), parquet.into())]) {
             let put = self.store.put(&path, content.into()).await;
@@ -266,7 +275,8 @@ impl Lake {
         let (time_min, time_max) = time_range(table, &stats);
         let traces = grouped_by_trace(table).then(|| {
             let sums = (table == TableId::Spans).then(|| sums_path(&path));
-            let paths = IndexPaths { index: index_path(&path), sums, file: path.clone() };
+            let text = (table == TableId::Spans && rows >= text_index::ROWS_MIN).then(|| text_path(&path));
+            let paths = IndexPaths { index: index_path(&path), sums, text, file: path.clone(), file_rows: rows };
             Arc::new(TraceIndex::new(Arc::clone(&self.store), Arc::clone(&self.caches), paths))
         });
         DataFile { path, size, rows, project, date, time_min, time_max, stats, traces, raw_bytes, corrected_to }
@@ -299,6 +309,11 @@ fn index_path(path: &Path) -> Path {
 /// Where the sums of the traces of the file at `path` lie.
 fn sums_path(path: &Path) -> Path {
     beside_lake(path, "sums")
+}
+
+/// Where the text index of the file at `path` lies.
+fn text_path(path: &Path) -> Path {
+    beside_lake(path, "txt")
 }
 
 fn beside_lake(path: &Path, extension: &str) -> Path {

@@ -1,7 +1,7 @@
 //! Durable storage of telemetry: write-ahead log, hot buffer, Delta lake. What is appended is durable, what is published is visible,
 //! what is flushed is in open tables; exactly once across crashes.
 //!
-//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `trace_index`, `trace_sums`,
+//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `trace_index`, `trace_sums`, `text_index`,
 //! `corrections`, `blobs`, `maintenance`, `jobs`.
 
 mod admission;
@@ -18,6 +18,7 @@ mod status;
 mod storage;
 mod store;
 mod tasks;
+mod text_index;
 mod trace_index;
 mod trace_sums;
 mod view;
@@ -34,6 +35,7 @@ pub use self::{
     maintenance::MaintenanceError,
     status::{JobStatus, StorageStatus, TableStatus},
     storage::{OpenStorageError, Storage},
+    text_index::{FileText, TEXT_COLUMNS, TextGrams},
     trace_index::{TraceIndex, TraceIndexError},
     trace_sums::{FileSums, SpanSums, TraceKey, TraceSum, trace_key_of},
     view::ReadView,

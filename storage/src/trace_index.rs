@@ -2,7 +2,7 @@
 //!
 //! `lake-index/<table>/<name of the Parquet file>.tix` holds, sorted by trace, the trace (16 bytes), its first row and its number of
 //! rows. It can be lost: it is then rebuilt from the Parquet file's own `trace_id` column. Memory is bounded by [`Cache`]. Beside it, for
-//! `spans`, lies what each trace adds up to: see `trace_sums`.
+//! `spans`, lie what each trace adds up to (`trace_sums`) and which rows can hold a text (`text_index`).
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     tasks::blocking,
+    text_index::{self, FileText},
     trace_sums::{self, FileSums, TraceKey, TraceSums},
 };
 
@@ -36,7 +37,10 @@ pub(crate) struct IndexPaths {
     pub(crate) index: Path,
     /// For `spans` only.
     pub(crate) sums: Option<Path>,
+    /// For `spans` only, and not for small files.
+    pub(crate) text: Option<Path>,
     pub(crate) file: Path,
+    pub(crate) file_rows: u64,
 }
 
 /// What was read lately of the indexes of all files.
@@ -44,6 +48,9 @@ pub(crate) struct IndexPaths {
 pub(crate) struct Caches {
     pub(crate) indexes: Cache<Bytes>,
     pub(crate) sums: Cache<Arc<TraceSums>>,
+    pub(crate) text: Cache<FileText>,
+    /// Text indexes of older files are made one after the other: each needs the whole file in memory.
+    pub(crate) text_turn: tokio::sync::Mutex<()>,
 }
 
 /// A trace index could neither be read nor rebuilt.
@@ -100,6 +107,41 @@ impl TraceIndex {
         let sums = Arc::new(sums);
         self.caches.sums.put(path.clone(), Arc::clone(&sums), sums.bytes());
         Ok(Some(FileSums { traces, sums }))
+    }
+
+    /// Which rows can hold a text; `None` for files that have no such index. Made on first use for a file that was written without.
+    ///
+    /// # Errors
+    /// [`TraceIndexError`] if the index is missing and the Parquet file cannot be read either.
+    pub async fn text(&self) -> Result<Option<FileText>, TraceIndexError> {
+        let Some(path) = &self.paths.text else { return Ok(None) };
+        if let Some(text) = self.caches.text.get(path) {
+            return Ok(Some(text));
+        }
+        let text = match self.stored_text(path).await {
+            Some(text) => text,
+            None => self.rebuild_text(path).await?,
+        };
+        self.caches.text.put(path.clone(), text.clone(), text.bytes());
+        Ok(Some(text))
+    }
+
+    async fn stored_text(&self, path: &Path) -> Option<FileText> {
+        text_index::decode(self.read(path).await?, self.paths.file_rows)
+    }
+
+    async fn rebuild_text(&self, path: &Path) -> Result<FileText, TraceIndexError> {
+        let _turn = self.caches.text_turn.lock().await;
+        if let Some(text) = self.stored_text(path).await {
+            return Ok(text); // Made while we waited.
+        }
+        tracing::info!(file = %self.paths.file, "indexing the text of a file that was written without");
+        let content = async { self.store.get(&self.paths.file).await?.bytes().await };
+        let content = content.await.map_err(|e| self.failed(e.into()))?;
+        let encoded = blocking(move || text_index::rebuild(content)).await.map_err(|e| self.failed(e))?;
+        self.keep(path, &encoded).await;
+        text_index::decode(encoded, self.paths.file_rows)
+            .ok_or_else(|| self.failed("the file has other rows than its log says".into()))
     }
 
     async fn load(&self) -> Result<Bytes, TraceIndexError> {

@@ -1,5 +1,6 @@
 //! Hot rows and files are one table: every row once, corrections applied, and only what is needed is read.
 
+use arrow::{array::AsArray as _, datatypes::Int64Type};
 use assay_query::Ask;
 use assay_schemas::ids::ProjectId;
 
@@ -117,4 +118,32 @@ async fn corrections_change_what_is_read_hot_and_in_files() {
         assert_eq!(f.value("SELECT count(*) FROM spans").await, "4");
         assert_eq!(f.value("SELECT count(*) FROM spans WHERE session_id = 'session-1' AND name LIKE 'chat%'").await, "1");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_nowhere_reads_no_rows() {
+    let f = Fixture::new().await;
+    let mut rows: Vec<_> = (0..9000).map(|n| call("default", n, n, 0, n as i64)).collect();
+    rows[8000].genai.output_preview = Some("Your REFUND is 100% on its way".into());
+    f.publish("default", rows).await;
+    f.storage.flush().await.unwrap();
+    f.publish("default", vec![span("default", 9001, 9001, 0)]).await;
+    let asked = async |condition: &str| {
+        let sql = format!("SELECT count(*) AS n, max(trace_id) AS last FROM spans WHERE {condition}");
+        let (batches, stats) = f.engine.ask(&ProjectId::default_project(), Ask::new(sql)).await.unwrap().collect().await.unwrap();
+        let n = batches[0].column(0).as_primitive::<Int64Type>().value(0);
+        (n, stats.bytes_scanned)
+    };
+    let anywhere = |text: &str| {
+        ["name", "input_preview", "output_preview", "error_message"].map(|c| format!("{c} ILIKE '%{text}%'")).join(" OR ")
+    };
+    assert_eq!(asked(&anywhere("no such words")).await, (0, 0));
+    assert_eq!(asked(&anywhere("gpt-4o")).await.0, 9000);
+    assert_eq!(asked(&anywhere("refund is 100\\% on")).await.0, 1);
+    assert_eq!(asked("name = 'span 9001' OR name = 'span 9002'").await.0, 1, "rows that are in no file yet");
+    assert_eq!(asked(&format!("({}) IS NOT TRUE", anywhere("refund"))).await.0, 9000);
+    // What an index says of a row that is being corrected is out of date.
+    f.publish("default", vec![correction("default", 77, 77, r#"{"output_preview":"no such words as these"}"#)]).await;
+    assert_eq!(asked(&anywhere("no such words")).await.0, 1);
+    assert_eq!(asked(&anywhere("refund")).await.0, 1);
 }

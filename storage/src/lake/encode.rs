@@ -23,6 +23,7 @@ use super::file::{ColumnStats, StatValue, stats_columns, time_column};
 use bytes::Bytes;
 
 use crate::{
+    text_index::{self, TextCollector},
     trace_index::{RunCollector, TraceRun},
     trace_sums::SumCollector,
 };
@@ -63,6 +64,8 @@ pub(crate) struct Encoded {
     pub(crate) runs: Option<Vec<TraceRun>>,
     /// What the traces add up to, for `spans`: the content of the file of sums.
     pub(crate) sums: Option<Bytes>,
+    /// Which rows can hold a text, for `spans` that are merged: the content of the text index.
+    pub(crate) text: Option<Bytes>,
 }
 
 /// Rows could not be encoded: a bug, or no memory.
@@ -105,6 +108,9 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) ->
     let mut stats = StatsCollector::new(table);
     let mut runs = grouped_by_trace(table).then(RunCollector::default);
     let mut sums = (table == TableId::Spans).then(SumCollector::default);
+    // What a flush writes is soon merged with others, and made an index for if it is searched before.
+    let indexed = table == TableId::Spans && effort == Effort::Thorough && rows as u64 >= text_index::ROWS_MIN;
+    let mut text = indexed.then(TextCollector::default);
     let mut raw_bytes = 0;
     let mut group_bytes = 0;
     let mut rest = &*order;
@@ -119,6 +125,9 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) ->
         if let Some(sums) = &mut sums {
             sums.add(&slice);
         }
+        if let Some(text) = &mut text {
+            text.add(&slice);
+        }
         let bytes = bytes_of(&slice).map_err(|e| failed(e.into()))?;
         raw_bytes += bytes;
         group_bytes += bytes;
@@ -130,7 +139,8 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) ->
     }
     let parquet = writer.into_inner().map_err(failed)?;
     let sums = sums.map(SumCollector::encode).transpose().map_err(failed)?;
-    Ok(Encoded { parquet, rows: rows as u64, raw_bytes, stats: stats.finish(), runs: runs.map(RunCollector::finish), sums })
+    let (runs, text) = (runs.map(RunCollector::finish), text.map(TextCollector::encode));
+    Ok(Encoded { parquet, rows: rows as u64, raw_bytes, stats: stats.finish(), runs, sums, text })
 }
 
 /// `batch` without the partition columns.
