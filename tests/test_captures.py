@@ -21,7 +21,7 @@ TOTALS = {
     "cache_read_tokens": "coalesce(sum(cache_read_tokens), 0)",
     "cache_write_tokens": "coalesce(sum(cache_write_tokens), 0)",
     "reasoning_tokens": "coalesce(sum(reasoning_tokens), 0)",
-    "errors": "count(*) FILTER (WHERE status_code = 'ERROR')",
+    "errors": "count(*) FILTER (WHERE status_code = 'ERROR' OR error_type IS NOT NULL)",
 }
 CANONICAL = {
     "input_tokens": "input_total",

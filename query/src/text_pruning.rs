@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_filter_asks_for_what_a_row_must_hold() {
         let refund = col("name").ilike(lit("%Refund%")).or(col("input_preview").ilike(lit("%Refund%")));
-        assert_eq!(Text::of(&[refund.clone()]), Some(grams("refund")), "in whichever column");
+        assert_eq!(Text::of(std::slice::from_ref(&refund)), Some(grams("refund")), "in whichever column");
         assert_eq!(Text::of(&[col("start_time").gt(lit(7)), refund.clone()]), Some(grams("refund")));
         let either = refund.clone().or(col("name").in_list(vec![lit("chat"), lit("tool")], false));
         assert_eq!(Text::of(&[either]), Some(Text::Any(vec![grams("refund"), grams("chat"), grams("tool")])));

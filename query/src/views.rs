@@ -7,6 +7,11 @@ use std::sync::LazyLock;
 
 use assay_schemas::tables::TableId;
 
+/// Whether a row of spans, steps or calls failed. Some SDKs name the error and leave the status unset.
+pub(crate) const FAILED: &str = "(status_code = 'ERROR' OR error_type IS NOT NULL)";
+/// Whether a span of that name ran, rather than being announced: see the column `pending`.
+pub(crate) const ENDED: &str = "pending IS NOT TRUE";
+
 /// A view.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -37,7 +42,7 @@ fn canonical_columns() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// Columns of a call that are not canonical ones: name, SQL of a span, SQL of a log record, documentation.
-const CALL_COLUMNS: [(&str, &str, &str, &str); 20] = [
+const CALL_COLUMNS: [(&str, &str, &str, &str); 21] = [
     ("project_id", "project_id", "project_id", "Tenant; set by the server from the credentials, never by the sender."),
     ("date", "date", "date", "Day of receipt, UTC."),
     ("received_at", "received_at", "received_at", "When the request was received."),
@@ -59,6 +64,7 @@ const CALL_COLUMNS: [(&str, &str, &str, &str); 20] = [
         "CAST(json_get_float(attributes, 'duration_ms') * 1000000 AS BIGINT)",
         "How long the call took; for a log record its attribute `duration_ms`, NULL if there is none.",
     ),
+    ("pending", "pending", "CAST(NULL AS BOOLEAN)", "True if the row only announces a span that had begun; else NULL."),
     (
         "status_code",
         "status_code",
@@ -118,20 +124,24 @@ fn steps() -> View {
 
 /// Spans, and calls that only a log record reported, in the columns that the aggregates below need.
 const STEPS: &str = "SELECT true AS is_span, trace_id, span_id, parent_span_id, name, service_name, start_time, start_time_ns_part, \
-     duration_ns, status_code, operation, counted, request_model, response_model, provider, input_tokens, output_tokens, \
+     duration_ns, pending, status_code, error_type, operation, counted, request_model, response_model, provider, input_tokens, output_tokens, \
      cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd, cost_source, session_id, user_id, tags, input_preview, \
      output_preview FROM spans\n\
      UNION ALL\n\
      SELECT false, trace_id, span_id, CAST(NULL AS VARCHAR), event_name, service_name, time, CAST(0 AS BIGINT), CAST(0 AS BIGINT), \
-     CASE WHEN error_type IS NULL THEN 'UNSET' ELSE 'ERROR' END, operation, counted, request_model, response_model, provider, \
+     CAST(NULL AS BOOLEAN), CASE WHEN error_type IS NULL THEN 'UNSET' ELSE 'ERROR' END, error_type, operation, counted, request_model, response_model, provider, \
      input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd, cost_source, session_id, user_id, \
      tags, input_preview, output_preview FROM logs WHERE counted";
 
 /// Sums over calls: expression, name, documentation.
 const CALL_SUMS: [(&str, &str, &str); 10] = [
     ("count(*) FILTER (WHERE counted)", "llm_call_count", "Calls of models."),
-    ("count(*) FILTER (WHERE operation = 'execute_tool')", "tool_call_count", "Tool executions."),
-    ("count(*) FILTER (WHERE status_code = 'ERROR')", "error_count", "Spans (and calls reported by logs) that failed."),
+    ("count(*) FILTER (WHERE operation = 'execute_tool' AND pending IS NOT TRUE)", "tool_call_count", "Tool executions."),
+    (
+        "count(*) FILTER (WHERE status_code = 'ERROR' OR error_type IS NOT NULL)",
+        "error_count",
+        "Spans (and calls reported by logs) that failed: their status is `ERROR`, or they have an `error_type`.",
+    ),
     (
         "sum(input_tokens) FILTER (WHERE counted)",
         "input_tokens",
@@ -175,7 +185,11 @@ fn trace_columns() -> Vec<(String, &'static str, &'static str)> {
             "From the start of the earliest span to the end of the latest, nanoseconds.",
         ),
         (root("status_code"), "status_code", "Status of the root span."),
-        ("count(*) FILTER (WHERE is_span)".to_owned(), "span_count", "Spans received."),
+        (
+            format!("count(*) FILTER (WHERE is_span AND {ENDED})"),
+            "span_count",
+            "Spans received; one that was announced before it ended counts once, when it has.",
+        ),
         (
             "bool_or(is_span AND parent_span_id IS NULL)".to_owned(),
             "has_root",
@@ -229,7 +243,7 @@ fn grouped(
         ("min(start_time)", "first_seen", "Start of the first span."),
         ("max(start_time)", "last_seen", "Start of the last span."),
         ("count(DISTINCT trace_id)", "trace_count", "Traces."),
-        ("count(*) FILTER (WHERE is_span)", "span_count", "Spans."),
+        ("count(*) FILTER (WHERE is_span AND pending IS NOT TRUE)", "span_count", "Spans, without announcements of spans."),
         (other.0, other.1, other.2),
         ("count(DISTINCT service_name)", "service_count", "Services that sent them."),
     ];

@@ -180,6 +180,8 @@ crate::table! {
         start_time_ns_part: Int,
         /// End minus start, exact. Negative if the sender's clock stepped back.
         duration_ns: Int,
+        /// True if the row only announces a span that had begun, as the Logfire SDK does; the span itself is another row, once it has ended. Else NULL.
+        pending: Opt<Bool>,
         /// `UNSET`, `OK` or `ERROR`.
         status_code: Label,
         /// Status message.

@@ -36,12 +36,14 @@ pub fn trace_key_of(trace_id: &str) -> TraceKey {
 }
 
 /// Columns of `spans` that sums are made of.
-pub(crate) const SOURCE_COLUMNS: [&str; 10] = [
+pub(crate) const SOURCE_COLUMNS: [&str; 12] = [
     "trace_id",
     "start_time",
     "start_time_ns_part",
     "duration_ns",
+    "pending",
     "status_code",
+    "error_type",
     "counted",
     "input_tokens",
     "output_tokens",
@@ -58,9 +60,9 @@ pub struct TraceSum {
     pub last_start_ns: i64,
     /// End of the span that ends last, nanoseconds since 1970.
     pub end_ns: i64,
-    /// Spans.
+    /// Spans, without those that only announce one (`pending`).
     pub spans: i64,
-    /// Spans whose status is `ERROR`.
+    /// Spans that failed: their status is `ERROR`, or they have an `error_type`.
     pub errors: i64,
     /// Counted calls.
     pub calls: i64,
@@ -105,7 +107,10 @@ pub struct SpanSums<'a> {
     starts: &'a [i64],
     start_parts: &'a [i64],
     durations: &'a [i64],
+    /// Files of older versions lack it.
+    pendings: Option<&'a BooleanArray>,
     statuses: &'a StringArray,
+    error_types: &'a StringArray,
     counted: &'a BooleanArray,
     input_tokens: &'a Int64Array,
     output_tokens: &'a Int64Array,
@@ -114,8 +119,8 @@ pub struct SpanSums<'a> {
 }
 
 impl<'a> SpanSums<'a> {
-    /// Reads `batch`, which has the columns `trace_id`, `start_time`, `start_time_ns_part`, `duration_ns`, `status_code`, `counted`,
-    /// `input_tokens`, `output_tokens`, `cost_usd` and `cost_source` of `spans`, corrections applied.
+    /// Reads `batch`, which has the columns `trace_id`, `start_time`, `start_time_ns_part`, `duration_ns`, `status_code`, `error_type`,
+    /// `counted`, `input_tokens`, `output_tokens`, `cost_usd` and `cost_source` of `spans`, and `pending` if the file has it; corrections applied.
     ///
     /// # Panics
     /// If one of them is missing or has another type.
@@ -127,7 +132,9 @@ impl<'a> SpanSums<'a> {
             starts: column("start_time").as_primitive::<TimestampMicrosecondType>().values(),
             start_parts: column("start_time_ns_part").as_primitive::<Int64Type>().values(),
             durations: column("duration_ns").as_primitive::<Int64Type>().values(),
+            pendings: batch.column_by_name("pending").map(|pending| pending.as_boolean()),
             statuses: column("status_code").as_string(),
+            error_types: column("error_type").as_string(),
             counted: column("counted").as_boolean(),
             input_tokens: column("input_tokens").as_primitive(),
             output_tokens: column("output_tokens").as_primitive(),
@@ -160,13 +167,15 @@ impl<'a> SpanSums<'a> {
         let start_ns = self.starts[row].wrapping_mul(1000).wrapping_add(self.start_parts[row]);
         let counted = self.counted.value(row);
         let known = |array: &Int64Array| (counted && array.is_valid(row)).then(|| array.value(row));
+        let pending = self.pendings.is_some_and(|pending| pending.is_valid(row) && pending.value(row));
+        let failed = self.statuses.value(row) == "ERROR" || self.error_types.is_valid(row);
         let unpriced = counted && self.cost_sources.is_valid(row) && self.cost_sources.value(row) == "unpriced";
         TraceSum {
             start_ns,
             last_start_ns: start_ns,
             end_ns: start_ns.wrapping_add(self.durations[row]),
-            spans: 1,
-            errors: i64::from(self.statuses.value(row) == "ERROR"),
+            spans: i64::from(!pending),
+            errors: i64::from(failed),
             calls: i64::from(counted),
             unpriced_calls: i64::from(unpriced),
             input_tokens: known(self.input_tokens),
@@ -377,7 +386,7 @@ impl Columns {
             last_starts: int("last_start_offset_ns")?,
             durations: int("duration_ns")?,
             spans: int("spans")?,
-            errors: int("errors")?,
+            errors: int("failed")?,
             calls: int("calls")?,
             unpriced_calls: int("unpriced_calls")?,
             input_tokens: int("input_tokens")?,
@@ -392,7 +401,8 @@ const COST: DataType = DataType::Decimal128(38, 15);
 fn schema() -> SchemaRef {
     let int = |name: &str, nullable| Field::new(name, DataType::Int64, nullable);
     let mut fields: Vec<Field> =
-        ["start_ns", "last_start_offset_ns", "duration_ns", "spans", "errors", "calls", "unpriced_calls"]
+        // Other names than those of an older version say that the numbers mean something else: its files are added up anew.
+        ["start_ns", "last_start_offset_ns", "duration_ns", "spans", "failed", "calls", "unpriced_calls"]
             .map(|name| int(name, false))
             .into();
     fields.extend([int("input_tokens", true), int("output_tokens", true), Field::new("cost", COST, true)]);

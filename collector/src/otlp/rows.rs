@@ -83,6 +83,7 @@ pub fn span(
     special: Special<'_>,
     blobs: &dyn BlobSink,
 ) -> Result<SpanRow, BlobError> {
+    let pending = announces(&span).then_some(true);
     let attributes = attributes::to_columns(&span.attributes, span.dropped_attributes_count, special, &genai, blobs)?;
     attributes::take_binary_out(&mut genai, blobs)?;
     // A status that is present but empty differs from an absent one by an empty message.
@@ -101,6 +102,7 @@ pub fn span(
         start_time: micros(span.start_time_unix_nano),
         start_time_ns_part: (span.start_time_unix_nano % 1000) as i64,
         duration_ns: span.end_time_unix_nano.wrapping_sub(span.start_time_unix_nano).cast_signed(),
+        pending,
         status_code,
         status_message,
         trace_state: some(span.trace_state),
@@ -114,6 +116,13 @@ pub fn span(
         dropped_links_count: i64::from(span.dropped_links_count),
         genai,
     })
+}
+
+/// Whether the span is only the announcement of one that has begun: the Logfire SDK sends a span of no duration, with an identifier of its
+/// own, as a child of the span it announces.
+fn announces(span: &Span) -> bool {
+    span.start_time_unix_nano == span.end_time_unix_nano
+        && text_of(&span.attributes, "logfire.span_type").as_deref() == Some("pending_span")
 }
 
 /// What a log row needs besides the record.

@@ -108,7 +108,7 @@ fn rows(view: &ReadView, project: &ProjectId) -> Vec<Row> {
                 name: row.name,
                 start: row.start_time * 1000 + row.start_time_ns_part,
                 is_log: false,
-                is_error: row.status_code == "ERROR",
+                is_error: row.status_code == "ERROR" || row.genai.error_type.is_some(),
                 counts: row.genai.counted,
                 genai: row.genai,
             });

@@ -275,7 +275,10 @@ impl Reader {
         }
         if name == "error" {
             let status = keys::find("status").expect("a key of the language");
-            return Ok(Node::Term(Term::Tests(Target::Key(status), vec![Test::Matches(Pattern::exact("ERROR"))])));
+            let failed = Term::Tests(Target::Key(status), vec![Test::Matches(Pattern::exact("ERROR"))]);
+            // Some SDKs name the error and leave the status unset.
+            let named = Term::Has(Target::Key(keys::find("error_type").expect("a key of the language")));
+            return Ok(Node::Any(vec![Node::Term(failed), Node::Term(named)]));
         }
         let name =
             if name == "root" { return Ok(Node::Not(Box::new(Node::Term(Term::Has(target("parent", start)?))))) } else { name };

@@ -10,7 +10,7 @@ impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.root {
             Node::All(nodes) => write_joined(f, nodes, " "),
-            Node::Any(nodes) => write_joined(f, nodes, " OR "),
+            Node::Any(nodes) => write_joined(f, &alternatives(nodes), " OR "),
             one => write!(f, "{one}"),
         }
     }
@@ -20,7 +20,10 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All(nodes) => write_group(f, nodes, " "),
-            Self::Any(nodes) => write_group(f, nodes, " OR "),
+            Self::Any(nodes) => match alternatives(nodes).as_slice() {
+                [one] => f.write_str(one),
+                many => write_group(f, many, " OR "),
+            },
             Self::Not(inner) => match inner.as_ref() {
                 Self::Term(Term::Has(Target::Key(key))) if key.name == "parent" => f.write_str("root:true"),
                 inner => write!(f, "-{inner}"),
@@ -30,7 +33,27 @@ impl fmt::Display for Node {
     }
 }
 
-fn write_group(f: &mut fmt::Formatter<'_>, nodes: &[Node], between: &str) -> fmt::Result {
+/// The alternatives, a failed status and a named error together as `has:error`.
+fn alternatives(nodes: &[Node]) -> Vec<String> {
+    let place = |is: fn(&Term) -> bool| nodes.iter().position(|node| matches!(node, Node::Term(term) if is(term)));
+    let mut written: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    if let (Some(failed), Some(named)) = (place(is_failed), place(is_named)) {
+        "has:error".clone_into(&mut written[failed]);
+        written.remove(named);
+    }
+    written
+}
+
+fn is_failed(term: &Term) -> bool {
+    matches!(term, Term::Tests(Target::Key(key), tests) if key.name == "status"
+        && matches!(tests.as_slice(), [Test::Matches(pattern)] if pattern.as_exact() == Some("ERROR")))
+}
+
+fn is_named(term: &Term) -> bool {
+    matches!(term, Term::Has(Target::Key(key)) if key.name == "error_type")
+}
+
+fn write_group<T: fmt::Display>(f: &mut fmt::Formatter<'_>, nodes: &[T], between: &str) -> fmt::Result {
     f.write_str("(")?;
     write_joined(f, nodes, between)?;
     f.write_str(")")
@@ -54,7 +77,6 @@ impl fmt::Display for Term {
                 f.write_str(&quoted.join("*"))
             }
             Self::Has(target) => write!(f, "has:{target}"),
-            Self::Tests(Target::Key(key), tests) if key.name == "status" && is_error(tests) => f.write_str("has:error"),
             Self::Tests(target, tests) => {
                 write!(f, "{target}:")?;
                 let written: Vec<String> = tests.iter().map(|test| written(target, test)).collect();
@@ -63,10 +85,6 @@ impl fmt::Display for Term {
             Self::Contains(column, pattern) => write!(f, "{column} ILIKE '{}'", super::sql::containing(pattern)),
         }
     }
-}
-
-fn is_error(tests: &[Test]) -> bool {
-    matches!(tests, [Test::Matches(pattern)] if pattern.as_exact() == Some("ERROR"))
 }
 
 fn written(target: &Target, test: &Test) -> String {

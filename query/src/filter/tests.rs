@@ -34,7 +34,7 @@ fn no_token(sql: &str) -> String {
 fn terms_become_predicates() {
     insta::assert_snapshot!(sql("service:api model:gpt-4o|claude*"), @"service_name = 'api' AND (request_model = 'gpt-4o' OR request_model LIKE 'claude%' OR response_model = 'gpt-4o' OR response_model LIKE 'claude%')");
     insta::assert_snapshot!(sql("cost:>0.010 duration:<=1.5s tokens:>=1k input_tokens:5..10|20"), @"cost_usd > 0.01 AND duration_ns <= 1500000000 AND coalesce(input_tokens, 0) + coalesce(output_tokens, 0) >= 1000 AND (input_tokens BETWEEN 5 AND 10 OR input_tokens = 20)");
-    insta::assert_snapshot!(sql("-status:error has:error has:session -has:user"), @"(status_code = 'ERROR') IS NOT TRUE AND status_code = 'ERROR' AND session_id IS NOT NULL AND user_id IS NULL");
+    insta::assert_snapshot!(sql("-status:error has:error has:session -has:user"), @"(status_code = 'ERROR') IS NOT TRUE AND (status_code = 'ERROR' OR error_type IS NOT NULL) AND session_id IS NOT NULL AND user_id IS NULL");
     insta::assert_snapshot!(sql(r#""100% it's" tag:"a\"b""#), @r#"(name ILIKE '%100\% it''s%' OR input_preview ILIKE '%100\% it''s%' OR output_preview ILIKE '%100\% it''s%' OR error_message ILIKE '%100\% it''s%') AND tags LIKE '%"a\\"b"%'"#);
     insta::assert_snapshot!(sql("attr.http.route:/x attr.n:>3 resource.host:a|b"), @"coalesce(json_as_text(attributes, 'http.route'), json_as_text(resource_attributes, 'http.route')) = '/x' AND TRY_CAST(coalesce(json_as_text(attributes, 'n'), json_as_text(resource_attributes, 'n')) AS DOUBLE) > 3 AND json_as_text(resource_attributes, 'host') IN ('a', 'b')");
     assert_eq!(Filter::parse("   ").expect("empty").sql(), None);
@@ -42,8 +42,8 @@ fn terms_become_predicates() {
 
 #[test]
 fn groups_become_groups() {
-    insta::assert_snapshot!(sql("service:api OR has:error cost:>1"), @"(service_name = 'api' OR (status_code = 'ERROR' AND cost_usd > 1))");
-    insta::assert_snapshot!(sql("-(service:api has:error) root:true"), @"(service_name = 'api' AND status_code = 'ERROR') IS NOT TRUE AND parent_span_id IS NULL");
+    insta::assert_snapshot!(sql("service:api OR has:error cost:>1"), @"(service_name = 'api' OR ((status_code = 'ERROR' OR error_type IS NOT NULL) AND cost_usd > 1))");
+    insta::assert_snapshot!(sql("-(service:api has:error) root:true"), @"(service_name = 'api' AND (status_code = 'ERROR' OR error_type IS NOT NULL)) IS NOT TRUE AND parent_span_id IS NULL");
     insta::assert_snapshot!(sql("(user:a OR session:s) NOT (tool:x OR tool:y)"), @"(user_id = 'a' OR session_id = 's') AND (tool_name IN ('x', 'y')) IS NOT TRUE");
 }
 
@@ -53,7 +53,10 @@ fn what_means_the_same_prints_the_same() {
     assert_eq!(canonical("service:b OR service:a* OR service:a OR service:b"), "service:b|a|a*");
     assert_eq!(canonical("request_model:x OR response_model:x|y"), "model:x OR response_model:y");
     assert_eq!(canonical("has:request_model OR cost:1 OR has:response_model"), "has:model OR cost:1");
-    assert_eq!(canonical("status:error|ok  status:error"), "status:ERROR|OK has:error");
+    assert_eq!(canonical("status:error|ok  status:error"), "status:ERROR|OK status:ERROR");
+    assert_eq!(canonical("cost:>1 OR has:error"), "cost:>1 OR has:error");
+    assert_eq!(canonical("-has:error (has:error OR has:error)"), "-has:error has:error");
+    assert_eq!(canonical("has:error_type OR status:error"), "has:error");
     assert_eq!(canonical("duration:>1500ms duration:<90s ttft:60s..2h"), "duration:>1.5s duration:<90s ttft:1m..2h");
     assert_eq!(canonical("cost:$0.50 tokens:2M.. tokens:..3k"), "cost:0.5 tokens:>=2000000 tokens:<=3000");
     assert_eq!(
@@ -111,6 +114,8 @@ fn sql_of_people_becomes_a_filter() {
     assert_eq!(back("NOT (user_id IS NULL) AND counted AND NOT streaming"), "has:user call:true has:streaming -streaming:true");
     assert_eq!(back("user_id IS DISTINCT FROM 'ada'"), "-user:ada");
     assert_eq!(back("(request_model = 'x' OR response_model = 'x') AND parent_span_id IS NULL"), "model:x root:true");
+    assert_eq!(back("NOT (status_code = 'ERROR' OR error_type IS NOT NULL)"), "-status:ERROR -has:error_type");
+    assert_eq!(back("(status_code = 'ERROR' OR error_type IS NOT NULL) IS NOT TRUE"), "-has:error");
     assert_eq!(back(""), "");
 }
 

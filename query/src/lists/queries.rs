@@ -10,7 +10,12 @@ use super::{
     ListColumn, Scope,
     Unit::{self, Count, Ns, Tokens, Usd},
 };
-use crate::{error::QueryError, filter::quoted, traces::Reader};
+use crate::{
+    error::QueryError,
+    filter::quoted,
+    traces::Reader,
+    views::{ENDED, FAILED},
+};
 
 type JsonRow = Map<String, Value>;
 type Details =
@@ -43,13 +48,15 @@ const fn shown(name: &'static str, r#type: ColumnType) -> ListColumn {
 }
 
 const COUNTED_CALLS: &str = "count(*) FILTER (WHERE counted) AS llm_calls";
-const ERRORS_COUNT: &str = "count(*) FILTER (WHERE status_code = 'ERROR') AS errors";
+const ERRORS_COUNT: &str = "count(*) FILTER (WHERE status_code = 'ERROR' OR error_type IS NOT NULL) AS errors";
 /// Sums over calls among steps.
 const CALL_SUMS: &str = "sum(input_tokens) FILTER (WHERE counted) AS input_tokens, sum(output_tokens) FILTER (WHERE counted) AS output_tokens, \
      sum(cost_usd) FILTER (WHERE counted) AS cost_usd, count(*) FILTER (WHERE counted AND cost_source = 'unpriced') AS unpriced_calls";
 const MODEL: &str = "coalesce(response_model, request_model)";
 const TOOL: &str = "coalesce(tool_name, name)";
-const PERCENTILES: &str = "CAST(approx_percentile_cont(duration_ns, 0.5) AS BIGINT) AS p50_ns, CAST(approx_percentile_cont(duration_ns, 0.95) AS BIGINT) AS p95_ns";
+/// Exact, not approximate: a page begins after the value that the last row of the page before had.
+const PERCENTILES: &str =
+    "CAST(percentile_cont(duration_ns, 0.5) AS BIGINT) AS p50_ns, CAST(percentile_cont(duration_ns, 0.95) AS BIGINT) AS p95_ns";
 const TOKENS_PER_SECOND: &str = "CAST(sum(output_tokens) FILTER (WHERE duration_ns > 0 AND output_tokens IS NOT NULL) AS DOUBLE) * 1e9 \
      / sum(duration_ns) FILTER (WHERE duration_ns > 0 AND output_tokens IS NOT NULL) AS tokens_per_second";
 /// From the start of the first step to the end of the last; the time of a log record is its end.
@@ -310,7 +317,7 @@ pub(crate) static TOOLS: Query = Query {
 };
 
 fn tool_runs(scope: &Scope) -> String {
-    format!("{} AND operation = 'execute_tool'", scope.rows())
+    format!("{} AND operation = 'execute_tool' AND {ENDED}", scope.rows())
 }
 
 fn tool_sums() -> String {
@@ -372,7 +379,7 @@ pub(crate) static ERRORS: Query = Query {
 const MESSAGE: &str = "normalise_message(coalesce(error_message, status_message))";
 
 fn failures(scope: &Scope) -> String {
-    format!("{} AND status_code = 'ERROR'", scope.rows())
+    format!("{} AND {FAILED}", scope.rows())
 }
 
 fn failed_traces(scope: &Scope) -> String {

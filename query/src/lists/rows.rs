@@ -184,9 +184,9 @@ pub struct ModelRow {
     pub cost_usd: Option<String>,
     /// Calls that have no price.
     pub unpriced_calls: i64,
-    /// Median duration of a call, nanoseconds, approximate.
+    /// Median duration of a call, nanoseconds.
     pub p50_ns: Option<i64>,
-    /// 95th percentile, approximate.
+    /// 95th percentile.
     pub p95_ns: Option<i64>,
     /// Answer tokens per second of call.
     pub tokens_per_second: Option<f64>,
@@ -212,9 +212,9 @@ pub struct ModelTotals {
     pub cost_usd: Option<String>,
     /// Calls that have no price.
     pub unpriced_calls: i64,
-    /// Median duration over all calls, nanoseconds, approximate.
+    /// Median duration over all calls, nanoseconds.
     pub p50_ns: Option<i64>,
-    /// 95th percentile, approximate.
+    /// 95th percentile.
     pub p95_ns: Option<i64>,
     /// Answer tokens per second of call.
     pub tokens_per_second: Option<f64>,
@@ -230,9 +230,9 @@ pub struct ToolRow {
     pub calls: i64,
     /// Runs that failed.
     pub errors: i64,
-    /// Median duration of a run, nanoseconds, approximate.
+    /// Median duration of a run, nanoseconds.
     pub p50_ns: Option<i64>,
-    /// 95th percentile, approximate.
+    /// 95th percentile.
     pub p95_ns: Option<i64>,
     /// Traces that used it.
     pub traces: i64,
@@ -250,9 +250,9 @@ pub struct ToolTotals {
     pub calls: i64,
     /// Runs that failed.
     pub errors: i64,
-    /// Median duration over all runs, nanoseconds, approximate.
+    /// Median duration over all runs, nanoseconds.
     pub p50_ns: Option<i64>,
-    /// 95th percentile, approximate.
+    /// 95th percentile.
     pub p95_ns: Option<i64>,
     /// Traces that used one of them, each once.
     pub traces: i64,

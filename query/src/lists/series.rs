@@ -25,14 +25,14 @@ pub(crate) enum Measure {
     Errors,
     /// Prompt and answer tokens of the calls.
     Tokens,
-    /// 95th percentile of the durations of calls, nanoseconds, approximate; null where there is no call.
+    /// 95th percentile of the durations of calls, nanoseconds; null where there is no call.
     P95Ns,
 }
 
 impl Measure {
     fn source(self) -> (&'static str, &'static str) {
         match self {
-            Self::Errors => ("steps", " AND status_code = 'ERROR'"),
+            Self::Errors => ("steps", " AND (status_code = 'ERROR' OR error_type IS NOT NULL)"),
             _ => ("llm_calls", ""),
         }
     }
@@ -42,7 +42,7 @@ impl Measure {
             Self::CostUsd => "sum(cost_usd)",
             Self::LlmCalls | Self::Errors => "count(*)",
             Self::Tokens => "coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0)",
-            Self::P95Ns => "CAST(approx_percentile_cont(duration_ns, 0.95) AS BIGINT)",
+            Self::P95Ns => "CAST(percentile_cont(duration_ns, 0.95) AS BIGINT)",
         }
     }
 

@@ -60,8 +60,8 @@ impl Sort {
             Self::CostUsd => "coalesce(sum(cost_usd) FILTER (WHERE counted), CAST('-1' AS DECIMAL(38, 15)))",
             Self::InputTokens => "coalesce(sum(input_tokens) FILTER (WHERE counted), -1)",
             Self::OutputTokens => "coalesce(sum(output_tokens) FILTER (WHERE counted), -1)",
-            Self::SpanCount => "count(*)",
-            Self::ErrorCount => "count(*) FILTER (WHERE status_code = 'ERROR')",
+            Self::SpanCount => "count(*) FILTER (WHERE pending IS NOT TRUE)",
+            Self::ErrorCount => "count(*) FILTER (WHERE status_code = 'ERROR' OR error_type IS NOT NULL)",
         }
     }
 

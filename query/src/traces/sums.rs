@@ -35,7 +35,7 @@ const TRACES_MAX: usize = 2_000_000;
 const READ_MAX: usize = 10_000;
 /// Files whose sums are fetched at the same time.
 const FETCHED_AT_ONCE: usize = 4;
-const SOURCE_COLUMNS: &str = "trace_id, start_time, start_time_ns_part, duration_ns, status_code, counted, input_tokens, output_tokens, cost_usd, cost_source";
+const SOURCE_COLUMNS: &str = "trace_id, start_time, start_time_ns_part, duration_ns, pending, status_code, error_type, counted, input_tokens, output_tokens, cost_usd, cost_source";
 
 /// A time range: start times in microseconds since 1970, the end left out.
 #[derive(Clone, Copy, Debug)]

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use assay_query::traces::{SpanSummary, TraceSummary};
+use assay_schemas::{genai::GenAi, tables::SpanRow};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Fixture, correction, cost_line, span, trace};
+use crate::support::{Fixture, correction, cost_line, log_call, span, trace};
 
 const RANGE: &str = "from=2026-11-20T00:00:00Z&to=2026-11-22T00:00:00Z";
 
@@ -180,6 +181,12 @@ async fn woven() -> Fixture {
     // Spans come as they end, so that neighbouring traces mix.
     rows.sort_by_key(|row| row.start_time + row.duration_ns / 1000);
     rows.retain(|row| !(row.parent_span_id.is_none() && row.trace_id.ends_with('7')));
+    // Some SDKs name the error and leave the status unset, and some announce spans before they end.
+    for row in rows.iter_mut().filter(|row| row.genai.error_type.is_some() && row.trace_id.ends_with(['2', '5'])) {
+        row.status_code = "UNSET".into();
+    }
+    let announced: Vec<_> = rows.iter().filter(|row| row.trace_id.ends_with('6')).map(announcement).collect();
+    rows.extend(announced);
     for row in rows.iter_mut().filter(|row| row.genai.counted && row.span_id.ends_with('3')) {
         row.genai.cost_usd = Some(format!("0.{}", u64::from_str_radix(&row.trace_id, 16).unwrap() % 5).parse().unwrap());
         row.duration_ns += 12_345;
@@ -197,6 +204,85 @@ async fn woven() -> Fixture {
     let patches = [(5, 51, r#"{"counted":false}"#), (39, 393, r#"{"cost_usd":"0.7"}"#), (40, 403, r#"{"counted":false}"#)];
     f.publish("default", patches.map(|(trace, span, patch)| correction("default", trace, span, patch)).to_vec()).await;
     f
+}
+
+/// What the Logfire SDK sends when `row` begins.
+fn announcement(row: &SpanRow) -> SpanRow {
+    let mut announced = row.clone();
+    announced.parent_span_id = Some(std::mem::replace(&mut announced.span_id, format!("f{}", &row.span_id[1..])));
+    announced.duration_ns = 0;
+    announced.pending = Some(true);
+    announced.status_code = "UNSET".into();
+    announced.genai = GenAi { operation: row.genai.operation.clone(), ..GenAi::default() };
+    announced.attributes.attributes =
+        r#"{"logfire.span_type":"pending_span","logfire.pending_parent_id":"0000000000000000"}"#.into();
+    announced
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_that_was_announced_counts_once() {
+    let f = Fixture::new().await;
+    let rows = trace("default", 1, 0);
+    f.publish("default", rows.iter().map(announcement).collect()).await;
+    let running = list(&f, "").await;
+    assert_eq!((ids(&running), &running["traces"][0]["span_count"]), (vec![1], &json!(0)), "none has ended");
+    f.publish("default", rows).await;
+    for flushed in [false, true] {
+        if flushed {
+            f.storage.flush().await.unwrap();
+        }
+        let listed = list(&f, "sort=span_count").await;
+        let (_, page) = f.get(&format!("/api/v1/traces/{:032x}", 1)).await;
+        for trace in [&listed["traces"][0], &page["trace"]] {
+            assert_eq!((&trace["span_count"], &trace["tool_call_count"]), (&json!(4), &json!(1)), "flushed: {flushed}");
+        }
+        let (_, totals) = f.get(&format!("/api/v1/traces/totals?{RANGE}")).await;
+        assert_eq!((&totals["spans"], &totals["traces"]), (&json!(4), &json!(1)));
+        let (_, tools) = f.get(&format!("/api/v1/lists/tools?{RANGE}")).await;
+        assert_eq!(tools["rows"][0]["calls"], json!(1));
+        assert_eq!(f.value("SELECT sum(span_count) FROM sessions").await, "2");
+        assert_eq!(f.value("SELECT span_count || ' ' || tool_call_count FROM traces").await, "4 1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_that_names_an_error_failed() {
+    let f = Fixture::new().await;
+    let mut rows = trace("default", 1, 0);
+    rows[2].status_code = "UNSET".into();
+    f.publish("default", rows).await;
+    f.storage.flush().await.unwrap();
+    let shown = list(&f, "q=has:error&sort=error_count").await;
+    assert_eq!((ids(&shown), &shown["traces"][0]["error_count"]), (vec![1], &json!(1)));
+    assert_eq!(ids(&list(&f, "q=status:error").await), [] as [u64; 0]);
+    let (_, errors) = f.get(&format!("/api/v1/lists/errors?{RANGE}")).await;
+    assert_eq!((&errors["rows"][0]["error_type"], &errors["totals"]["spans"]), (&json!("Timeout"), &json!(1)));
+    let (_, strip) = f.get(&format!("/api/v1/traces/strip?{RANGE}&buckets=1")).await;
+    assert_eq!(strip["buckets"][0]["errors"], json!(1));
+    let (_, totals) = f.get(&format!("/api/v1/traces/totals?{RANGE}&q=has:error")).await;
+    assert_eq!(totals["errors"], json!(1));
+    let (_, series) = f.get(&format!("/api/v1/series?{RANGE}&measure=errors&buckets=1")).await;
+    assert_eq!(series["series"][0]["points"], json!([1]));
+    let (_, tools) = f.get(&format!("/api/v1/lists/tools?{RANGE}")).await;
+    assert_eq!(tools["rows"][0]["errors"], json!(1));
+    assert_eq!(f.value("SELECT error_count FROM traces").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_made_from_sums_are_their_sql() {
+    let f = woven().await;
+    let mut log = log_call("default", 1, 20_000);
+    log.trace_id = Some(format!("{:032x}", 3));
+    f.publish("default", vec![log]).await;
+    for range in CUTS {
+        for q in ["", "has:error", "name:agent", "user:nobody"] {
+            let (status, totals) = f.get(&format!("/api/v1/traces/totals?{range}&q={q}")).await;
+            assert_eq!(status, StatusCode::OK, "{totals}");
+            for (name, value) in shown(&f, &totals["sql"]).await[0].as_object().unwrap() {
+                assert_eq!(*value, totals[name], "{range} {q} {name}");
+            }
+        }
+    }
 }
 
 /// The answer of SQL that a read model showed.

@@ -45,15 +45,19 @@ fn sums_of(rows: Vec<SpanRow>) -> HashMap<TraceKey, TraceSum> {
 fn a_trace_adds_up_over_its_rows() {
     let mut failed = span(1, 30);
     failed.status_code = "ERROR".into();
+    let mut named = span(1, 30);
+    named.genai.error_type = Some("Timeout".into());
+    let mut announced = span(1, 30);
+    announced.pending = Some(true);
     let mut wrapper = call(1, 5, Some("9"));
     wrapper.genai.counted = false;
-    let sums = sums_of(vec![call(1, 20, Some("0.5")), call(1, 10, None), failed, wrapper, span(2, 1)]);
+    let sums = sums_of(vec![call(1, 20, Some("0.5")), call(1, 10, None), failed, named, announced, wrapper, span(2, 1)]);
     let expected = TraceSum {
         start_ns: 5_007,
         last_start_ns: 30_007,
         end_ns: 30_507,
-        spans: 4,
-        errors: 1,
+        spans: 5,
+        errors: 2,
         calls: 2,
         unpriced_calls: 1,
         input_tokens: Some(20),

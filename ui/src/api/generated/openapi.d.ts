@@ -1221,12 +1221,12 @@ export interface components {
                 output_tokens?: number | null;
                 /**
                  * Format: int64
-                 * @description Median duration of a call, nanoseconds, approximate.
+                 * @description Median duration of a call, nanoseconds.
                  */
                 p50_ns?: number | null;
                 /**
                  * Format: int64
-                 * @description 95th percentile, approximate.
+                 * @description 95th percentile.
                  */
                 p95_ns?: number | null;
                 /** @description Who answered. */
@@ -1275,12 +1275,12 @@ export interface components {
                 output_tokens?: number | null;
                 /**
                  * Format: int64
-                 * @description Median duration over all calls, nanoseconds, approximate.
+                 * @description Median duration over all calls, nanoseconds.
                  */
                 p50_ns?: number | null;
                 /**
                  * Format: int64
-                 * @description 95th percentile, approximate.
+                 * @description 95th percentile.
                  */
                 p95_ns?: number | null;
                 /**
@@ -1435,12 +1435,12 @@ export interface components {
                 errors: number;
                 /**
                  * Format: int64
-                 * @description Median duration of a run, nanoseconds, approximate.
+                 * @description Median duration of a run, nanoseconds.
                  */
                 p50_ns?: number | null;
                 /**
                  * Format: int64
-                 * @description 95th percentile, approximate.
+                 * @description 95th percentile.
                  */
                 p95_ns?: number | null;
                 /** @description Tool; the span's name where it does not say. */
@@ -1469,12 +1469,12 @@ export interface components {
                 errors: number;
                 /**
                  * Format: int64
-                 * @description Median duration over all runs, nanoseconds, approximate.
+                 * @description Median duration over all runs, nanoseconds.
                  */
                 p50_ns?: number | null;
                 /**
                  * Format: int64
-                 * @description 95th percentile, approximate.
+                 * @description 95th percentile.
                  */
                 p95_ns?: number | null;
                 /**
@@ -1661,12 +1661,12 @@ export interface components {
             output_tokens?: number | null;
             /**
              * Format: int64
-             * @description Median duration of a call, nanoseconds, approximate.
+             * @description Median duration of a call, nanoseconds.
              */
             p50_ns?: number | null;
             /**
              * Format: int64
-             * @description 95th percentile, approximate.
+             * @description 95th percentile.
              */
             p95_ns?: number | null;
             /** @description Who answered. */
@@ -1713,12 +1713,12 @@ export interface components {
             output_tokens?: number | null;
             /**
              * Format: int64
-             * @description Median duration over all calls, nanoseconds, approximate.
+             * @description Median duration over all calls, nanoseconds.
              */
             p50_ns?: number | null;
             /**
              * Format: int64
-             * @description 95th percentile, approximate.
+             * @description 95th percentile.
              */
             p95_ns?: number | null;
             /**
@@ -2389,12 +2389,12 @@ export interface components {
             errors: number;
             /**
              * Format: int64
-             * @description Median duration of a run, nanoseconds, approximate.
+             * @description Median duration of a run, nanoseconds.
              */
             p50_ns?: number | null;
             /**
              * Format: int64
-             * @description 95th percentile, approximate.
+             * @description 95th percentile.
              */
             p95_ns?: number | null;
             /** @description Tool; the span's name where it does not say. */
@@ -2421,12 +2421,12 @@ export interface components {
             errors: number;
             /**
              * Format: int64
-             * @description Median duration over all runs, nanoseconds, approximate.
+             * @description Median duration over all runs, nanoseconds.
              */
             p50_ns?: number | null;
             /**
              * Format: int64
-             * @description 95th percentile, approximate.
+             * @description 95th percentile.
              */
             p95_ns?: number | null;
             /**
