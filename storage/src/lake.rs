@@ -4,9 +4,11 @@
 //! The file list of every table is held here; the Delta log is read once, at start. There is no long-lived Delta handle, whose memory
 //! would grow with the history: a checkpoint opens its own and drops it.
 
+mod conversations;
 mod delta;
 mod encode;
 mod file;
+mod order;
 mod read;
 
 use std::{

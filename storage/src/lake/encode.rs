@@ -1,9 +1,9 @@
 //! Rows to one Parquet file: sorted for its readers, laid out as the schema says, with what is known about it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray as _, RecordBatch, StringArray, new_null_array},
+    array::{Array, ArrayRef, AsArray as _, RecordBatch, new_null_array},
     compute::{interleave, max, max_string, min, min_string},
     datatypes::{DataType, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
     error::ArrowError,
@@ -19,7 +19,11 @@ use parquet::{
     schema::types::ColumnPath,
 };
 
-use super::file::{ColumnStats, StatValue, stats_columns, time_column};
+use super::{
+    conversations::repeats_itself,
+    file::{ColumnStats, StatValue, stats_columns},
+    order::sort_order,
+};
 use bytes::Bytes;
 
 use crate::{
@@ -38,6 +42,11 @@ const RUN_ROWS: usize = 128;
 /// Pages are small so that one trace can be read without its neighbours.
 const PAGE_BYTES: usize = 256 << 10;
 const PAGE_ROWS: usize = 4096;
+/// Pages of payload: a page is compressed by itself, and prompts have much in common. Reading one row inflates one page.
+const PAYLOAD_PAGE_BYTES: usize = 1 << 20;
+/// Pages of payload whose rows repeat their predecessors, as the calls of a conversation do. Such a page inflates some five times as
+/// fast, and each page pays for the conversation's beginning anew.
+const CONVERSATION_PAGE_BYTES: usize = 4 << 20;
 /// Text longer than this has no statistics.
 const STAT_TEXT_MAX: usize = 64;
 const BLOOM_FPP: f64 = 0.005;
@@ -102,7 +111,8 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) ->
     let empty = EmptyColumns::of(table, batches);
     // Half, compressed, is usual. What is not written to is not memory, but growing would copy the file several times.
     let expected_bytes = usize::try_from(batch_bytes / 2).unwrap_or(0);
-    let properties = writer_properties(table, traces, row_bytes, effort, &empty);
+    let conversations = conversation_columns(table, batches, &order, &empty);
+    let properties = writer_properties(table, traces, row_bytes, effort, &empty, &conversations);
     let mut writer =
         ArrowWriter::try_new(Vec::with_capacity(expected_bytes), file_schema(table), Some(properties)).map_err(failed)?;
     let mut stats = StatsCollector::new(table);
@@ -217,6 +227,7 @@ fn writer_properties(
     row_bytes: u64,
     effort: Effort,
     empty: &EmptyColumns,
+    conversations: &[&str],
 ) -> WriterProperties {
     let payload_level = match effort {
         Effort::Quick => 1,
@@ -240,6 +251,10 @@ fn writer_properties(
         properties = match (column.layout, &column.data_type) {
             (Layout::Payload, _) => properties
                 .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_data_page_size_limit(
+                    path.clone(),
+                    if conversations.contains(&column.name) { CONVERSATION_PAGE_BYTES } else { PAYLOAD_PAGE_BYTES },
+                )
                 .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
                 .set_column_compression(path, zstd(payload_level)),
             // The smallest JSON document says nothing about the others.
@@ -268,41 +283,20 @@ fn writer_properties(
     properties.build()
 }
 
-/// Rows in the order of the file, as (batch, row).
-///
-/// Tables of traces: traces by first start, the rows of a trace together and by time, rows of no trace at their own time. Metrics: by
-/// name and service, then time. The rest: as received.
-fn sort_order(table: TableId, batches: &[RecordBatch]) -> Vec<(usize, usize)> {
-    let rows = |batch: &RecordBatch| 0..batch.num_rows();
-    let mut order: Vec<(usize, usize)> =
-        batches.iter().enumerate().flat_map(|(b, batch)| rows(batch).map(move |r| (b, r))).collect();
-    let Some(time) = time_column(table) else { return order };
-    let times: Vec<&[i64]> =
-        batches.iter().map(|b| &**column(b, time).as_primitive::<TimestampMicrosecondType>().values()).collect();
-    if grouped_by_trace(table) {
-        let traces: Vec<&StringArray> = batches.iter().map(|b| column(b, "trace_id").as_string::<i32>()).collect();
-        let mut first_start: HashMap<&str, (i64, u32)> = HashMap::new();
-        for &(b, r) in &order {
-            if !traces[b].is_null(r) {
-                let nth = u32::try_from(first_start.len()).expect("fewer traces than 32 bits");
-                let entry = first_start.entry(traces[b].value(r)).or_insert((i64::MAX, nth));
-                entry.0 = entry.0.min(times[b][r]);
-            }
-        }
-        order.sort_by_cached_key(|&(b, r)| {
-            let time = times[b][r];
-            let (first, trace) = if traces[b].is_null(r) { (time, u32::MAX) } else { first_start[traces[b].value(r)] };
-            (first, trace, time)
-        });
-    } else if table.columns().iter().any(|c| c.name == "metric_name") {
-        let names: Vec<&StringArray> = batches.iter().map(|b| column(b, "metric_name").as_string::<i32>()).collect();
-        let services: Vec<&StringArray> = batches.iter().map(|b| column(b, "service_name").as_string::<i32>()).collect();
-        let service = |b: usize, r: usize| if services[b].is_null(r) { "" } else { services[b].value(r) };
-        order.sort_by_key(|&(b, r)| (names[b].value(r), service(b, r), times[b][r]));
-    } else {
-        order.sort_by_key(|&(b, r)| times[b][r]);
-    }
-    order
+/// The payload columns that hold conversations.
+fn conversation_columns(
+    table: TableId,
+    batches: &[RecordBatch],
+    order: &[(usize, usize)],
+    empty: &EmptyColumns,
+) -> Vec<&'static str> {
+    let schema = file_schema(table);
+    let payload = table.columns().iter().filter(|column| column.layout == Layout::Payload);
+    let is_conversation = |column: &&Column| {
+        let idx = schema.index_of(column.name).expect("payload columns are in the file");
+        !empty.0[idx] && repeats_itself(batches, idx, order)
+    };
+    payload.filter(is_conversation).map(|column| column.name).collect()
 }
 
 fn distinct_traces(batches: &[RecordBatch]) -> u64 {
@@ -319,7 +313,7 @@ fn collect_runs(slice: &RecordBatch, runs: &mut RunCollector) {
     }
 }
 
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
     batch.column_by_name(name).expect("batches have the columns of their table")
 }
 

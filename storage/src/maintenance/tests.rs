@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use assay_schemas::tables::SpanRow;
 use chrono::Days;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use sha2::Digest as _;
 
 use super::*;
 use crate::{
-    StorageConfig,
-    storage::tests::{DATE, config, ingest, project, rows, span, spans, visible},
+    StorageConfig, WalPosition,
+    storage::tests::{DATE, config, ingest, project, record, rows, span, spans, visible},
 };
 
 fn day() -> NaiveDate {
@@ -202,4 +204,60 @@ async fn a_flush_that_fails_is_kept_with_the_reason() {
     std::fs::remove_file(&folder).unwrap();
     storage.flush().await.unwrap();
     assert_eq!(storage.jobs().last().map(|run| (run.rows, run.error.clone())), Some((1, None)));
+}
+
+/// Text of about `n` bytes that zstd makes half as large, other text for other `seed`.
+fn words(seed: u64, n: usize) -> String {
+    let word = |nth: usize| hex::encode(sha2::Sha256::digest(format!("{seed} {nth}")));
+    (0..n.div_ceil(64)).map(word).collect()
+}
+
+/// `talks` conversations, each of whose `calls` sends all that was said so far. Those of even number are one trace; each call of the
+/// others is a trace of its own.
+fn conversations(position: WalPosition, call: u64, talks: u64) -> Vec<SpanRow> {
+    let talk = |talk: u64| {
+        let said: Vec<String> = (0..=call).map(|turn| format!("\"{}\"", words(talk * 1000 + turn, 600))).collect();
+        let trace = if talk.is_multiple_of(2) { talk } else { 1000 * (talk + 1) + call };
+        let mut row = span(position, trace, call * talks + talk);
+        row.genai.session_id = Some(format!("session {talk}"));
+        row.genai.input_messages = Some(format!("[{}]", said.join(",")));
+        row
+    };
+    (0..talks).map(talk).collect()
+}
+
+fn prompt_bytes_in_files(storage: &Storage) -> u64 {
+    let files = storage.view().files(TableId::Spans, &project());
+    let of_file = |file: &Arc<DataFile>| {
+        let path = storage.inner.config.data_dir.join(file.path.as_ref());
+        let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+        let columns = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
+        columns.filter(|c| c.column_path().string() == "input_messages").map(|c| c.compressed_size().cast_unsigned()).sum::<u64>()
+    };
+    files.iter().map(of_file).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_conversation_repeats_costs_next_to_nothing_once_compacted() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    let mut sent = Vec::new();
+    for call in 0..50 {
+        let position = storage.append(record(&call.to_string())).await.unwrap();
+        let rows = conversations(position, call, 6);
+        sent.extend(rows.iter().cloned());
+        storage.publish(position, spans(rows));
+        storage.flush().await.unwrap();
+    }
+    assert_eq!(storage.inner.compact(day() + Days::new(1), false).await.unwrap(), 50);
+
+    let by_key = |mut rows: Vec<SpanRow>| {
+        rows.sort_by(|a, b| a.span_id.cmp(&b.span_id));
+        rows
+    };
+    assert_eq!(by_key(rows(&storage, &storage.view()).await), by_key(sent.clone()));
+    let prompts = sent.iter().map(|row| row.genai.input_messages.as_deref().unwrap());
+    let row_by_row: usize = prompts.map(|prompt| zstd::bulk::compress(prompt.as_bytes(), 3).unwrap().len()).sum();
+    let stored = usize::try_from(prompt_bytes_in_files(&storage)).unwrap();
+    assert!(stored * 10 < row_by_row, "{stored} bytes, against {row_by_row} row by row");
 }

@@ -60,6 +60,32 @@ fn a_trace_is_one_run_and_traces_come_by_their_first_start() {
 }
 
 #[test]
+fn traces_of_a_conversation_lie_together_for_an_hour() {
+    const MINUTE: i64 = 60_000_000;
+    let said = |session: Option<&str>, trace: u32, start: i64| {
+        let mut row = span(trace, 0);
+        row.start_time = start;
+        row.genai.session_id = session.map(Into::into);
+        row.genai.input_messages = None;
+        row
+    };
+    let (a, b) = (Some("a"), Some("b"));
+    let rows_of_talks = [
+        said(a, 1, 0),
+        said(b, 2, MINUTE),
+        said(None, 3, 2 * MINUTE),
+        said(a, 4, 3 * MINUTE),
+        // Not every row of a trace says which conversation it is of.
+        said(None, 5, 4 * MINUTE),
+        said(b, 5, 5 * MINUTE),
+        said(a, 6, 61 * MINUTE),
+        said(b, 7, 60 * MINUTE),
+    ];
+    let order: Vec<String> = rows(&encoded(&[SpanRow::batch(rows_of_talks)])).into_iter().map(|(trace, _)| trace).collect();
+    assert_eq!(order, [1, 4, 2, 5, 5, 3, 7, 6].map(|trace: u32| format!("{trace:032x}")));
+}
+
+#[test]
 fn records_of_no_trace_stand_at_their_own_time() {
     let log = |trace: Option<u32>, time| LogRow { trace_id: trace.map(|t| format!("{t:032x}")), time, ..LogRow::default() };
     let batch = LogRow::batch([log(None, 30), log(Some(1), 40), log(None, 10), log(Some(1), 20)]);
@@ -100,14 +126,28 @@ fn columns_lie_as_the_schema_says() {
     assert!(group.columns().iter().all(|c| !PARTITION_COLUMNS.contains(&c.column_path().string().as_str())));
 }
 
-#[test]
-fn pages_of_large_rows_hold_few_rows() {
-    let mut large = span(1, 1);
-    large.genai.input_messages = Some("x".repeat(64 << 10));
-    let encoded = encoded(&[SpanRow::batch((0..300).map(|_| large.clone()))]);
+/// Pages of the prompts of 300 rows of 64 KiB, 19 MiB in all.
+fn pages_of_prompts(prompt: impl Fn(usize) -> String) -> usize {
+    let row = |nth: usize| {
+        let mut large = span(1, 1);
+        large.genai.input_messages = Some(prompt(nth));
+        large
+    };
+    let encoded = encoded(&[SpanRow::batch((0..300).map(row))]);
     let metadata = metadata(&encoded);
     let group = metadata.row_group(0);
     let nth = group.columns().iter().position(|c| c.column_path().string() == "input_messages").unwrap();
-    let pages = metadata.offset_index().unwrap()[0][nth].page_locations().len();
-    assert!(pages >= 5, "{pages} pages for 300 rows of 64 KiB");
+    metadata.offset_index().unwrap()[0][nth].page_locations().len()
+}
+
+#[test]
+fn pages_of_large_rows_hold_few_rows() {
+    let pages = pages_of_prompts(|nth| format!("{nth}{}", "x".repeat(64 << 10)));
+    assert!((15..=25).contains(&pages), "{pages} pages of 1 MiB");
+}
+
+#[test]
+fn pages_of_a_conversation_hold_many_of_its_calls() {
+    let pages = pages_of_prompts(|nth| format!("{}{nth}", "x".repeat(64 << 10)));
+    assert!((3..=6).contains(&pages), "{pages} pages of 4 MiB, one slice of rows more at most");
 }
