@@ -2,6 +2,7 @@
 the least that reading those bytes can cost.
 """
 
+import re
 from dataclasses import dataclass
 
 import load
@@ -66,6 +67,7 @@ def _measure(bench, subject):
     cpu = watched.cpu_seconds(server.process.pid) - before
     peak, written = watched.resident_mb(server.process.pid, peak=True), watched.bytes_written(server.process.pid) - written
     _check(server, sent["spans"])
+    flushes, files = _flushes(server)
     server.stop()
 
     spans, gigabytes = sent["spans"], sent["bytes"] / 1e9
@@ -85,6 +87,8 @@ def _measure(bench, subject):
         retries=sent["retries"],
         sender_cpu_per_million=sent["sender_cpu_seconds"] / spans * 1e6,
         written_per_byte=written / sent["bytes"],
+        spans_per_flush=spans / flushes,
+        files_per_flush=files / flushes,
     )
     yield subject.ratio.found(
         per_gb / floor_per_gb,
@@ -116,3 +120,10 @@ def _check(server, spans):
     """What was acknowledged is there, once: otherwise the figures are of something else."""
     stored = server.sql("SELECT count(*) AS n FROM spans")[0]["n"]
     assert stored == spans, f"found {stored} spans, {spans} were acknowledged"
+
+
+def _flushes(server):
+    """How many flushes there were, and files of all tables they wrote."""
+    flushes = float(re.search(r"^assay_storage_flushes_total (\S+)$", server.get("/metrics"), re.MULTILINE)[1])
+    files = server.sql("SELECT sum(files) AS files FROM system.jobs WHERE kind = 'flush'")[0]["files"]
+    return flushes, files
