@@ -17,9 +17,10 @@ export CHROMIUM ?= $(firstword $(wildcard /usr/bin/chromium) $(shell command -v 
 RUN_PROFILE ?= quick
 
 PYTHON_ENV := $(ASSAY_CACHE)/python/tests-$(firstword $(shell { cat tests/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
+BENCH_ENV := $(ASSAY_CACHE)/python/bench-$(firstword $(shell { cat tests/requirements.txt tests/bench/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
 
-.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui bench bench-quick overload format clean
+.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui bench bench-quick querybench overload format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -83,6 +84,10 @@ bench: preflight ui $(PYTHON_ENV)/complete ## Measure the release binary: what i
 	CARGO_TARGET_DIR=target cargo build --locked --release --package assay --package assay-load
 	ASSAY_BINARY=$(CURDIR)/target/release/assay $(PYTHON_ENV)/bin/python tests/bench
 
+querybench: preflight ui $(BENCH_ENV)/complete ## SQL over 5 M spans beside DuckDB and the ClickHouse engine on the same rows
+	CARGO_TARGET_DIR=target cargo build --locked --release --package assay
+	ASSAY_BINARY=$(CURDIR)/target/release/assay $(BENCH_ENV)/bin/python tests/bench querybench
+
 bench-quick: preflight ui $(PYTHON_ENV)/complete ## The same at a thousandth of the size, to see that it works
 	cargo build --locked --package assay --package assay-load
 	$(PYTHON_ENV)/bin/python tests/bench --scale 0.001
@@ -93,6 +98,11 @@ ui/dist:
 $(PYTHON_ENV)/complete:
 	$(PYTHON) -m venv --clear $(PYTHON_ENV)
 	$(PYTHON_ENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+$(BENCH_ENV)/complete:
+	$(PYTHON) -m venv --clear $(BENCH_ENV)
+	$(BENCH_ENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt --requirement tests/bench/requirements.txt
 	@touch $@
 
 overload: ui $(PYTHON_ENV)/complete ## Overload ten times as large as in `make test`: 10 000 idle connections, a million attribute keys

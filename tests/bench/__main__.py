@@ -6,7 +6,7 @@ the page cache (start, cold reads), the build: `ASSAY_BINARY` names the binary, 
 `--json FILE` keeps the results, and `--against FILE` shows those of another run beside what was kept: as so many times the earlier figure.
 
 `ASSAY_BENCH_SCALE=0.01` (or `--scale`) runs it small, as the tests do, to see that it works; its figures then mean nothing.
-`ASSAY_BENCH_LAKE=DIR` keeps the folder that `reads` fills, about 2 GB, and uses it again.
+`ASSAY_BENCH_LAKE=DIR` keeps the folder that `reads` fills, about 2 GB, and uses it again; `ASSAY_QUERYBENCH_LAKE=DIR` that of `querybench`.
 """
 
 import argparse
