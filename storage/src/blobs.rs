@@ -4,7 +4,7 @@
 //! to it can be committed afterwards. A file is complete or absent: it is written beside its place and renamed.
 
 use std::{
-    fs,
+    collections::HashSet,
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,10 +13,14 @@ use std::{
 
 use assay_schemas::ids::ProjectId;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use crate::{tasks::blocking, wal::sync_dir};
+use crate::{
+    outside::{self, DurableFolders, create_dir_durably, fs, sync_dir},
+    tasks::blocking,
+};
 
 const ZSTD_LEVEL: i32 = 3;
 
@@ -24,16 +28,30 @@ const ZSTD_LEVEL: i32 = 3;
 #[derive(Clone, Debug)]
 pub struct BlobStore {
     root: PathBuf,
-    touching: Arc<Mutex<()>>,
+    shared: Arc<Shared>,
 }
 
 /// The blobs of one project.
 #[derive(Clone, Debug)]
 pub struct ProjectBlobs {
+    /// Of all projects.
+    all: PathBuf,
     root: PathBuf,
-    /// Held while a stored blob is put again, or looked at and removed: a blob is never removed just after it was put.
-    touching: Arc<Mutex<()>>,
+    shared: Arc<Shared>,
 }
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Held while a stored blob is put again, or looked at and removed: a blob is never removed just after it was put.
+    touching: Mutex<()>,
+    folders: DurableFolders,
+    /// Blobs whose names are known to be durable. That a name is there says nothing: another thread may be about to fsync the folder,
+    /// or an earlier process was killed before it could.
+    durable: Mutex<HashSet<PathBuf>>,
+}
+
+/// More than so many names are not remembered; some are then fsynced once more.
+const DURABLE_NAMES_MAX: usize = 50_000;
 
 /// A blob could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -66,14 +84,14 @@ pub enum BlobError {
 
 impl BlobStore {
     pub(crate) fn open(root: PathBuf) -> Result<Self, BlobError> {
-        fs::create_dir_all(&root).map_err(|source| BlobError::Io { action: "create folder", path: root.clone(), source })?;
-        Ok(Self { root, touching: Arc::default() })
+        create_dir_durably(&root).map_err(|source| BlobError::Io { action: "create folder", path: root.clone(), source })?;
+        Ok(Self { root, shared: Arc::default() })
     }
 
     /// The blobs of `project`.
     #[must_use]
     pub fn of(&self, project: &ProjectId) -> ProjectBlobs {
-        ProjectBlobs { root: self.root.join(project.as_str()), touching: Arc::clone(&self.touching) }
+        ProjectBlobs { all: self.root.clone(), root: self.root.join(project.as_str()), shared: Arc::clone(&self.shared) }
     }
 
     /// Removes blobs that were last put before `moment`. A row is received before its blobs are put, so no row received since refers to
@@ -83,7 +101,8 @@ impl BlobStore {
         for project in entries(&self.root)? {
             for shard in entries(&project)? {
                 for path in entries(&shard)? {
-                    let _alone = self.touching.lock();
+                    let _alone = self.shared.touching.lock();
+                    self.shared.durable.lock().remove(&path);
                     let removal = fs::metadata(&path).and_then(|found| {
                         let is_old = found.modified()? < moment;
                         if is_old { fs::remove_file(&path).map(|()| 1) } else { Ok(0) }
@@ -104,39 +123,65 @@ impl ProjectBlobs {
     pub fn put(&self, content: &[u8]) -> Result<String, BlobError> {
         let name = hex::encode(Sha256::digest(content));
         let path = self.path(&name);
-        {
-            let _alone = self.touching.lock();
-            if let Ok(stored) = fs::File::options().write(true).open(&path) {
-                // Retention goes by the last put: this one may be the first of many rows to come.
-                stored.set_modified(SystemTime::now()).map_err(|source| BlobError::Io { action: "touch", path, source })?;
-                return Ok(name);
-            }
-        }
-        let io = |action, path: &Path| {
-            let path = path.to_owned();
-            move |source| BlobError::Io { action, path, source }
+        let written = self.touch(&path).and_then(|stored| if stored { Ok(()) } else { self.write(&path, content) });
+        written.map_err(|source| BlobError::Io { action: "write", path, source })?;
+        Ok(name)
+    }
+
+    /// Whether the blob is stored; if so, it is durable, and as young as today.
+    fn touch(&self, path: &Path) -> io::Result<bool> {
+        let _alone = self.shared.touching.lock();
+        let stored = match fs::File::options().write(true).open(path) {
+            Ok(stored) => stored,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
         };
-        let shard = self.root.join(&name[..2]);
-        if !shard.exists() {
-            fs::create_dir_all(&shard).map_err(io("create folder", &shard))?;
-            for folder in [&*self.root, self.root.parent().unwrap_or(&self.root)] {
-                sync_dir(folder).map_err(io("fsync folder", folder))?;
-            }
+        // Retention goes by the day of the last put: this one may be the first of many rows to come. The clock may have been set back.
+        let now = outside::wall_clock();
+        if DateTime::<Utc>::from(stored.metadata()?.modified()?).date_naive() < now.date_naive() {
+            stored.set_modified(now.into())?;
+            stored.sync_all()?;
         }
-        let compressed = zstd::bulk::compress(content, ZSTD_LEVEL).map_err(io("compress", &path))?;
+        if !self.shared.durable.lock().contains(path) {
+            let shard = path.parent().unwrap_or(path);
+            self.shared.folders.ensure(&self.all, shard)?;
+            sync_dir(shard)?;
+            self.remember(path);
+        }
+        Ok(true)
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let shard = path.parent().unwrap_or(path);
+        let compressed = zstd::bulk::compress(content, ZSTD_LEVEL)?;
+        self.shared.folders.ensure(&self.all, shard)?;
         // Two writers of one blob write different temporary files of the same content: either rename is right.
-        let temporary = shard.join(format!(".{}.tmp", uuid::Uuid::new_v4()));
+        let temporary = shard.join(format!(".{}.tmp", outside::unique_id()));
         let written = fs::File::create(&temporary).and_then(|mut file| {
             file.write_all(&compressed)?;
+            // Its age is the moment of the put, which a clock of the file system need not show.
+            file.set_modified(outside::wall_clock().into())?;
             file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            sync_dir(&shard)
+            fs::rename(&temporary, path)?;
+            sync_dir(shard)
         });
-        if let Err(source) = written {
-            drop(fs::remove_file(&temporary));
-            return Err(BlobError::Io { action: "write", path, source });
+        match written {
+            Ok(()) => self.remember(path),
+            Err(_) => {
+                self.shared.folders.forget();
+                // It may or may not be there.
+                drop(fs::remove_file(&temporary));
+            }
         }
-        Ok(name)
+        written
+    }
+
+    fn remember(&self, path: &Path) {
+        let mut durable = self.shared.durable.lock();
+        if durable.len() >= DURABLE_NAMES_MAX {
+            durable.clear();
+        }
+        durable.insert(path.to_owned());
     }
 
     /// The content stored under `sha256` (64 hex digits), checked against it; `None` if there is none.
@@ -181,7 +226,13 @@ fn read_blob(path: &Path, expected: &str) -> Result<Option<Bytes>, BlobError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::simulation::{
+        bucket::Place,
+        world::{Crash, Image, Mistake, World},
+    };
 
     fn store() -> (tempfile::TempDir, BlobStore, ProjectBlobs) {
         let dir = tempfile::tempdir().unwrap();
@@ -215,7 +266,7 @@ mod tests {
     async fn a_blob_that_is_put_again_stays() {
         let (_dir, store, blobs) = store();
         let (old, again) = (blobs.put(b"old").unwrap(), blobs.put(b"again").unwrap());
-        let long_ago = SystemTime::now() - std::time::Duration::from_secs(1000);
+        let long_ago = SystemTime::now() - std::time::Duration::from_secs(2 * 86_400);
         for name in [&old, &again] {
             fs::File::options().write(true).open(blobs.path(name)).unwrap().set_modified(long_ago).unwrap();
         }
@@ -231,5 +282,23 @@ mod tests {
         let name = blobs.put(b"an image").unwrap();
         fs::write(blobs.path(&name), zstd::bulk::compress(b"another", 1).unwrap()).unwrap();
         assert!(matches!(blobs.get(&name).await, Err(BlobError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_blob_that_an_earlier_process_left_half_done_is_durable_when_it_is_put_again() {
+        let start = DateTime::UNIX_EPOCH;
+        for seed in 0..40 {
+            // The rename of the first put is not fsynced when its process is killed.
+            let world = World::new(seed, Image::default(), Place::Bucket, start, Some(Mistake::NoFolderFsyncAnywhere));
+            let put =
+                || async { BlobStore::open("/data/blobs".into()).unwrap().of(&ProjectId::default_project()).put(b"an image") };
+            let name = world.run(put()).unwrap().unwrap();
+            world.restart(Crash::Kill);
+            let world = World::new(seed, world.image(), Place::Bucket, start, None);
+            assert_eq!(world.run(put()).unwrap().unwrap(), name);
+            world.restart(Crash::PowerCut);
+            let path = format!("/data/blobs/default/{}/{name}.zst", &name[..2]);
+            assert!(world.disk().content(Path::new(&path)).is_ok(), "seed {seed}");
+        }
     }
 }

@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
-    time::Instant,
 };
 
 use arrow::array::{Array as _, AsArray as _, BooleanArray};
@@ -20,6 +19,7 @@ use crate::{
     hot::{HotChunk, Moved},
     jobs::{Done, RunClock},
     lake::{DataFile, Effort, FileRows, LakeError, without_partition_columns},
+    outside,
     storage::{FILE_RAW_BYTES_MAX, Inner},
     tasks::blocking,
 };
@@ -73,7 +73,7 @@ struct Pending {
     cut: u64,
     tables: Vec<TableFlush>,
     /// Corrections that stay pending, by project.
-    kept: HashMap<ProjectId, Vec<Arc<Correction>>>,
+    kept: BTreeMap<ProjectId, Vec<Arc<Correction>>>,
 }
 
 struct TableFlush {
@@ -87,7 +87,7 @@ impl Inner {
     /// Commits everything up to the watermark, or what an earlier flush could not.
     pub(crate) async fn flush(&self) -> Result<(), FlushError> {
         let mut slot = self.flusher.pending.lock().await;
-        let started = Instant::now();
+        let started = outside::monotonic();
         // What failed before comes first; then what was published since.
         let result = match slot.is_some() {
             true => match self.finish(&mut slot).await {
@@ -99,8 +99,8 @@ impl Inner {
         let mut last = self.flusher.last.lock();
         last.error = result.as_ref().err().map(chain);
         if result.is_ok() {
-            last.unix_ms = Some(chrono::Utc::now().timestamp_millis());
-            last.took_ms = Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+            last.unix_ms = Some(outside::wall_clock().timestamp_millis());
+            last.took_ms = Some(u64::try_from((outside::monotonic() - started).as_millis()).unwrap_or(u64::MAX));
             last.flushes += 1;
         }
         result
@@ -184,7 +184,7 @@ impl Inner {
 fn prepare(cut: u64, mut moved: Vec<Moved>, corrections: &CorrectionsByProject, persisted: &HashSet<RowKey>) -> Pending {
     let mut tables: BTreeMap<TableId, Vec<FileRows>> = BTreeMap::new();
     let mut matched = HashMap::<ProjectId, HashSet<RowKey>>::new();
-    let mut kept = HashMap::new();
+    let mut kept = BTreeMap::new();
     // Corrections last: by then it is known which of them found their span.
     moved.sort_by_key(|((table, _), _)| *table);
     for ((table, project), chunks) in moved {

@@ -7,7 +7,7 @@
 //! come, so that thousands of one-row requests do not become thousands of batches for every query.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +18,8 @@ use arrow::{
     datatypes::Date32Type,
 };
 use assay_schemas::{ids::ProjectId, tables::TableId};
+
+use crate::outside;
 
 /// Batches of at least so many rows or bytes are not joined any more.
 const JOINED_ROWS: usize = 1024;
@@ -50,7 +52,7 @@ pub(crate) struct HotRows {
 /// Rows in memory, by table and project.
 #[derive(Debug, Default)]
 pub(crate) struct HotBuffer {
-    rows: HashMap<(TableId, ProjectId), HotRows>,
+    rows: BTreeMap<(TableId, ProjectId), HotRows>,
     watermark: Watermark,
     bytes: u64,
     flushing_bytes: u64,
@@ -68,7 +70,7 @@ impl HotBuffer {
 
     /// Adds rows of `table` that belong to `position`.
     pub(crate) fn add(&mut self, position: u64, table: TableId, batch: &RecordBatch) {
-        self.since.0.get_or_insert_with(Instant::now);
+        self.since.0.get_or_insert_with(outside::monotonic);
         for (project, date, batch) in split_by_partition(batch) {
             let bytes = batch.get_array_memory_size() as u64;
             let own = self.project_bytes.entry(project.clone()).or_default();
@@ -155,11 +157,11 @@ impl HotBuffer {
 
     /// How long the oldest row has been in memory.
     pub(crate) fn age(&self) -> Option<Duration> {
-        self.since.1.or(self.since.0).map(|since| since.elapsed())
+        self.since.1.or(self.since.0).map(|since| outside::monotonic() - since)
     }
 
     /// What a view keeps of this moment.
-    pub(crate) fn snapshot(&self) -> HashMap<(TableId, ProjectId), HotRows> {
+    pub(crate) fn snapshot(&self) -> BTreeMap<(TableId, ProjectId), HotRows> {
         self.rows.clone()
     }
 }

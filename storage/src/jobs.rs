@@ -10,6 +10,8 @@ use assay_schemas::tables::TableId;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 
+use crate::outside;
+
 /// Runs kept of each kind: flushes, which are many, must not push out the rare ones.
 const RUNS_MAX: usize = 256;
 
@@ -80,14 +82,14 @@ pub(crate) struct RunClock {
 
 impl RunClock {
     pub(crate) fn start() -> Self {
-        Self { started_at: Utc::now(), started: Instant::now() }
+        Self { started_at: outside::wall_clock(), started: outside::monotonic() }
     }
 
     /// The run that ends now.
     pub(crate) fn end(self, kind: &'static str, table: Option<TableId>, done: Done, error: Option<String>) -> JobRun {
         let Done { rows, bytes, files } = done;
         let table = table.map(TableId::name);
-        JobRun { kind, table, started_at: self.started_at, took: self.started.elapsed(), rows, bytes, files, error }
+        JobRun { kind, table, started_at: self.started_at, took: outside::monotonic() - self.started, rows, bytes, files, error }
     }
 }
 

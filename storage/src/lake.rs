@@ -21,7 +21,7 @@ use std::{
 
 use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 
@@ -39,6 +39,7 @@ use self::{
     file::time_range,
 };
 use crate::{
+    outside,
     tasks::blocking,
     text_index,
     trace_index::{self, Cache, Caches, IndexPaths, TraceIndex, TraceIndexError},
@@ -92,6 +93,8 @@ pub(crate) struct Lake {
     store: Arc<dyn ObjectStore>,
     caches: Arc<Caches>,
     tables: HashMap<TableId, Table>,
+    /// In the names of the files that this process writes.
+    process: u64,
 }
 
 /// One table.
@@ -124,7 +127,8 @@ impl Lake {
             text: Cache::new(TEXT_CACHE_BYTES),
             text_turn: tokio::sync::Mutex::default(),
         });
-        let mut lake = Self { store, caches, tables: HashMap::new() };
+        let process = outside::unique_id().as_u64_pair().0;
+        let mut lake = Self { store, caches, tables: HashMap::new(), process };
         let mut files = LakeFiles::default();
         let opened = futures::future::try_join_all(TableId::ALL.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id)));
         for (log, found) in opened.await? {
@@ -205,7 +209,7 @@ impl Lake {
             let log = table.log.lock().await;
             (log.log_store(), log.version())
         };
-        delta::checkpoint(id, log_store, version).await?;
+        outside::with_own_threads(delta::checkpoint(id, log_store, version)).await?;
         table.log.lock().await.checkpointed(version);
         table.commits_since_checkpoint.store(0, Ordering::Release);
         Ok(())
@@ -222,8 +226,8 @@ impl Lake {
         Ok(files.into_iter().map(|facts| self.data_file(table, facts)).collect())
     }
 
-    /// Parquet files in the folder of `table`, whether it refers to them or not, that were last written before `before`.
-    pub(crate) async fn files_on_disk(&self, table: TableId, before: DateTime<Utc>) -> Result<Vec<Path>, LakeError> {
+    /// Parquet files in the folder of `table`, whether it refers to them or not, that were not written by this process.
+    pub(crate) async fn files_of_others(&self, table: TableId) -> Result<Vec<Path>, LakeError> {
         let folder = table_path(table);
         let listed: Vec<_> = self.store.list(Some(&folder)).try_collect().await.map_err(|source| LakeError::Store {
             action: "list",
@@ -232,7 +236,9 @@ impl Lake {
         })?;
         let is_data =
             |path: &Path| path.as_ref().ends_with(".parquet") && !path.parts().any(|part| part.as_ref() == "_delta_log");
-        Ok(listed.into_iter().filter(|m| m.last_modified < before && is_data(&m.location)).map(|m| m.location).collect())
+        let process = format!("-{:016x}", self.process);
+        let is_ours = |path: &Path| path.filename().is_some_and(|name| name.contains(&process));
+        Ok(listed.into_iter().map(|m| m.location).filter(|path| is_data(path) && !is_ours(path)).collect())
     }
 
     /// Deletes a file that no table refers to, its index, its sums and its text index.
@@ -260,7 +266,7 @@ impl Lake {
         encoded: Encoded,
     ) -> Result<DataFile, LakeError> {
         let Encoded { parquet, rows, raw_bytes, stats, runs, sums, text } = encoded;
-        let name = format!("part-{position:020}-{}.zstd.parquet", uuid::Uuid::new_v4().simple());
+        let name = format!("part-{position:020}-{:016x}{:016x}.zstd.parquet", self.process, outside::unique_id().as_u64_pair().1);
         let path = Path::from(format!("{LAKE}/{}/project_id={project}/date={date}/{name}", table.name()));
         let size = parquet.len() as u64;
         let beside = [(index_path(&path), runs.map(trace_index::encode)), (sums_path(&path), sums), (text_path(&path), text)];

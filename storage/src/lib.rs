@@ -2,7 +2,7 @@
 //! what is flushed is in open tables; exactly once across crashes.
 //!
 //! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `trace_index`, `trace_sums`, `text_index`,
-//! `corrections`, `blobs`, `maintenance`, `jobs`.
+//! `corrections`, `blobs`, `maintenance`, `jobs`; `outside` is what all of them ask of the world, `simulation` a world in which that fails.
 
 mod admission;
 mod blobs;
@@ -14,6 +14,9 @@ mod jobs;
 mod lake;
 mod maintenance;
 mod metrics;
+mod outside;
+#[cfg(test)]
+mod simulation;
 mod status;
 mod storage;
 mod store;

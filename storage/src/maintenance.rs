@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Weak, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use assay_schemas::{ids::ProjectId, tables::TableId};
@@ -21,6 +21,7 @@ use crate::{
     flush::chain,
     jobs::{Done, RunClock},
     lake::{DataFile, DeltaError, Effort, FileRows, LakeError},
+    outside,
     status::JobStatus,
     storage::{FILE_RAW_BYTES_MAX, Inner, Storage},
     tasks::{blocking, to_the_end},
@@ -49,12 +50,14 @@ pub struct MaintenanceError {
 }
 
 /// State of the jobs of one store.
+#[derive(Default)]
 pub(crate) struct Maintenance {
     one_at_a_time: tokio::sync::Mutex<()>,
     pub(crate) jobs: Mutex<BTreeMap<&'static str, JobStatus>>,
     /// Files that no view made from now on lists, by path.
-    replaced: Mutex<HashMap<Path, Replaced>>,
-    started: (Instant, SystemTime),
+    replaced: Mutex<BTreeMap<Path, Replaced>>,
+    /// Files that were not written by this process and that no table refers to, and since when this is known.
+    stray: Mutex<BTreeMap<Path, (TableId, Instant)>>,
     /// Since when corrections wait to be folded.
     corrections_since: Mutex<Option<Instant>>,
 }
@@ -65,18 +68,6 @@ struct Replaced {
     /// Alive as long as a view lists the file.
     file: Weak<DataFile>,
     at: Instant,
-}
-
-impl Default for Maintenance {
-    fn default() -> Self {
-        Self {
-            one_at_a_time: tokio::sync::Mutex::default(),
-            jobs: Mutex::default(),
-            replaced: Mutex::default(),
-            started: (Instant::now(), SystemTime::now()),
-            corrections_since: Mutex::default(),
-        }
-    }
 }
 
 impl Maintenance {
@@ -93,7 +84,7 @@ impl Storage {
     /// [`MaintenanceError`] if the lake could not be read or written.
     pub async fn compact(&self) -> Result<u64, MaintenanceError> {
         let inner = Arc::clone(&self.inner);
-        to_the_end(async move { inner.compact(Utc::now().date_naive(), true).await }).await
+        to_the_end(async move { inner.compact(outside::wall_clock().date_naive(), true).await }).await
     }
 
     /// Removes whole days that are older than the configured retention from every table, and blobs that were not put for as long.
@@ -103,7 +94,7 @@ impl Storage {
     /// [`MaintenanceError`] if the lake could not be written.
     pub async fn apply_retention(&self) -> Result<u64, MaintenanceError> {
         let inner = Arc::clone(&self.inner);
-        to_the_end(async move { inner.apply_retention(Utc::now()).await }).await
+        to_the_end(async move { inner.apply_retention(outside::wall_clock()).await }).await
     }
 
     /// Deletes files that no table refers to, once no view lists them and the grace period for other readers is over. Returns how
@@ -131,17 +122,18 @@ pub(crate) async fn run(store: Weak<Inner>, wanted: Arc<Notify>, stop: Cancellat
     let Some(interval) = store.upgrade().map(|inner| inner.config.compaction_interval) else { return };
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(interval) => {}
+            () = outside::sleep(interval) => {}
             // However much is asked for, ingest keeps most of the machine.
-            () = async { tokio::time::sleep(PAUSE).await; wanted.notified().await } => {}
+            () = async { outside::sleep(PAUSE).await; wanted.notified().await } => {}
         }
         let Some(inner) = store.upgrade() else { return };
         let fold = inner.fold_is_due();
         // A job that fails has been recorded and logged; the others still run.
         drop(inner.checkpoint(CHECKPOINT_COMMITS).await);
-        drop(inner.compact(Utc::now().date_naive(), fold).await);
-        drop(inner.apply_retention(Utc::now()).await);
+        drop(inner.compact(outside::wall_clock().date_naive(), fold).await);
+        drop(inner.apply_retention(outside::wall_clock()).await);
         drop(inner.vacuum().await);
     }
 }
@@ -238,7 +230,7 @@ impl Inner {
         let grace = self.config.vacuum_grace;
         let due: Vec<Path> = {
             let replaced = self.maintenance.replaced.lock();
-            let is_due = |r: &Replaced| r.table == table && r.file.strong_count() == 0 && r.at.elapsed() >= grace;
+            let is_due = |r: &Replaced| r.table == table && r.file.strong_count() == 0 && outside::monotonic() - r.at >= grace;
             replaced.iter().filter(|(_, r)| is_due(r)).map(|(path, _)| path.clone()).collect()
         };
         let mut deleted = 0;
@@ -247,20 +239,30 @@ impl Inner {
             self.maintenance.replaced.lock().remove(&path);
             deleted += 1;
         }
-        // What an earlier process left: files it replaced, and files it wrote and could not commit.
-        let (started, started_at) = self.maintenance.started;
-        if started.elapsed() >= grace {
-            let live: HashSet<Path> = self.view().lake.of_table(table).map(|f| f.path.clone()).collect();
-            let stale = self.lake.files_on_disk(table, started_at.into()).await?;
-            for path in stale.into_iter().filter(|path| !live.contains(path)) {
-                if self.maintenance.replaced.lock().contains_key(&path) {
-                    continue;
-                }
-                self.lake.delete_file(&path).await?;
-                deleted += 1;
-            }
+        for path in self.left_by_others(table, grace).await? {
+            self.lake.delete_file(&path).await?;
+            self.maintenance.stray.lock().remove(&path);
+            deleted += 1;
         }
         Ok((deleted, Done { files: deleted, ..Done::default() }))
+    }
+
+    /// Files of `table` that an earlier process replaced, or wrote and could not commit, or that someone else is about to commit: nothing
+    /// has referred to them for as long as `grace`. By our clock that only goes forward: a time of day may have been set back since.
+    async fn left_by_others(&self, table: TableId, grace: Duration) -> Result<Vec<Path>, LakeError> {
+        let found = self.lake.files_of_others(table).await?;
+        let live: HashSet<Path> = self.view().lake.of_table(table).map(|f| f.path.clone()).collect();
+        let now = outside::monotonic();
+        let replaced = self.maintenance.replaced.lock();
+        let mut stray = self.maintenance.stray.lock();
+        let found: HashSet<Path> =
+            found.into_iter().filter(|path| !live.contains(path) && !replaced.contains_key(path)).collect();
+        stray.retain(|path, (of, _)| *of != table || found.contains(path));
+        for path in found {
+            stray.entry(path).or_insert((table, now));
+        }
+        let is_due = |(of, since): &(TableId, Instant)| *of == table && now - *since >= grace;
+        Ok(stray.iter().filter(|(_, seen)| is_due(seen)).map(|(path, _)| path.clone()).collect())
     }
 
     pub(crate) async fn checkpoint(&self, commits: u64) -> Result<u64, MaintenanceError> {
@@ -413,7 +415,8 @@ impl Inner {
             *since = None;
             return false;
         }
-        let due = waiting >= FOLD_CORRECTIONS || since.get_or_insert_with(Instant::now).elapsed() >= FOLD_AFTER;
+        let due =
+            waiting >= FOLD_CORRECTIONS || outside::monotonic() - *since.get_or_insert_with(outside::monotonic) >= FOLD_AFTER;
         if due {
             *since = None;
         }
@@ -421,7 +424,7 @@ impl Inner {
     }
 
     fn mark_replaced(&self, table: TableId, files: Vec<Arc<DataFile>>) {
-        let at = Instant::now();
+        let at = outside::monotonic();
         let mut replaced = self.maintenance.replaced.lock();
         replaced.extend(files.into_iter().map(|f| (f.path.clone(), Replaced { table, file: Arc::downgrade(&f), at })));
     }
@@ -450,13 +453,13 @@ impl Inner {
         work: impl Future<Output = Result<u64, MaintenanceError>>,
     ) -> Result<u64, MaintenanceError> {
         self.maintenance.jobs.lock().entry(name).or_default().running = true;
-        let started = Instant::now();
+        let started = outside::monotonic();
         let result = work.await;
         let mut jobs = self.maintenance.jobs.lock();
         let status = jobs.entry(name).or_default();
         status.running = false;
-        status.last_unix_ms = Some(Utc::now().timestamp_millis());
-        status.last_ms = Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        status.last_unix_ms = Some(outside::wall_clock().timestamp_millis());
+        status.last_ms = Some(u64::try_from((outside::monotonic() - started).as_millis()).unwrap_or(u64::MAX));
         match &result {
             Ok(done) => {
                 status.done += done;

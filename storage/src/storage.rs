@@ -8,8 +8,7 @@
 //! rows up to it; the log is released only when every table has committed.
 
 use std::{
-    collections::HashMap,
-    fs,
+    collections::{BTreeMap, HashMap},
     path::Path as FsPath,
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
@@ -34,6 +33,7 @@ use crate::{
     jobs::{JobHistory, JobRun},
     lake::{Lake, LakeError},
     maintenance::{self, Maintenance},
+    outside::{self, Task, create_dir_durably, fs, sync_dir},
     status::{StorageStatus, TableStatus},
     store,
     tasks::{blocking, to_the_end},
@@ -252,8 +252,8 @@ pub(crate) struct State {
 impl Inner {
     async fn open(config: StorageConfig) -> Result<Self, OpenStorageError> {
         let dir = config.data_dir.clone();
-        fs::create_dir_all(&dir).map_err(io_error("create folder", &dir))?;
-        let dir = dir.canonicalize().map_err(io_error("resolve folder", &dir))?;
+        create_dir_durably(&dir).map_err(io_error("create folder", &dir))?;
+        let dir = fs::canonicalize(&dir).map_err(io_error("resolve folder", &dir))?;
         let lock = lock(&dir)?;
         let node_id = node_id(&dir)?;
         let store = store::local(&dir).map_err(|source| OpenStorageError::Store { path: dir.clone(), source })?;
@@ -430,15 +430,15 @@ impl Inner {
 /// The tasks of one store. They hold the store only while they work, so that dropping it ends them.
 struct Background {
     stop: CancellationToken,
-    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    tasks: Mutex<Vec<Task>>,
 }
 
 impl Background {
     fn start(inner: &Arc<Inner>) -> Self {
         let stop = CancellationToken::new();
         let tasks = vec![
-            tokio::spawn(flush_loop(Arc::downgrade(inner), Arc::clone(&inner.flush_wanted), stop.clone())),
-            tokio::spawn(maintenance::run(Arc::downgrade(inner), Arc::clone(&inner.maintenance_wanted), stop.clone())),
+            Task::spawn(flush_loop(Arc::downgrade(inner), Arc::clone(&inner.flush_wanted), stop.clone())),
+            Task::spawn(maintenance::run(Arc::downgrade(inner), Arc::clone(&inner.maintenance_wanted), stop.clone())),
         ];
         Self { stop, tasks: Mutex::new(tasks) }
     }
@@ -448,7 +448,7 @@ impl Background {
         self.stop.cancel();
         let tasks = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
-            if let Err(error) = task.await {
+            if let Err(error) = task.join().await {
                 tracing::error!(%error, "a background task of storage had panicked");
             }
         }
@@ -471,8 +471,9 @@ async fn flush_loop(store: Weak<Inner>, wanted: Arc<Notify>, stop: CancellationT
     loop {
         let wait = if failed { FLUSH_RETRY_AFTER.min(interval) } else { interval };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+            () = outside::sleep(wait) => {}
             // After a failure the disk gets its pause, however much is waiting.
             () = wanted.notified(), if !failed => {}
         }
@@ -489,15 +490,15 @@ async fn flush_loop(store: Weak<Inner>, wanted: Arc<Notify>, stop: CancellationT
 #[derive(Debug, Default)]
 pub(crate) struct PendingCorrections {
     /// In files of `span_corrections`.
-    persisted: HashMap<ProjectId, Vec<Arc<Correction>>>,
+    persisted: BTreeMap<ProjectId, Vec<Arc<Correction>>>,
     /// In the hot buffer.
-    hot: HashMap<ProjectId, Vec<Arc<Correction>>>,
+    hot: BTreeMap<ProjectId, Vec<Arc<Correction>>>,
     by_project: Option<Arc<CorrectionsByProject>>,
 }
 
 impl PendingCorrections {
     fn new(persisted: HashMap<ProjectId, Vec<Arc<Correction>>>) -> Self {
-        Self { persisted, ..Self::default() }
+        Self { persisted: persisted.into_iter().collect(), ..Self::default() }
     }
 
     fn add(&mut self, batch: &RecordBatch) {
@@ -521,7 +522,7 @@ impl PendingCorrections {
     }
 
     /// Everything up to `cut` was flushed; of that, `kept` is in files of `span_corrections` now.
-    pub(crate) fn flushed(&mut self, cut: u64, kept: &HashMap<ProjectId, Vec<Arc<Correction>>>) {
+    pub(crate) fn flushed(&mut self, cut: u64, kept: &BTreeMap<ProjectId, Vec<Arc<Correction>>>) {
         self.hot.retain(|_, corrections| {
             corrections.retain(|c| c.position > cut);
             !corrections.is_empty()
@@ -592,14 +593,14 @@ fn node_id(dir: &FsPath) -> Result<String, OpenStorageError> {
     match fs::read_to_string(&path) {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = format!("assay-{}", uuid::Uuid::new_v4());
+            let id = format!("assay-{}", outside::unique_id());
             let temporary = dir.join("node-id.tmp");
             let write = || {
                 let mut file = fs::File::create(&temporary)?;
                 std::io::Write::write_all(&mut file, id.as_bytes())?;
                 file.sync_all()?;
                 fs::rename(&temporary, &path)?;
-                crate::wal::sync_dir(dir)
+                sync_dir(dir)
             };
             write().map_err(io_error("write", &path))?;
             Ok(id)

@@ -4,7 +4,7 @@
 //! put writes beside its place, fsyncs, then links or renames, then fsyncs the folders. On S3 the store is durable by itself.
 
 use std::{
-    fmt, fs,
+    fmt,
     io::{self, Write as _},
     path::{Path as FsPath, PathBuf},
     sync::Arc,
@@ -17,19 +17,27 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, local::LocalFileSystem, path::Path,
 };
 
-use crate::{tasks::blocking, wal::sync_dir};
+use crate::{
+    outside::{self, DurableFolders, fs, sync_dir},
+    tasks::blocking,
+};
 
 /// A local folder as an object store whose puts survive a power cut.
 #[derive(Debug)]
 pub(crate) struct DurableLocal {
     root: PathBuf,
+    folders: Arc<DurableFolders>,
     inner: LocalFileSystem,
 }
 
 impl DurableLocal {
     /// The folder `root`, which must exist.
     pub(crate) fn new(root: &FsPath) -> Result<Self> {
-        Ok(Self { root: root.to_owned(), inner: LocalFileSystem::new_with_prefix(root)?.with_automatic_cleanup(false) })
+        Ok(Self {
+            root: root.to_owned(),
+            folders: Arc::default(),
+            inner: LocalFileSystem::new_with_prefix(root)?.with_automatic_cleanup(false),
+        })
     }
 }
 
@@ -48,14 +56,8 @@ impl ObjectStore for DurableLocal {
             PutMode::Update(_) => return self.inner.put_opts(location, payload, opts).await,
         };
         let path = self.inner.path_to_filesystem(location)?;
-        let root = self.root.clone();
-        match blocking(move || write_durably(&root, &path, &payload, create)).await {
-            Ok(()) => Ok(PutResult { e_tag: None, version: None }),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(Error::AlreadyExists { path: location.to_string(), source: Box::new(error) })
-            }
-            Err(error) => Err(Error::Generic { store: "DurableLocal", source: Box::new(error) }),
-        }
+        let (root, folders) = (self.root.clone(), Arc::clone(&self.folders));
+        put_result(location, blocking(move || write_durably(&folders, &root, &path, &payload, create)).await)
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -94,15 +96,40 @@ impl ObjectStore for DurableLocal {
 
 /// The store of `data_dir`.
 pub(crate) fn local(data_dir: &FsPath) -> Result<Arc<dyn ObjectStore>> {
+    #[cfg(test)]
+    if let Some(store) = crate::simulation::store(data_dir) {
+        return Ok(store);
+    }
     Ok(Arc::new(DurableLocal::new(data_dir)?))
 }
 
-fn write_durably(root: &FsPath, path: &FsPath, payload: &PutPayload, create: bool) -> io::Result<()> {
+/// What a put to `location` answers.
+pub(crate) fn put_result(location: &Path, written: io::Result<()>) -> Result<PutResult> {
+    match written {
+        Ok(()) => Ok(PutResult { e_tag: None, version: None }),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Error::AlreadyExists { path: location.to_string(), source: Box::new(error) })
+        }
+        Err(error) => Err(Error::Generic { store: "DurableLocal", source: Box::new(error) }),
+    }
+}
+
+/// Writes `payload` to `path` below `root`; all of it is there, and durable, or an error is returned. With `create`, only if the name is free.
+pub(crate) fn write_durably(
+    folders: &DurableFolders,
+    root: &FsPath,
+    path: &FsPath,
+    payload: &PutPayload,
+    create: bool,
+) -> io::Result<()> {
     let dir = path.parent().unwrap_or(root);
-    create_dirs(root, dir)?;
+    folders.ensure(root, dir)?;
     // The `#` keeps listings from showing it, as they do for the inner store's own temporary files.
-    let temporary = dir.join(format!("{}#1", uuid::Uuid::new_v4()));
+    let temporary = dir.join(format!("{}#1", outside::unique_id()));
     let result = write_and_name(&temporary, path, payload, create).and_then(|()| sync_dir(dir));
+    if result.is_err() {
+        folders.forget();
+    }
     if result.is_err() || create {
         // After a link the temporary name is left over; after a failure it may or may not be there.
         drop(fs::remove_file(&temporary));
@@ -118,19 +145,6 @@ fn write_and_name(temporary: &FsPath, path: &FsPath, payload: &PutPayload, creat
     file.sync_all()?;
     // A link fails if the name is taken, which is what makes a commit conditional.
     if create { fs::hard_link(temporary, path) } else { fs::rename(temporary, path) }
-}
-
-/// Makes the folders from `root` down to `dir`, each durable in its parent.
-fn create_dirs(root: &FsPath, dir: &FsPath) -> io::Result<()> {
-    if dir.is_dir() || dir == root {
-        return Ok(());
-    }
-    let parent = dir.parent().unwrap_or(root);
-    create_dirs(root, parent)?;
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_dir(parent),
-    }
 }
 
 #[cfg(test)]

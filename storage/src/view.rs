@@ -1,6 +1,6 @@
 //! One moment of everything that is stored: what a query reads.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
@@ -14,7 +14,7 @@ use crate::{
 /// The committed files of every table and project.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LakeFiles {
-    by_table: HashMap<(TableId, ProjectId), Arc<Vec<Arc<DataFile>>>>,
+    by_table: BTreeMap<(TableId, ProjectId), Arc<Vec<Arc<DataFile>>>>,
 }
 
 impl LakeFiles {
@@ -52,7 +52,7 @@ impl LakeFiles {
 /// disk while a view that lists them is alive.
 #[derive(Debug)]
 pub struct ReadView {
-    pub(crate) hot: HashMap<(TableId, ProjectId), HotRows>,
+    pub(crate) hot: BTreeMap<(TableId, ProjectId), HotRows>,
     pub(crate) lake: Arc<LakeFiles>,
     pub(crate) corrections: Arc<CorrectionsByProject>,
 }

@@ -12,10 +12,11 @@
 mod frame;
 mod segment;
 mod writer;
+#[cfg(test)]
+pub(crate) use self::writer::Writer;
 
 use std::{
     collections::VecDeque,
-    fs,
     io::{self, Write as _},
     ops::Range,
     path::{Path, PathBuf},
@@ -24,7 +25,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -36,7 +36,9 @@ use tokio::sync::oneshot;
 use self::{
     frame::{FRAME_HEADER_BYTES, FrameHeader},
     segment::{SEGMENT_SUFFIX, SegmentReader, segment_path},
+    writer::Serving,
 };
+use crate::outside::{create_dir_durably, fs, sync_dir};
 
 /// Place of a record in the write-ahead log: 1 for the first ever, then strictly increasing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -248,7 +250,7 @@ pub(crate) struct Wal {
     options: WalOptions,
     shared: Arc<Shared>,
     queue: Mutex<Option<mpsc::Sender<Request>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    serving: Mutex<Option<Serving>>,
     committed: AtomicU64,
     /// Positions before the next one that no segment holds: the tables are ahead of a log that was lost or restored from a copy.
     pub(crate) never_written: Range<u64>,
@@ -273,8 +275,7 @@ impl Wal {
             let path = path.to_owned();
             move |source| OpenWalError::Io { action, path, source }
         };
-        fs::create_dir_all(dir).map_err(io("create folder", dir))?;
-        sync_dir(dir.parent().unwrap_or(dir)).map_err(io("fsync folder", dir))?;
+        create_dir_durably(dir).map_err(io("create folder", dir))?;
 
         let marked = read_committed(dir).map_err(io("read committed position in", dir))?;
         let mut segments = list_segments(dir).map_err(io("list folder", dir))?;
@@ -308,15 +309,12 @@ impl Wal {
         });
         let (tx, rx) = mpsc::channel();
         let writer = writer::Writer::new(&options, Arc::clone(&shared), last + 1, Box::new(orphaned));
-        let thread = std::thread::Builder::new()
-            .name("assay-wal".into())
-            .spawn(move || writer.run(&rx))
-            .map_err(io("start the writer thread for", dir))?;
+        let serving = writer.start(rx).map_err(io("start the writer thread for", dir))?;
         let wal = Self {
             options: options.clone(),
             shared,
             queue: Mutex::new(Some(tx)),
-            thread: Mutex::new(Some(thread)),
+            serving: Mutex::new(Some(serving)),
             committed: AtomicU64::new(committed),
             never_written: on_disk + 1..last + 1,
         };
@@ -341,6 +339,10 @@ impl Wal {
         };
         if !sent {
             return Err(self.stopped());
+        }
+        #[cfg(test)]
+        if let Some(serving) = self.serving.lock().as_ref() {
+            serving.wake();
         }
         // The writer thread owns the reservation from here: it keeps it for what it wrote and gives it back for what it did not.
         std::mem::forget(reservation);
@@ -402,10 +404,8 @@ impl Wal {
     /// Takes no more records; what is queued is still written. Returns when the writer thread has ended.
     pub(crate) fn close(&self) {
         drop(self.queue.lock().take());
-        if let Some(thread) = self.thread.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the write-ahead log writer had panicked");
+        if let Some(serving) = self.serving.lock().take() {
+            serving.end();
         }
     }
 
@@ -584,12 +584,6 @@ fn write_committed(dir: &Path, position: u64) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&temporary, dir.join(COMMITTED_FILE))?;
     sync_dir(dir)
-}
-
-/// Makes the names in `dir` durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    fs::File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

@@ -16,8 +16,7 @@ use deltalake_core::{
     checkpoints::{cleanup_metadata, create_checkpoint},
     kernel::{
         Action, Add, EagerSnapshot, MetadataExt as _, Remove, StructField, StructType, Transaction,
-        engine::arrow_conversion::TryIntoKernel as _,
-        transaction::{CommitData, TransactionError},
+        engine::arrow_conversion::TryIntoKernel as _, transaction::CommitData,
     },
     logstore::{CommitOrBytes, LogStoreRef, StorageConfig, default_logstore},
     operations::create::CreateBuilder,
@@ -33,6 +32,7 @@ use super::{
     file::{stats_from_delta, stats_to_delta},
     table_path,
 };
+use crate::outside;
 
 const TAG_RAW_BYTES: &str = "assay.raw_bytes";
 const TAG_CORRECTED_TO: &str = "assay.corrected_to";
@@ -116,7 +116,7 @@ impl DeltaLog {
         let failed = |action| move |source| log_error(table, action, source);
         let log_store = log_store(table, store);
         if !log_store.is_delta_table_location().await.map_err(failed("open"))? {
-            create_with(table, Arc::clone(&log_store), delta_fields(table)).await?;
+            outside::with_own_threads(create_with(table, Arc::clone(&log_store), delta_fields(table))).await?;
         }
         let mut log = Self {
             table,
@@ -181,7 +181,7 @@ impl DeltaLog {
         } else {
             DeltaOperation::Optimize { predicate: None, target_size: 0 }
         };
-        let now = chrono::Utc::now().timestamp_millis();
+        let now = outside::wall_clock().timestamp_millis();
         let mut actions: Vec<Action> =
             change.removed.iter().map(|file| Action::Remove(self.remove(file, change.data_change, now))).collect();
         actions.extend(change.added.iter().map(|file| Action::Add(self.add(file, change.data_change, now))));
@@ -209,7 +209,7 @@ impl DeltaLog {
                 _ => {}
             }
         }
-        let commit_id = uuid::Uuid::new_v4().to_string();
+        let commit_id = outside::unique_id().to_string();
         let marker = [(COMMIT_ID.to_owned(), commit_id.clone().into())].into();
         let data = CommitData::new(actions, operation, marker, transactions);
         let bytes = data.get_bytes().map_err(DeltaTableError::from).map_err(failed("encode a commit to"))?;
@@ -220,7 +220,7 @@ impl DeltaLog {
             }
             let version = self.version + 1;
             let entry = CommitOrBytes::LogBytes(bytes.clone());
-            let error = match self.log_store.write_commit_entry(version, entry, uuid::Uuid::new_v4()).await {
+            let error = match self.log_store.write_commit_entry(version, entry, outside::unique_id()).await {
                 Ok(()) => {
                     self.version = version;
                     return Ok(());
@@ -241,7 +241,6 @@ impl DeltaLog {
             }
             self.removed_by_others.get_or_insert_default().extend(found.removed);
             tracing::info!(table = self.table.name(), version, "another writer committed; maintenance will read its files");
-            debug_assert!(matches!(error, TransactionError::VersionAlreadyExists(_)));
         }
         Err(log_error(self.table, "commit to", DeltaTableError::generic("too many other writers")))
     }
@@ -249,8 +248,12 @@ impl DeltaLog {
     async fn load(&mut self) -> Result<EagerSnapshot, DeltaError> {
         let table = self.table;
         let failed = |action| move |source| log_error(table, action, source);
-        let snapshot = EagerSnapshot::try_new(self.log_store.as_ref(), None).await.map_err(failed("load"))?;
-        let committed = snapshot.transaction_version(self.log_store.as_ref(), &self.node_id).await.map_err(failed("load"))?;
+        let read = async {
+            let snapshot = EagerSnapshot::try_new(self.log_store.as_ref(), None).await?;
+            let committed = snapshot.transaction_version(self.log_store.as_ref(), &self.node_id).await?;
+            Ok((snapshot, committed))
+        };
+        let (snapshot, committed) = outside::with_own_threads(read).await.map_err(failed("load"))?;
         self.version = snapshot.version();
         self.committed = committed.unwrap_or(0).max(0).cast_unsigned();
         self.last_checkpoint = self.read_last_checkpoint().await;
@@ -308,8 +311,8 @@ impl DeltaLog {
     async fn files(&self, snapshot: &EagerSnapshot) -> Result<Vec<FileFacts>, DeltaError> {
         let table = self.table;
         let failed = |action| move |source| log_error(table, action, source);
-        let views = snapshot.file_views(self.log_store.as_ref(), None);
-        let views: Vec<_> = views.try_collect().await.map_err(failed("list the files of"))?;
+        let read = async { snapshot.file_views(self.log_store.as_ref(), None).try_collect::<Vec<_>>().await };
+        let views = outside::with_own_threads(read).await.map_err(failed("list the files of"))?;
         let mut files = Vec::with_capacity(views.len());
         for view in views {
             #[expect(deprecated, reason = "the only way to the tags of a file")]

@@ -1,6 +1,6 @@
 //! Claims about maintenance: rows stay what they are, files become few, days go as a whole, nothing a reader holds is deleted.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use assay_schemas::tables::SpanRow;
 use chrono::Days;
@@ -260,4 +260,19 @@ async fn what_a_conversation_repeats_costs_next_to_nothing_once_compacted() {
     let row_by_row: usize = prompts.map(|prompt| zstd::bulk::compress(prompt.as_bytes(), 3).unwrap().len()).sum();
     let stored = usize::try_from(prompt_bytes_in_files(&storage)).unwrap();
     assert!(stored * 10 < row_by_row, "{stored} bytes, against {row_by_row} row by row");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vacuum_leaves_a_file_that_is_about_to_be_committed_whatever_the_clock_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = Storage::open(config(&dir)).await.unwrap();
+    let rows = crate::lake::without_partition_columns(&spans(vec![span(crate::WalPosition(1), 1, 1)])[0].1);
+    let part = FileRows { project: project(), date: DATE, batches: vec![rows], corrected_to: 0 };
+    let written = storage.inner.lake.write_files(TableId::Spans, &[part], 1, Effort::Quick).await.unwrap();
+    // As if the clock had been set back since the start: the file looks older than the process.
+    let path = storage.inner.config.data_dir.join(written[0].path.as_ref());
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    assert_eq!(storage.vacuum().await.unwrap(), 0);
+    assert!(path.exists());
 }

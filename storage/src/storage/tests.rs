@@ -9,6 +9,8 @@ use assay_schemas::{
 };
 use bytes::Bytes;
 
+use std::fs;
+
 use super::*;
 use crate::lake::DataFile;
 

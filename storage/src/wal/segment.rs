@@ -1,8 +1,7 @@
 //! Reading a segment back: record by record, and finding where its good part ends.
 
 use std::{
-    fs,
-    io::{self, BufReader, Read as _, Seek as _, SeekFrom},
+    io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +11,7 @@ use super::{
     WalRecord,
     frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader},
 };
+use crate::outside::fs;
 
 /// Ending of a segment's file name; before it stands its first position, 20 digits.
 pub(crate) const SEGMENT_SUFFIX: &str = ".wal";
@@ -141,13 +141,19 @@ pub(crate) fn recover_end(path: &Path, first: u64) -> io::Result<RecoveredEnd> {
     let mut reader = SegmentReader::open(path, len)?;
     let mut records = 0;
     let mut last = first - 1;
+    // What the last record proves to have been fsynced before it.
+    let mut durable = 0;
     let (bad_offset, found) = loop {
         match reader.next_record()? {
             Next::Record(header, _) => {
                 records += 1;
                 last = header.position;
+                durable = header.durable;
             }
-            Next::End => return Ok(RecoveredEnd { bytes: len, records, last, damaged: false }),
+            Next::End => {
+                write_again(path, durable, len)?;
+                return Ok(RecoveredEnd { bytes: len, records, last, damaged: false });
+            }
             Next::Invalid { offset, found } => break (offset, found),
         }
     };
@@ -157,10 +163,22 @@ pub(crate) fn recover_end(path: &Path, first: u64) -> io::Result<RecoveredEnd> {
         return Ok(RecoveredEnd { bytes: len, records, last: last.max(later), damaged: true });
     }
     tracing::warn!(segment = %path.display(), offset = bad_offset, cut_bytes = len - bad_offset, found, "a torn write was cut off");
-    let file = fs::OpenOptions::new().write(true).open(path)?;
-    file.set_len(bad_offset)?;
-    file.sync_all()?;
+    fs::OpenOptions::new().write(true).open(path)?.set_len(bad_offset)?;
+    write_again(path, durable.min(bad_offset), bad_offset)?;
     Ok(RecoveredEnd { bytes: bad_offset, records, last, damaged: false })
+}
+
+/// Makes the bytes of `path` from `from` to `to`, where it ends, durable. They are what the last process wrote and perhaps did not fsync, or
+/// could not: they are in the page cache, from which they are replayed, and what follows them must not outlive them. After an fsync that
+/// failed the cache may call them clean, so an fsync alone would not write them.
+fn write_again(path: &Path, from: u64, to: u64) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    io::Read::by_ref(&mut file).take(to - from).read_to_end(&mut tail)?;
+    file.seek(SeekFrom::Start(from))?;
+    file.write_all(&tail)?;
+    file.sync_all()
 }
 
 /// The highest position among the record headers after `bad_offset`, if any of them proves that the bytes at `bad_offset` had been

@@ -2,7 +2,13 @@
 
 use proptest::prelude::*;
 
+use std::fs;
+
 use super::*;
+use crate::simulation::{
+    bucket::Place,
+    world::{Crash, Image, Mistake, World},
+};
 
 fn options(dir: &Path) -> WalOptions {
     WalOptions { dir: dir.to_owned(), segment_bytes: 64 << 20, bytes_max: 1 << 30, group_commit_window: Duration::from_millis(2) }
@@ -261,4 +267,24 @@ fn an_appender_that_goes_away_is_reported() {
     let orphans: Vec<_> = rx.try_iter().collect();
     assert!(orphans.is_empty() || orphans == [WalPosition(1)]);
     assert_eq!(replayed(&wal).0, [b"x"]);
+}
+
+#[test]
+fn what_a_killed_process_wrote_is_durable_before_more_is_acknowledged() {
+    let (before, after) = (record(b"written, not fsynced"), record(b"acknowledged after the restart"));
+    for seed in 0..40 {
+        let world = World::new(seed, Image::default(), Place::Bucket, chrono::DateTime::UNIX_EPOCH, Some(Mistake::NoFsync));
+        let options = WalOptions { dir: "/data/wal".into(), ..options(Path::new("")) };
+        let (first, record) = (options.clone(), before.clone());
+        world.run(async move { open(&first).append(record).await }).unwrap().unwrap();
+        world.restart(Crash::Kill);
+        // From here on fsync does what it says. A process that trusts what it reads lets the new record outlive the old one.
+        let world = World::new(seed, world.image(), Place::Bucket, chrono::DateTime::UNIX_EPOCH, None);
+        let (second, record) = (options.clone(), after.clone());
+        world.run(async move { open(&second).append(record).await }).unwrap().unwrap();
+        world.restart(Crash::PowerCut);
+        let (found, error) = world.run(async move { replayed(&open(&options)) }).unwrap();
+        assert!(error.is_none(), "seed {seed}: {error:?}");
+        assert_eq!(found, [before.body.clone(), after.body.clone()], "seed {seed}");
+    }
 }

@@ -1,9 +1,9 @@
 //! The one thread that writes segments: collects appends, writes them together, fsyncs once, answers all.
 
 use std::{
-    fs,
     io::{self, IoSlice, Seek as _, Write},
     sync::{Arc, atomic::Ordering, mpsc},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -11,8 +11,8 @@ use super::{
     AppendError, FULL_RETRY_AFTER, FrameHeader, Request, SegmentInfo, Shared, WalOptions, WalPosition,
     frame::FRAME_HEADER_BYTES,
     segment::{SEGMENT_MAGIC, segment_path},
-    sync_dir,
 };
+use crate::outside::{fs, sync_dir};
 
 /// A batch is written when it has so many bytes, however many more are waiting.
 const BATCH_BYTES_MAX: usize = 8 << 20;
@@ -23,6 +23,38 @@ pub(crate) struct Writer {
     next_position: u64,
     open: Option<OpenSegment>,
     orphaned: Box<dyn Fn(WalPosition) + Send>,
+}
+
+/// A writer at work.
+pub(crate) enum Serving {
+    /// On its thread.
+    Thread(JoinHandle<()>),
+    /// Where there are no threads.
+    #[cfg(test)]
+    Simulated(crate::simulation::Turns),
+}
+
+impl Serving {
+    /// Waits until everything is served. Every sender must be gone.
+    pub(crate) fn end(self) {
+        match self {
+            Self::Thread(thread) => {
+                if thread.join().is_err() {
+                    tracing::error!("the write-ahead log writer had panicked");
+                }
+            }
+            #[cfg(test)]
+            Self::Simulated(turns) => turns.end(),
+        }
+    }
+
+    /// Says that something is in the queue.
+    #[cfg(test)]
+    pub(crate) fn wake(&self) {
+        if let Self::Simulated(turns) = self {
+            turns.wake();
+        }
+    }
 }
 
 struct OpenSegment {
@@ -41,8 +73,29 @@ impl Writer {
         Self { options: options.clone(), shared, next_position, open: None, orphaned }
     }
 
-    /// Serves appends until every sender is gone.
-    pub(crate) fn run(mut self, queue: &mpsc::Receiver<Request>) {
+    /// Begins to serve the appends that come through `queue`, until every sender is gone.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub(crate) fn start(self, queue: mpsc::Receiver<Request>) -> io::Result<Serving> {
+        #[cfg(test)]
+        if let Some(world) = crate::simulation::world::current() {
+            return Ok(Serving::Simulated(crate::simulation::Turns::start(&world, self, queue)));
+        }
+        let thread = std::thread::Builder::new().name("assay-wal".into()).spawn(move || self.run(&queue))?;
+        Ok(Serving::Thread(thread))
+    }
+
+    /// Serves what waits now, one batch.
+    #[cfg(test)]
+    pub(crate) fn take_turn(&mut self, queue: &mpsc::Receiver<Request>) -> bool {
+        let Ok(first) = queue.try_recv() else { return false };
+        let batch = self.collect(first, queue, false);
+        self.serve(batch);
+        true
+    }
+
+    fn run(mut self, queue: &mpsc::Receiver<Request>) {
         let mut crowded = false;
         while let Ok(first) = queue.recv() {
             let batch = self.collect(first, queue, crowded);

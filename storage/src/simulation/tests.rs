@@ -1,0 +1,125 @@
+//! Many seeds, and proof that the seeds find something.
+
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    model::{self, Outcome},
+    world::Mistake,
+};
+
+/// Seeds that failed once, each with what they found.
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/simulation/seeds.txt");
+/// Seeds of one `make test`.
+const SEEDS: u64 = 100;
+
+#[test]
+fn many_seeds_lose_nothing_and_double_nothing() {
+    let wish = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    if let Some(seed) = wish("ASSAY_SIMULATE_SEED") {
+        eprintln!("{:?}", model::run(seed, None));
+        return;
+    }
+    let first = wish("ASSAY_SIMULATE_FIRST").unwrap_or(0);
+    let seeds = first..first + wish("ASSAY_SIMULATE_SEEDS").unwrap_or(SEEDS);
+    let began = Instant::now();
+    let (failed, total) = try_all(kept().into_iter().chain(seeds.clone()), None);
+    eprintln!(
+        "{} seeds in {:.0} s: {} requests acknowledged, {} crashes, {} seeds failed",
+        seeds.end - seeds.start,
+        began.elapsed().as_secs_f64(),
+        total.acknowledged,
+        total.crashes,
+        failed.len()
+    );
+    keep(&failed);
+    assert!(failed.is_empty(), "seeds that failed: {:?}", failed.iter().map(|(seed, _)| seed).collect::<Vec<_>>());
+    assert!(total.acknowledged > seeds.end - seeds.start, "hardly anything was acknowledged");
+}
+
+#[test]
+fn a_seed_has_one_history() {
+    for seed in 0..12 {
+        assert_eq!(model::run(seed, None), model::run(seed, None), "seed {seed}");
+    }
+}
+
+#[test]
+fn mistakes_are_found() {
+    for mistake in [
+        Mistake::NoFsync,
+        Mistake::NoFolderFsync,
+        Mistake::NoFolderFsyncAnywhere,
+        Mistake::EarlyAcknowledgement,
+        Mistake::BlindRetry,
+    ] {
+        let found = (0..300).find(|seed| silently(|| model::run(*seed, Some(mistake))).is_err());
+        assert!(found.is_some(), "300 seeds did not find {mistake:?}");
+        eprintln!("{mistake:?}: found by seed {}", found.unwrap_or_default());
+    }
+}
+
+/// Runs every seed, on as many threads as there are cores; the seeds that failed, and why.
+fn try_all(seeds: impl Iterator<Item = u64> + Send, mistake: Option<Mistake>) -> (Vec<(u64, String)>, Outcome) {
+    let seeds = Mutex::new(seeds.fuse());
+    let failed = Mutex::new(Vec::new());
+    let (acknowledged, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let next = || seeds.lock().next();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(seed) = next() {
+                    match silently(|| model::run(seed, mistake)) {
+                        Ok(outcome) => {
+                            acknowledged.fetch_add(outcome.acknowledged, Ordering::Relaxed);
+                            crashes.fetch_add(outcome.crashes, Ordering::Relaxed);
+                        }
+                        Err(why) => {
+                            eprintln!("seed {seed} failed: {why}");
+                            failed.lock().push((seed, why));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let total = Outcome { history: 0, acknowledged: acknowledged.into_inner(), crashes: crashes.into_inner() };
+    (failed.into_inner(), total)
+}
+
+/// What `run` gives, or what it panicked with.
+fn silently<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_else(|| "a panic".into())
+    })
+}
+
+/// The seeds in the file, a line each; after a blank, what they found.
+fn kept() -> Vec<u64> {
+    let text = std::fs::read_to_string(KEPT).expect("the file is part of the repository");
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    lines
+        .map(|line| line.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a seed at the start of a line"))
+        .collect()
+}
+
+fn keep(failed: &[(u64, String)]) {
+    let known: BTreeSet<u64> = kept().into_iter().collect();
+    if failed.iter().all(|(seed, _)| known.contains(seed)) {
+        return;
+    }
+    let mut text = std::fs::read_to_string(KEPT).expect("the file is part of the repository");
+    for (seed, why) in failed.iter().filter(|(seed, _)| !known.contains(seed)) {
+        let line: String = why.lines().next().unwrap_or_default().chars().take(140).collect();
+        text.push_str(&format!("{seed} {line}\n"));
+    }
+    std::fs::write(KEPT, text).expect("the file can be written");
+}
