@@ -16,11 +16,16 @@ export CHROMIUM ?= $(firstword $(wildcard /usr/bin/chromium) $(shell command -v 
 # Quick to build, fast enough to judge: see [profile.quick] in Cargo.toml. `make build` takes the time to optimise fully.
 RUN_PROFILE ?= quick
 
+# How long the long tests of storage are.
+SEEDS ?= 10000
+FIRST ?= 0
+ROUNDS ?= 200
+
 PYTHON_ENV := $(ASSAY_CACHE)/python/tests-$(firstword $(shell { cat tests/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 BENCH_ENV := $(ASSAY_CACHE)/python/bench-$(firstword $(shell { cat tests/requirements.txt tests/bench/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
 
-.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui bench bench-quick querybench overload format clean
+.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui simulate kill bench bench-quick querybench overload format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -79,6 +84,13 @@ test-docs: $(PYTHON_ENV)/complete ## What the documentation says against what th
 	cargo test --locked --package assay-schemas --test docs
 	cargo build --locked --package assay
 	$(PYTHON_ENV)/bin/pytest tests/test_docs.py tests/test_project.py
+
+simulate: preflight ## Storage in a world that fails, SEEDS=10000 times, from seed FIRST=0 on
+	ASSAY_SIMULATE_SEEDS=$(SEEDS) ASSAY_SIMULATE_FIRST=$(FIRST) cargo test --locked --profile $(RUN_PROFILE) --package assay-storage --lib \
+	  many_seeds_lose_nothing_and_double_nothing -- --nocapture
+
+kill: preflight ## Storage under load, killed with kill -9 ROUNDS=200 times
+	ASSAY_KILL_ROUNDS=$(ROUNDS) cargo test --locked --profile $(RUN_PROFILE) --package assay-storage --test kill
 
 bench: preflight ui $(PYTHON_ENV)/complete ## Measure the release binary: what ingest, disk and reads cost (an hour)
 	CARGO_TARGET_DIR=target cargo build --locked --release --package assay --package assay-load
