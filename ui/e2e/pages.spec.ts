@@ -193,6 +193,20 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
     },
   },
   {
+    name: 'sql with a plan that is not run',
+    open: async (page) => {
+      await page.goto(`/sql?q=${encodeURIComponent('SELECT service_name, count(*) FROM spans GROUP BY 1')}&view=plan`);
+      await expect(page.getByRole('region', { name: 'Plan' })).toBeVisible();
+    },
+  },
+  {
+    name: 'trace, the whole span as text',
+    open: async (page, trace, span) => {
+      await page.goto(`/traces/${trace}?span=${span}&tab=raw.text`);
+      await expect(page.getByRole('region', { name: 'the span as JSON' })).toContainText('trace_id');
+    },
+  },
+  {
     name: 'sql with an error',
     open: async (page) => {
       await page.goto(`/sql?q=${encodeURIComponent('SELECT nope FROM nowhere')}`);

@@ -465,7 +465,11 @@ export const KIND_INFO: Record<Kind, KindInfo> = {
 };
 
 function Rate({ value }: { value: number | null }) {
-  return <span className={value === null ? 'num faint' : 'num'}>{value === null ? '–' : value.toFixed(value < 10 ? 1 : 0)}</span>;
+  return (
+    <span className={value === null ? 'num faint' : 'num'} title={value === null ? 'unknown' : `${value} tokens per second`}>
+      {value === null ? '–' : value.toFixed(value < 10 ? 1 : 0)}
+    </span>
+  );
 }
 
 /** Where the totals of a column stand if not under its own name. */

@@ -4,13 +4,13 @@ import { useMemo, useRef, type ReactNode } from 'react';
 
 import type { components } from '../../api/generated/openapi';
 import { Button } from '../../components/Button';
-import { CopyButton } from '../../components/CopyButton';
-import { Figure, Figures } from '../../components/Figures';
+import { FigureRow, RowFigure } from '../../components/FigureRow';
 import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import { SqlLink } from '../../components/SqlLink';
-import { Count, Duration, Money, StatusMark, Tag, TokenPair } from '../../components/Values';
+import { Duration, Money, StatusMark, Tag, TokenPair } from '../../components/Values';
 import { formatFullTime, formatListTime, plural } from '../../lib/format';
 import { useNow, useShortcut } from '../../lib/hooks';
+import { GroupFigures, PageHead } from './PageHead';
 import { sessionQuery } from './queries';
 import './session-page.css';
 import { turnsOf, type Turn } from './turns';
@@ -38,50 +38,31 @@ export function SessionPage({ sessionId, traceHref, userHref, listHref, sessions
   const row = first?.session;
   return (
     <article className="session">
-      <header className="session__head">
-        <div className="session__title">
-          <a href={sessionsHref}>Sessions</a>
-          <span className="faint" aria-hidden="true">
-            /
-          </span>
-          <h1 className="truncate">{sessionId}</h1>
-          <CopyButton text={sessionId} label="Copy the session id" />
-          <a className="session__all" href={listHref}>
-            All its traces
-          </a>
-        </div>
+      <PageHead
+        list="Sessions"
+        listHref={sessionsHref}
+        name={sessionId}
+        of="session"
+        ways={[{ title: 'All its traces', href: listHref }]}
+      >
         {row && (
-          <Figures more={<SqlLink sql={first.sql} of="the session" />}>
-            <Figure title="User">
+          <FigureRow more={<SqlLink sql={first.sql} of="the session" />}>
+            <RowFigure title="User">
               {row.user_id ? <a href={userHref(row.user_id)}>{row.user_id}</a> : <span className="faint">unknown</span>}
-            </Figure>
-            <Figure title="Began">{formatFullTime(row.first_time)}</Figure>
-            <Figure title="Length">
+            </RowFigure>
+            <RowFigure title="Began">{formatFullTime(row.first_time)}</RowFigure>
+            <RowFigure title="Length">
               <Duration ns={row.duration_ns} />
-            </Figure>
-            <Figure title="Traces">
-              <Count value={row.traces} />
-            </Figure>
-            <Figure title="LLM calls">
-              <Count value={row.llm_calls} />
-            </Figure>
-            <Figure title="Errors">
-              <span className={row.errors > 0 ? 'session__errors num' : 'num faint'}>{row.errors}</span>
-            </Figure>
-            <Figure title="Tokens in → out">
-              <TokenPair input={row.input_tokens ?? null} output={row.output_tokens ?? null} />
-            </Figure>
-            <Figure title="Cost">
-              <Money usd={row.cost_usd ?? null} unpriced={row.unpriced_calls} />
-            </Figure>
-            <Figure title="Models">
+            </RowFigure>
+            <GroupFigures of={row} />
+            <RowFigure title="Models">
               {row.models.map((model) => (
                 <Tag key={model}>{model}</Tag>
               ))}
-            </Figure>
-          </Figures>
+            </RowFigure>
+          </FigureRow>
         )}
-      </header>
+      </PageHead>
       {session.isPending && <Skeleton lines={10} label="loading the session" />}
       {session.isError && traces.length === 0 && (
         <div className="session__problem">

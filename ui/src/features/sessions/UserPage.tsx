@@ -3,14 +3,14 @@ import { useQuery } from '@tanstack/react-query';
 import { useMemo, type ReactNode } from 'react';
 
 import { Chart } from '../../components/Chart';
-import { CopyButton } from '../../components/CopyButton';
-import { Figure, Figures } from '../../components/Figures';
+import { FigureRow, RowFigure } from '../../components/FigureRow';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
 import { SqlLink } from '../../components/SqlLink';
 import { TimeRangePicker } from '../../components/TimeRangePicker';
-import { Count, Money, TokenPair } from '../../components/Values';
+import { Count } from '../../components/Values';
 import { formatCount, formatDuration, formatFullTime } from '../../lib/format';
 import { describeRange, type TimeRange } from '../../lib/time';
+import { GroupFigures, PageHead } from './PageHead';
 import { seriesQuery, userQuery, type Measure, type SeriesBy } from './queries';
 import './session-page.css';
 import './user-page.css';
@@ -38,53 +38,30 @@ export function UserPage({ userId, range, onRange, usersHref, listHrefs, session
   const row = user.data?.row;
   return (
     <article className="session">
-      <header className="session__head">
-        <div className="session__title">
-          <a href={usersHref}>Users</a>
-          <span className="faint" aria-hidden="true">
-            /
-          </span>
-          <h1 className="truncate">{userId}</h1>
-          <CopyButton text={userId} label="Copy the user id" />
-          <nav className="user__lists" aria-label="Of this user">
-            {listHrefs.map(({ title, href }) => (
-              <a key={title} href={href}>
-                {title}
-              </a>
-            ))}
-          </nav>
-          <TimeRangePicker range={range} onChange={onRange} />
-        </div>
+      <PageHead
+        list="Users"
+        listHref={usersHref}
+        name={userId}
+        of="user"
+        ways={listHrefs}
+        end={<TimeRangePicker range={range} onChange={onRange} />}
+      >
         {row && (
-          <Figures more={<SqlLink sql={user.data?.sql} of="the user" />}>
-            <Figure title="First seen">{formatFullTime(row.first_time)}</Figure>
-            <Figure title="Last seen">{formatFullTime(row.last_time)}</Figure>
-            <Figure title="Sessions">
+          <FigureRow more={<SqlLink sql={user.data?.sql} of="the user" />}>
+            <RowFigure title="First seen">{formatFullTime(row.first_time)}</RowFigure>
+            <RowFigure title="Last seen">{formatFullTime(row.last_time)}</RowFigure>
+            <RowFigure title="Sessions">
               <Count value={row.sessions} />
-            </Figure>
-            <Figure title="Traces">
-              <Count value={row.traces} />
-            </Figure>
-            <Figure title="LLM calls">
-              <Count value={row.llm_calls} />
-            </Figure>
-            <Figure title="Errors">
-              <span className={row.errors > 0 ? 'session__errors num' : 'num faint'}>{row.errors}</span>
-            </Figure>
-            <Figure title="Tokens in → out">
-              <TokenPair input={row.input_tokens ?? null} output={row.output_tokens ?? null} />
-            </Figure>
-            <Figure title="Cost">
-              <Money usd={row.cost_usd ?? null} unpriced={row.unpriced_calls} />
-            </Figure>
-          </Figures>
+            </RowFigure>
+            <GroupFigures of={row} />
+          </FigureRow>
         )}
         {user.isPending && <Skeleton lines={2} label="loading the user" />}
         {user.isError && <ErrorNotice title="The user could not be read" error={user.error} />}
         {user.data && !row && (
           <p className="faint">Nothing of this user in this range: {describeRange(range)}. A wider one is chosen at the right.</p>
         )}
-      </header>
+      </PageHead>
       <div className="user__charts">
         {CHARTS.map((chart) => (
           <SeriesChart key={chart.measure} userId={userId} range={range} {...chart} />

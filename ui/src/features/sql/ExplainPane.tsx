@@ -87,7 +87,7 @@ function Share({ title, read, all, format, children }: ShareProps) {
   return (
     <Figure title={`${title} read`} value={read === null ? 'not known' : format(read)} sql={null}>
       of {format(all)}
-      {spared !== null && spared > 0 && `, ${(spared * 100).toFixed(spared > 0.999 ? 2 : 0)} % spared`}; {children}
+      {spared !== null && spared > 0 && `, ${(spared * 100).toFixed(spared > 0.99 && spared < 1 ? 2 : 0)} % spared`}; {children}
     </Figure>
   );
 }

@@ -35,6 +35,8 @@ import { useCheck } from './useCheck';
 
 const Editor = lazy(() => import('./Editor'));
 
+/** Of a tall screen the result takes the larger part. */
+const RESULT_HEIGHT = Math.max(480, Math.round(window.innerHeight * 0.62));
 const NO_HISTORY: HistoryEntry[] = [];
 const FIRST_TABS: Tabs = { tabs: [newTab('1', FIRST_QUERY)], active: '1' };
 
@@ -49,7 +51,7 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
   const schema = useQuery(schemaQuery());
   const [tabs, setTabs] = useStored<Tabs>('assay.sql-tabs', FIRST_TABS, isTabs);
   const [history, setHistory] = useStored<HistoryEntry[]>('assay.sql-history', NO_HISTORY, isHistory);
-  const [resultHeight, setResultHeight] = useStored('assay.sql-result-height', 480, isNumber);
+  const [resultHeight, setResultHeight] = useStored('assay.sql-result-height', RESULT_HEIGHT, isNumber);
   const [said, setSaid] = useState('');
   const [drawer, setDrawer] = useState(false);
   const [saving, setSaving] = useState(false);

@@ -3,9 +3,11 @@ import { useQuery } from '@tanstack/react-query';
 
 import { IconButton, LinkButton } from '../../components/Button';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
+import { SqlLink } from '../../components/SqlLink';
 import { Duration, Money, StatusMark } from '../../components/Values';
 import { plural } from '../../lib/format';
 import { traceQuery } from './queries';
+import { totalsSql } from './sql';
 import { traceSearch, type TraceSearch, type TraceState } from './state';
 import './trace-page.css';
 import { TraceView } from './TraceView';
@@ -37,6 +39,7 @@ export function TracePeek({ traceId, state, onChange, openHref, sqlHref, step, o
             <Duration ns={summary.duration_ns} />
             <Money usd={summary.cost_usd ?? null} unpriced={summary.unpriced_calls} />
             <span className="faint">{plural(summary.span_count, 'span')}</span>
+            <SqlLink sql={totalsSql(traceId)} of="the totals of the trace" />
           </div>
         )}
         <IconButton

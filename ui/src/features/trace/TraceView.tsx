@@ -36,10 +36,13 @@ type Props = {
   sqlHref: (sql: string) => string;
 };
 
+/** A third of a wide screen, and never less than a message needs to be read. */
+const PANEL_WIDTH = Math.max(640, Math.round(window.innerWidth * 0.34));
+
 export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
   const { head, tree } = trace;
   const traceId = head.trace.trace_id;
-  const [panelWidth, setPanelWidth] = useStored('assay.panel-width', 640, isNumber);
+  const [panelWidth, setPanelWidth] = useStored('assay.panel-width', PANEL_WIDTH, isNumber);
   const [panelHeight, setPanelHeight] = useStored('assay.panel-height', 420, isNumber);
   const upright = useMediaQuery('(max-width: 900px)') || stacked;
   const narrow = useMediaQuery('(max-width: 700px)');

@@ -7,6 +7,7 @@ import type { WholeValues } from '../../components/Cut';
 import { ALIGN_SPANS_MAX } from './align';
 import type { AlignAnswer, AlignRequest } from './align.worker';
 import type { GraphAnswer, GraphRequest } from './graph.worker';
+import { prettyJson } from '../../lib/pretty';
 import { quoted, traceLogsSql } from './sql';
 import { readContents } from './transcript';
 import type { TraceAnswer, TraceHead, TraceRequest } from './trace.worker';
@@ -174,11 +175,17 @@ export function wholeValues(traceId: string, spanId: string): WholeValues {
   };
 }
 
+/** Above this, laying JSON out would be felt. */
+const PRETTY_CHARS_MAX = 2_000_000;
+
 /** A span whole, as JSON text, nothing cut. */
 export const rawQuery = (traceId: string, spanId: string) =>
   queryOptions({
     queryKey: ['span-raw', projectInUrl(), traceId, spanId],
-    queryFn: () => wholeValues(traceId, spanId).read('', () => undefined),
+    queryFn: async () => {
+      const json = await wholeValues(traceId, spanId).read('', () => undefined);
+      return json.length > PRETTY_CHARS_MAX ? json : prettyJson(json);
+    },
     staleTime: 60_000,
     // It may be large.
     gcTime: 10_000,
