@@ -143,7 +143,7 @@ impl Inner {
         let _turn = self.maintenance.one_at_a_time.lock().await;
         let work = async {
             let mut replaced = 0;
-            for table in TableId::ALL.iter().copied().filter(|table| *table != TableId::SpanCorrections) {
+            for table in self.lake.tables().filter(|table| *table != TableId::SpanCorrections) {
                 replaced += self.on_table("compaction", table, self.compact_table(table, today)).await?;
             }
             if fold {
@@ -181,7 +181,7 @@ impl Inner {
         let first_kept_day = first_kept.date_naive();
         let work = async {
             let mut removed = 0;
-            for table in TableId::ALL.iter().copied() {
+            for table in self.lake.tables() {
                 removed += self.on_table("retention", table, self.drop_days(table, first_kept_day)).await?;
             }
             let blobs = self.blobs.clone();
@@ -216,7 +216,7 @@ impl Inner {
         let _turn = self.maintenance.one_at_a_time.lock().await;
         let work = async {
             let mut deleted = 0;
-            for table in TableId::ALL.iter().copied() {
+            for table in self.lake.tables() {
                 let vacuum = async { self.vacuum_table(table).await.map_err(failed("vacuum", table)) };
                 deleted += self.on_table("vacuum", table, vacuum).await?;
             }
@@ -269,7 +269,7 @@ impl Inner {
         let _turn = self.maintenance.one_at_a_time.lock().await;
         let work = async {
             let mut written = 0;
-            for table in TableId::ALL.iter().copied() {
+            for table in self.lake.tables() {
                 if self.lake.table(table).commits_since_checkpoint.load(Ordering::Acquire) >= commits {
                     let checkpoint = async {
                         self.lake.checkpoint(table).await.map_err(failed("checkpoint", table))?;

@@ -29,12 +29,17 @@ use std::{
     time::Duration,
 };
 
+use assay_schemas::tables::TableId;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use self::world::World;
 use crate::wal::{Request, Writer};
+
+/// The tables that requests of a simulation have rows in.
+pub(crate) const TABLES: &[TableId] =
+    &[TableId::Spans, TableId::Logs, TableId::CostLines, TableId::IngestLedger, TableId::SpanCorrections];
 
 /// The object store of the world that this thread is in.
 pub(crate) fn store(_data_dir: &Path) -> Option<Arc<dyn ObjectStore>> {

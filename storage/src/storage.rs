@@ -260,7 +260,7 @@ impl Inner {
         let (lake, files) = Lake::open(store, &node_id).await?;
         let persisted = lake.read_corrections(&files).await?;
         // If the log was lost, positions must still not begin anew: the tables would drop what they believe to have.
-        let floor = TableId::ALL.iter().map(|table| lake.committed(*table)).max().unwrap_or(0);
+        let floor = lake.tables().map(|table| lake.committed(table)).max().unwrap_or(0);
         let options = WalOptions {
             dir: dir.join("wal"),
             // The segment being written is never deleted: it must stay a small part of what the log may hold.
@@ -400,7 +400,7 @@ impl Inner {
             last_flush_unix_ms: last.unix_ms,
             last_flush_ms: last.took_ms,
             flush_error: last.error,
-            tables: TableId::ALL.iter().map(|id| (id.name(), self.table_status(*id, &state.lake))).collect(),
+            tables: self.lake.tables().map(|id| (id.name(), self.table_status(id, &state.lake))).collect(),
             jobs: self.maintenance.jobs.lock().clone(),
             wal,
         }

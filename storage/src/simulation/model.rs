@@ -780,7 +780,7 @@ impl Actor {
         self.check_view(&storage.view());
         let view = storage.view();
         let store = self.store();
-        for table in TableId::ALL {
+        for table in super::TABLES {
             let live: BTreeSet<Path> = view.lake.of_table(*table).map(|file| file.path.clone()).collect();
             let (logs, files): (Vec<_>, Vec<_>) = store
                 .peek_names(&format!("lake/{}", table.name()))
