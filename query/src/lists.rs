@@ -7,7 +7,8 @@
 //! rows    SELECT columns FROM (query) WHERE after the last row of the page before ORDER BY key, id LIMIT n
 //! totals  one row over everything that the list is about, on the first page
 //! ```
-//! Unknown keys come last in either direction. A page of calls is found by slim columns; previews are read for its rows alone.
+//! Unknown keys come last in either direction. A page of calls is found by slim columns; previews are read for its rows alone. So are the
+//! numbers of sessions and users: which ones are on the page is known by the sort key.
 
 mod page;
 mod queries;
@@ -18,15 +19,16 @@ mod totals;
 
 use std::time::Instant;
 
+use assay_storage::trace_key_of;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use self::page::Page;
 pub use self::rows::{
     CallRow, CallTotals, ErrorRow, ErrorTotals, ModelRow, ModelTotals, SessionRow, SessionTotals, ToolRow, ToolTotals, UserRow,
     UserTotals,
 };
+use self::{page::Page, queries::TRACES};
 pub(crate) use self::{
     queries::{CALLS, ERRORS, MODELS, Query, SESSIONS, TOOLS, USERS},
     series::{By, Measure, Series, SeriesRequest, series},
@@ -37,7 +39,7 @@ use crate::{
     error::{QueryError, QueryErrorKind},
     filter::Filter,
     time_range::span_range,
-    traces::Reader,
+    traces::{Reader, sums},
 };
 
 /// A column of a list.
@@ -160,7 +162,7 @@ pub(crate) async fn list<R: DeserializeOwned, T: DeserializeOwned>(
     let totals_sql = (query.totals)(&page.scope);
     let totals = async {
         match request.cursor {
-            None => first::<T>(reader.rows(&totals_sql, 1).await?).map(Some),
+            None => typed::<T>(total_row(reader, query, &page, &totals_sql).await?).map(Some),
             Some(_) => Ok(None),
         }
     };
@@ -174,6 +176,33 @@ pub(crate) async fn list<R: DeserializeOwned, T: DeserializeOwned>(
         totals_sql,
         elapsed_ms: started.elapsed().as_secs_f64() * 1e3,
     })
+}
+
+/// The one row that `sql` gives: totals of the list.
+async fn total_row(reader: &Reader<'_>, query: &Query, page: &Page, sql: &str) -> Result<Map<String, Value>, QueryError> {
+    let none = || QueryError::new(QueryErrorKind::Internal, "totals have no row");
+    if let Some(group) = query.group {
+        // Told apart as SQL tells them apart, traces take longer than all other totals together; their rows stand side by side in files.
+        let other_totals = sql.replacen(TRACES, "CAST(0 AS BIGINT)", 1);
+        let condition = page.scope.whole(group);
+        let (other, traces) =
+            futures::try_join!(reader.rows(&other_totals, 1), distinct_traces(reader, page.range(), &condition))?;
+        if let Some(traces) = traces {
+            let mut row = other.into_iter().next().ok_or_else(none)?;
+            row.insert("traces".to_owned(), traces.into());
+            return Ok(row);
+        }
+    }
+    reader.rows(sql, 1).await?.into_iter().next().ok_or_else(none)
+}
+
+/// How many traces have a step in `range` for which `condition` holds; `None` if they are too many for memory.
+async fn distinct_traces(reader: &Reader<'_>, range: sums::Range, condition: &str) -> Result<Option<usize>, QueryError> {
+    let of_logs = format!("SELECT DISTINCT trace_id FROM steps WHERE {condition} AND source = 'log' AND trace_id IS NOT NULL");
+    let (of_spans, of_logs) = futures::try_join!(sums::matching(reader, range, condition), reader.rows(&of_logs, usize::MAX))?;
+    let Some(of_spans) = of_spans else { return Ok(None) };
+    let of_logs = of_logs.iter().filter_map(|row| row["trace_id"].as_str()).map(trace_key_of);
+    Ok(Some(of_spans.len() + of_logs.filter(|trace| of_spans.binary_search(trace).is_err()).count()))
 }
 
 fn first<T: DeserializeOwned>(rows: Vec<Map<String, Value>>) -> Result<T, QueryError> {

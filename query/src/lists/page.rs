@@ -7,7 +7,7 @@ use super::{ColumnType, ListColumn, ListRequest, Scope, queries::Query};
 use crate::{
     error::{QueryError, nearest},
     filter::quoted,
-    traces::Reader,
+    traces::{Reader, sums},
 };
 
 /// A page that is asked for.
@@ -68,13 +68,18 @@ impl Page {
 
     /// SQL that gives the page as it is shown.
     pub(super) fn sql(&self) -> String {
-        self.page_sql(&(self.query.rows)(&self.scope), self.limit)
+        self.page_sql("*", &(self.query.rows)(&self.scope), self.limit)
     }
 
     pub(super) async fn rows(&self, reader: &Reader<'_>) -> Result<Rows, QueryError> {
         let wanted = self.limit + 1;
-        let body = self.query.keys.unwrap_or(self.query.rows)(&self.scope);
-        let mut rows = reader.rows(&self.page_sql(&body, wanted), wanted).await?;
+        let mut rows = match self.query.group {
+            Some(group) => self.groups(reader, group, wanted).await?,
+            None => {
+                let body = self.query.keys.unwrap_or(self.query.rows)(&self.scope);
+                reader.rows(&self.page_sql("*", &body, wanted), wanted).await?
+            }
+        };
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
         let next_cursor = rows.last().filter(|_| more).map(|row| self.cursor_after(row).encode());
@@ -84,12 +89,41 @@ impl Page {
         Ok(Rows { rows, next_cursor })
     }
 
-    fn page_sql(&self, body: &str, limit: usize) -> String {
+    /// The rows of a page of groups: which they are and when they were by the sort key alone, then their numbers by what lies between.
+    async fn groups(&self, reader: &Reader<'_>, group: &str, wanted: usize) -> Result<Vec<Map<String, Value>>, QueryError> {
+        let mut columns = vec![group, "first_time", "last_time"];
+        if !columns.contains(&self.column.name) {
+            columns.push(self.column.name);
+        }
+        let keys_sql = self.page_sql(&columns.join(", "), &(self.query.rows)(&self.scope), wanted);
+        let keys = reader.rows(&keys_sql, wanted).await?;
+        let texts = |name: &'static str| keys.iter().filter_map(move |row| row[name].as_str());
+        // All times have the same form, so that the first text is the first time.
+        let (Some(first), Some(last)) = (texts("first_time").min(), texts("last_time").max()) else { return Ok(Vec::new()) };
+        let ids: Vec<&str> = keys.iter().filter_map(|row| row[group].as_str()).collect();
+        let range = format!(
+            "{} AND start_time >= TIMESTAMP {} AND start_time <= TIMESTAMP {} AND {group} IN ({})",
+            self.scope.range,
+            quoted(first),
+            quoted(last),
+            ids.iter().map(|id| quoted(id)).collect::<Vec<_>>().join(", ")
+        );
+        let mut rows = reader.rows(&(self.query.rows)(&Scope { range, filter: None }), wanted).await?;
+        rows.sort_by_cached_key(|row| ids.iter().position(|id| row[group] == *id));
+        Ok(rows)
+    }
+
+    /// The time range of the list.
+    pub(super) fn range(&self) -> sums::Range {
+        sums::Range { from: self.from.unwrap_or(i64::MIN), to: self.to }
+    }
+
+    fn page_sql(&self, columns: &str, body: &str, limit: usize) -> String {
         let order = if self.ascending { "ASC" } else { "DESC" };
         let id: Vec<String> = self.query.id.iter().map(|id| format!("{} {order}", id_sql(id))).collect();
         let after = self.cursor.as_ref().map(|cursor| format!("\nWHERE {}", self.after(cursor))).unwrap_or_default();
         format!(
-            "SELECT * FROM (\n{body}\n) AS {}{after}\nORDER BY {} {order} NULLS LAST, {}\nLIMIT {limit}",
+            "SELECT {columns} FROM (\n{body}\n) AS {}{after}\nORDER BY {} {order} NULLS LAST, {}\nLIMIT {limit}",
             self.query.name,
             self.column.name,
             id.join(", ")

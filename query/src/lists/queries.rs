@@ -35,6 +35,9 @@ pub(crate) struct Query {
     pub(super) keys: Option<fn(&Scope) -> String>,
     /// Reads those columns for the rows of a page.
     pub(super) details: Option<Details>,
+    /// Column by whose values steps are grouped, where a row is such a group with the columns `first_time` and `last_time`: its numbers are
+    /// then added up for the rows of the page alone, and `traces` of the totals is counted apart.
+    pub(super) group: Option<&'static str>,
     /// SQL of one row over all of them.
     pub(super) totals: fn(&Scope) -> String,
 }
@@ -47,6 +50,8 @@ const fn shown(name: &'static str, r#type: ColumnType) -> ListColumn {
     ListColumn { name, r#type, unit: None, sortable: false }
 }
 
+/// What takes longest of the totals over groups: [`distinct_traces`] counts them apart.
+pub(super) const TRACES: &str = "count(DISTINCT trace_id)";
 const COUNTED_CALLS: &str = "count(*) FILTER (WHERE counted) AS llm_calls";
 const ERRORS_COUNT: &str = "count(*) FILTER (WHERE status_code = 'ERROR' OR error_type IS NOT NULL) AS errors";
 /// Sums over calls among steps.
@@ -96,6 +101,7 @@ pub(crate) static CALLS: Query = Query {
     rows: |scope| format!("SELECT {CALL_COLUMNS}, input_preview, output_preview\nFROM llm_calls WHERE {}", scope.rows()),
     keys: Some(|scope| format!("SELECT {CALL_COLUMNS} FROM llm_calls WHERE {}", scope.rows())),
     details: Some(with_previews),
+    group: None,
     totals: |scope| {
         format!(
             "SELECT count(*) AS rows, {ERRORS_COUNT}, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, \
@@ -174,6 +180,7 @@ pub(crate) static SESSIONS: Query = Query {
     rows: |scope| sessions_sql(&scope.whole("session_id")),
     keys: None,
     details: None,
+    group: Some("session_id"),
     totals: |scope| {
         format!(
             "SELECT count(DISTINCT session_id) AS rows, count(DISTINCT trace_id) AS traces, {COUNTED_CALLS}, {ERRORS_COUNT}, {CALL_SUMS}\n\
@@ -221,6 +228,7 @@ pub(crate) static USERS: Query = Query {
     },
     keys: None,
     details: None,
+    group: Some("user_id"),
     totals: |scope| {
         format!(
             "SELECT count(DISTINCT user_id) AS rows, count(DISTINCT session_id) AS sessions, count(DISTINCT trace_id) AS traces, \
@@ -258,6 +266,7 @@ pub(crate) static MODELS: Query = Query {
     },
     keys: None,
     details: None,
+    group: None,
     totals: |scope| {
         let rows = scope.rows();
         format!(
@@ -306,6 +315,7 @@ pub(crate) static TOOLS: Query = Query {
     },
     keys: None,
     details: None,
+    group: None,
     totals: |scope| {
         let runs = tool_runs(scope);
         format!(
@@ -364,6 +374,7 @@ pub(crate) static ERRORS: Query = Query {
     },
     keys: None,
     details: None,
+    group: None,
     totals: |scope| {
         format!(
             "SELECT (SELECT count(*) FROM (SELECT DISTINCT error_type, service_name, {MESSAGE} FROM steps WHERE {}) AS errors) AS rows, \

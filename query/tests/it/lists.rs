@@ -123,6 +123,35 @@ async fn pages_join_whatever_the_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_by_percentile_join() {
+    let f = Fixture::new().await;
+    // Few groups of many calls, in several parts: approximate percentiles would depend on which part is read first.
+    for part in 0..4_u64 {
+        let mut rows: Vec<_> = (0..400).map(|n| call("default", part * 400 + n, n, 0, n as i64)).collect();
+        for (nth, row) in (0_u64..).zip(&mut rows) {
+            row.genai.response_model = Some(format!("model-{}", nth % 4));
+            row.duration_ns = ((part * 400 + nth) * 2_654_435_761 % 1_000_003) as i64 * 1_000;
+        }
+        f.publish("default", rows).await;
+        f.storage.flush().await.unwrap();
+    }
+    for column in ["p50_ns", "p95_ns"] {
+        let all = list(&f, "models", &format!("sort={column}")).await;
+        assert_eq!(all["rows"].as_array().unwrap().len(), 4);
+        let (mut paged, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = list(&f, "models", &format!("limit=1&sort={column}{cursor}")).await;
+            paged.extend(page["rows"].as_array().unwrap().clone());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(Value::from(paged), all["rows"], "{column}");
+    }
+}
+
 /// Known values in order, unknown ones last.
 fn ordered(rows: &Value, column: &str, order: &str) {
     let values: Vec<&Value> = rows.as_array().unwrap().iter().map(|row| &row[column]).collect();

@@ -32,7 +32,7 @@ SELECT count(*) AS spans,
        sum(input_tokens) FILTER (WHERE counted) AS input_tokens,
        sum(output_tokens) FILTER (WHERE counted) AS output_tokens,
        sum(cost_usd) FILTER (WHERE counted) AS cost_usd,
-       count(*) FILTER (WHERE status_code = 'ERROR') AS errors
+       count(*) FILTER (WHERE status_code = 'ERROR' OR error_type IS NOT NULL) AS errors
 FROM spans
 WHERE trace_id = ${trace} AND span_id IN (SELECT span_id FROM subtree)`;
 }

@@ -88,6 +88,8 @@ export function buildTree(columns: SpanColumns): TraceTree {
   const failed = texts.status_code.words.indexOf('ERROR');
   const flag = (at: number, bit: number) => (flags[at] = (flags[at] ?? 0) | bit);
   if (failed >= 0) texts.status_code.codes.forEach((code, at) => code === failed && flag(at, ERROR));
+  // Some SDKs name the error and leave the status unset.
+  texts.error_type.codes.forEach((code, at) => code >= 0 && flag(at, ERROR));
   for (const from of columns.counted) flag(place[from] ?? 0, COUNTED);
   for (const from of columns.running) {
     const at = place[from] ?? 0;
