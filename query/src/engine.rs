@@ -7,6 +7,7 @@
 //! Dropping the [`Answer`] stops the query; so does cancelling it by its id, which [`QueryEngine::running`] tells.
 
 mod explain;
+mod large_limit;
 mod memory;
 
 use std::{
@@ -395,7 +396,8 @@ impl QueryEngine {
         limit: usize,
     ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
         let plan = self.logical_plan(state, question, ask, limit).await?;
-        state.create_physical_plan(&plan).await.and_then(cancellable).map_err(|e| self.explained(&e, &ask.sql))
+        let planned = state.create_physical_plan(&plan).await.and_then(large_limit::above_sorts);
+        planned.and_then(cancellable).map_err(|e| self.explained(&e, &ask.sql))
     }
 
     async fn logical_plan(

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use arrow::{array::AsArray as _, datatypes::Int64Type};
 use assay_query::{Ask, Params, QueryConfig, QueryErrorKind, views::VIEWS};
 use assay_schemas::ids::ProjectId;
 use axum::http::StatusCode;
@@ -265,6 +266,22 @@ async fn too_many_queries_are_refused_at_once() {
     assert!(futures::poll!(&mut waiting).is_pending());
     let refused = f.engine.ask(&project, Ask::new("SELECT 1")).await.expect_err("no place to wait");
     assert_eq!(refused.kind, QueryErrorKind::Overloaded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_limit_of_ordered_rows_spills() {
+    let f = Fixture::with(QueryConfig { threads: 1, memory_bytes_max: 96 << 20, ..QueryConfig::default() }).await;
+    let rows = "SELECT value, lpad(CAST(value AS VARCHAR), 400, '.') AS text FROM generate_series(1, 300000) ORDER BY text DESC";
+    for (sql, row_limit) in [(rows.to_owned(), Some(250_000)), (format!("{rows} LIMIT 250000"), Some(usize::MAX))] {
+        let ask = Ask { row_limit, ..Ask::new(sql) };
+        let answer = f.engine.ask(&ProjectId::default_project(), ask).await.unwrap();
+        let (batches, stats) = answer.collect().await.unwrap();
+        assert_eq!(stats.rows, 250_000);
+        let first = batches[0].column(0).as_primitive::<Int64Type>().value(0);
+        let last = batches.last().unwrap();
+        let last = last.column(0).as_primitive::<Int64Type>().value(last.num_rows() - 1);
+        assert_eq!((first, last), (300_000, 50_001));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
