@@ -36,12 +36,15 @@ class Refused(Exception):
 
 
 class Server:
-    """One server process over `data_dir`. As a context manager it runs for the block; it may be started again afterwards."""
+    """One server process over `data_dir`. As a context manager it runs for the block; it may be started again afterwards, with
+    `keep_addresses` where it was before."""
 
-    def __init__(self, data_dir, config="", executable=None):
+    def __init__(self, data_dir, config="", executable=None, keep_addresses=False):
         self.data_dir = Path(data_dir)
         self.executable = executable or binary()
         self.process = None
+        self.keep_addresses = keep_addresses
+        self.addresses = {}
         self._channel = None
         self.log_path = self.data_dir.with_name(self.data_dir.name + ".log")
         self._ready_path = self.data_dir.with_name(self.data_dir.name + ".ready.json")
@@ -62,7 +65,9 @@ class Server:
         """Starts the process and returns when it is ready."""
         self._ready_path.unlink(missing_ok=True)
         command = [self.executable, "serve", "--config", self._config_path, "--data-dir", self.data_dir]
-        command += ["--http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0"]
+        for name in ("http", "otlp_grpc", "otlp_http"):
+            known = self.addresses.get(name) if self.keep_addresses else None
+            command += [f"--{name.replace('_', '-')}", known or "127.0.0.1:0"]
         command += ["--log-format", "json", "--ready-file", self._ready_path]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("ASSAY_", "OTEL_"))}
         with self.log_path.open("ab") as log:

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Send realistic, seeded traffic to a server, for a first look.
     Demo(DemoArgs),
+    /// Write known traces for ever and check that they are found, whole, once, and add up.
+    Probe(ProbeArgs),
     /// Compare a past range with today's prices, and apply them with `--apply`.
     Reprice(RepriceArgs),
 }
@@ -92,7 +94,7 @@ impl ServeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// Address of the server.
-    #[arg(long, env = "ASSAY_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, visible_alias = "target", env = "ASSAY_URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) url: reqwest::Url,
     /// Project.
     #[arg(long, env = "ASSAY_PROJECT", default_value = "default")]
@@ -188,6 +190,49 @@ pub(crate) struct DemoArgs {
     /// Days the traffic spreads over, up to now.
     #[arg(long, default_value_t = 7)]
     pub(crate) days: u32,
+}
+
+/// Options of `assay probe`.
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Address of its OTLP/HTTP endpoint, if that is not the server's own.
+    #[arg(long)]
+    pub(crate) otlp: Option<reqwest::Url>,
+    /// Bearer token for both.
+    #[arg(long, env = "ASSAY_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Traces per second, two in each request; 0 makes no pause.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) rate: f64,
+    /// End after this time, such as `10m`; without it, never.
+    #[arg(long)]
+    pub(crate) duration: Option<humantime::Duration>,
+    /// End after so many requests.
+    #[arg(long)]
+    pub(crate) rounds: Option<u64>,
+    /// Ask for every so many-th request by id and by search; the others are only counted and added up.
+    #[arg(long, default_value = "1")]
+    pub(crate) look_every: std::num::NonZeroU64,
+    /// Decides the content; drawn from the clock if not given.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// File that remembers what was sent, so that a prober that starts again goes on with it.
+    #[arg(long)]
+    pub(crate) state: Option<PathBuf>,
+    /// How long the server may be away before the prober gives up.
+    #[arg(long, default_value = "5m")]
+    pub(crate) patience: humantime::Duration,
+    /// How long after its acknowledgement a request may stay invisible to queries.
+    #[arg(long, default_value = "0s")]
+    pub(crate) visible_within: humantime::Duration,
+    /// Serve Prometheus metrics at this address.
+    #[arg(long)]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `assay reprice`.

@@ -6,12 +6,12 @@
 
 mod calls;
 mod company;
-mod dice;
+pub(crate) mod dice;
 mod openinference;
 mod plan;
 mod scenes;
 mod texts;
-mod trace;
+pub(crate) mod trace;
 
 use std::{
     collections::BTreeMap,

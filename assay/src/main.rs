@@ -11,6 +11,7 @@ mod export;
 mod listen;
 mod mappings_api;
 mod openapi;
+mod probe;
 mod reprice;
 mod seed;
 mod serve;
@@ -39,13 +40,12 @@ fn main() -> ExitCode {
                 ExportCommand::Otlp(args) => client::export_otlp(&args).await,
             },
             Command::Demo(args) => client::demo(&args).await,
+            Command::Probe(args) => return probe::run(&args).await,
             Command::Reprice(args) => client::reprice(&args).await,
         }
+        .map(|()| ExitCode::SUCCESS)
     });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
-    }
+    result.unwrap_or_else(|error| failed(&error))
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

@@ -45,11 +45,12 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = args.configuration()?;
     start_logging(config.log.format)?;
+    let told_to_end = shutdown_signal();
     let server = Server::start(&config).await?;
     if let Some(path) = &args.ready_file {
         server.write_ready_file(path)?;
     }
-    server.until(shutdown_signal()).await
+    server.until(told_to_end).await
 }
 
 fn start_logging(format: LogFormat) -> anyhow::Result<()> {
@@ -211,11 +212,15 @@ fn query_config(config: &Config) -> QueryConfig {
     }
 }
 
-async fn shutdown_signal() {
+/// Returns when the process is told to end: SIGTERM, or Ctrl-C. Both are caught from this call on, not only once it is waited for.
+pub(crate) fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("the runtime handles signals");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        result = tokio::signal::ctrl_c() => result.expect("the runtime handles signals"),
+    let caught = |kind| signal(kind).expect("the runtime handles signals");
+    let (mut terminate, mut interrupt) = (caught(SignalKind::terminate()), caught(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
