@@ -27,21 +27,21 @@ class Subject:
     disk: Figure
 
 
-def _subject(shape, gigabytes, what, unit, target=None, aim=None, ratio=None, disk=None):
+def _subject(shape, gigabytes, what, unit, target=None, aim=None, ratio=()):
     name = shape.__name__
     return Subject(
         shape,
         gigabytes * 1e9,
         Figure(f"ingest_{name}", f"the server's CPU for {what}, from OTLP bytes to committed Parquet, flushes included", unit, target, aim),
-        Figure(f"ingest_{name}_ratio", f"that CPU against decoding (prost) and compressing (zstd 1) the same bytes once: {what}", "x", *(ratio or ())),
+        Figure(f"ingest_{name}_ratio", f"that CPU against decoding (prost) and compressing (zstd 1) the same bytes once: {what}", "x", *ratio),
         Figure(f"ingest_{name}_memory", f"the most resident memory while as much as the machine takes comes in: {what}", "MB resident", 600, 300),
-        Figure(f"ingest_{name}_disk", f"bytes in Parquet per span, merged: {what}", "B per span", *(disk or ())),
+        Figure(f"ingest_{name}_disk", f"bytes in Parquet per span, merged: {what}", "B per span"),
     )
 
 
 SUBJECTS = [
     _subject(templates.small, 0.47, "spans of 0.5 KB that know nothing of models", PER_MILLION, 9, 5),
-    _subject(templates.call, 0.47, "model calls of 0.5 KB, without content", PER_MILLION, 9, 5, disk=(70, 50)),
+    _subject(templates.call, 0.47, "model calls of 0.5 KB, without content", PER_MILLION, 9, 5),
     _subject(templates.chat, 1, "chat spans of 5 KB", PER_GB, 7, 4),
     _subject(templates.rag, 1, "spans of 20 KB with retrieved documents", PER_GB, ratio=(2, 1.5)),
     _subject(templates.mix, 0.5, "spans that real SDKs sent, 1 KB on average", PER_GB),
