@@ -15,6 +15,7 @@ from load import Corpus
 _BODIES = 16
 _MODELS = [("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-4-20250514"), ("gcp.gemini", "gemini-2.5-flash")]
 TOKENS_IN, TOKENS_OUT = 9001, 9002
+CALLS_PER_TRACE = 8
 
 
 def small(rng):
@@ -44,8 +45,20 @@ def corpus(folder, shape, batch):
     if shape is mix:
         return Corpus(path, mix(batch))
     rng = otlp.seeded(2)
-    bodies = (otlp.traces([shape(rng) for _ in range(batch)], service=f"service-{number % 4}") for number in range(_BODIES))
+    bodies = (otlp.traces(_spans(rng, shape, batch), service=f"service-{number % 4}") for number in range(_BODIES))
     return Corpus(path, (body.SerializeToString() for body in bodies))
+
+
+def _spans(rng, shape, batch):
+    """Model calls come several to a trace and a session, as agents make them, below a span that is not sent; each `small` is a trace."""
+    spans = [shape(rng) for _ in range(batch)]
+    for first in range(0, batch if shape is not small else 0, CALLS_PER_TRACE):
+        trace_id, agent = rng.randbytes(16), rng.randbytes(8)
+        session = otlp.attribute("gen_ai.conversation.id", f"session-{rng.randrange(16**6):06x}")
+        for span in spans[first : first + CALLS_PER_TRACE]:
+            span.trace_id, span.parent_span_id = trace_id, agent
+            span.attributes.append(session)
+    return spans
 
 
 def mix(batch):
@@ -90,7 +103,6 @@ def _call(rng, prompt=(), answer=0):
         gen_ai__request__temperature=rng.choice([0.0, 0.2, 0.7, 1.0]),
         gen_ai__usage__input_tokens=TOKENS_IN,
         gen_ai__usage__output_tokens=TOKENS_OUT,
-        gen_ai__conversation__id=f"session-{_text(8)}",
         user__id=f"user-{rng.randrange(10_000):04}",
         **more,
     )
