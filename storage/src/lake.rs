@@ -8,6 +8,7 @@ mod conversations;
 mod delta;
 mod encode;
 mod file;
+mod merge;
 mod order;
 mod read;
 
@@ -33,6 +34,7 @@ pub use self::{
 pub(crate) use self::{
     delta::{Change, DeltaLog},
     encode::{Effort, grouped_by_trace, without_partition_columns},
+    merge::Merge,
 };
 use self::{
     encode::{Encoded, encode},

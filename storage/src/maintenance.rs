@@ -20,7 +20,7 @@ use crate::{
     corrections::{Correction, RowKey},
     flush::chain,
     jobs::{Done, RunClock},
-    lake::{DataFile, DeltaError, Effort, FileRows, LakeError},
+    lake::{DataFile, DeltaError, LakeError, Merge},
     outside,
     status::JobStatus,
     storage::{FILE_RAW_BYTES_MAX, Inner, Storage},
@@ -289,22 +289,12 @@ impl Inner {
         let [first, ..] = files else { return Ok(Done::default()) };
         let (corrections, corrected_to) =
             self.change(|state| (state.corrections.by_project().get(&first.project).cloned(), state.hot.watermark()));
-        let mut batches = Vec::new();
-        for file in files {
-            batches.extend(self.lake.read_file(table, file).await?);
-        }
-        let mut data_change = false;
-        if let Some(corrections) = corrections {
-            let mut found = HashSet::new();
-            for batch in &mut batches {
-                *batch = corrections.apply_noting(table, batch, &mut found);
-            }
-            data_change = !found.is_empty();
-            matched.extend(found);
-        }
-        let part = FileRows { project: first.project.clone(), date: first.date.to_epoch_days(), batches, corrected_to };
-        let position = files.iter().filter_map(|f| f.last_position()).max().unwrap_or(0);
-        let added = self.lake.write_files(table, &[part], position, Effort::Thorough).await?;
+        let merge =
+            Merge { corrections, corrected_to, position: files.iter().filter_map(|f| f.last_position()).max().unwrap_or(0) };
+        let (added, found) = self.lake.merge(table, files, merge).await?;
+        let data_change = !found.is_empty();
+        matched.extend(found);
+        let added = [added];
         match self.lake.commit_replace(table, &added, files, data_change).await {
             Err(LakeError::Delta(DeltaError::Conflict { path, .. })) => {
                 tracing::warn!(

@@ -89,13 +89,13 @@ impl Lake {
         self.write_files(TableId::SpanCorrections, &parts, position, Effort::Thorough).await
     }
 
-    async fn content(&self, file: &DataFile) -> Result<Bytes, LakeError> {
+    pub(super) async fn content(&self, file: &DataFile) -> Result<Bytes, LakeError> {
         let failed = |source| LakeError::Store { action: "read", path: file.path.clone(), source };
         self.store().get(&file.path).await.map_err(failed)?.bytes().await.map_err(failed)
     }
 }
 
-fn decode(content: Bytes, schema: &SchemaRef) -> Result<Vec<RecordBatch>, ParquetError> {
+pub(super) fn decode(content: Bytes, schema: &SchemaRef) -> Result<Vec<RecordBatch>, ParquetError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(content)?.with_batch_size(BATCH_ROWS).build()?;
     reader.map(|batch| Ok(with_schema(&batch?, schema))).collect()
 }

@@ -10,6 +10,7 @@ use sha2::Digest as _;
 use super::*;
 use crate::{
     StorageConfig, WalPosition,
+    lake::{Effort, FileRows},
     storage::tests::{DATE, config, ingest, project, record, rows, span, spans, visible},
 };
 
