@@ -85,6 +85,7 @@ def _measure(bench, subject):
         ack_p99_ms=sent["ack_ms"]["p99"],
         ack_p999_ms=sent["ack_ms"]["p999"],
         retries=sent["retries"],
+        broken_connections=sent["broken_connections"],
         sender_cpu_per_million=sent["sender_cpu_seconds"] / spans * 1e6,
         written_per_byte=written / sent["bytes"],
         spans_per_flush=spans / flushes,

@@ -49,7 +49,8 @@ def floor(corpus, **until):
 
 
 def _run(command, corpus, *options):
-    done = subprocess.run([_binary(), command, corpus.path, *options], capture_output=True, text=True)
+    environment = {**os.environ, "RUST_BACKTRACE": "0"}
+    done = subprocess.run([_binary(), command, corpus.path, *options], capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         raise AssertionError(f"assay-load {command} ended with status {done.returncode}: {done.stderr.strip()}")
     return json.loads(done.stdout)

@@ -80,10 +80,10 @@ def peers(bench):
     assay = _assay(bench, corpus)
     for peer in PEERS:
         if bench.wants(peer.cost) or bench.wants(peer.ratio):
-            seconds, n_spans, wall = _measure(bench, peer, corpus)
+            seconds, n_spans, broken, wall = _measure(bench, peer, corpus)
             per_million = seconds / n_spans * 1e6
             of_what = f"{n_spans} spans of 0.5 KB in batches of {BATCH}; Assay {bench.scaled(SPANS_TO_ASSAY)}"
-            yield peer.cost.found(per_million, of_what, seconds_until_stored=wall)
+            yield peer.cost.found(per_million, of_what, seconds_until_stored=wall, broken_connections=broken)
             yield peer.ratio.found(per_million / assay, of_what, assay_cpu_per_million=assay)
 
 
@@ -97,7 +97,7 @@ def _assay(bench, corpus):
 
 
 def _measure(bench, peer, corpus):
-    """CPU seconds of all processes of a peer from the first span until all are stored, how many, and the time that took."""
+    """CPU seconds of all processes of a peer from the first span until all are stored, how many, connections it broke, and the time."""
     folder = bench.folder / peer.name
     folder.mkdir()
     with _running(peer, folder) as (group, port):
@@ -105,9 +105,9 @@ def _measure(bench, peer, corpus):
         warm = load.send_to(f"127.0.0.1:{port}", corpus, connections=1, spans=BATCH, headers=peer.headers)["spans"]
         _until_stored(folder / peer.database, warm)
         before, started = _cpu_of_group(group), time.perf_counter()
-        sent = load.send_to(f"127.0.0.1:{port}", corpus, connections=2, spans=bench.scaled(SPANS), headers=peer.headers)["spans"]
-        _until_stored(folder / peer.database, warm + sent)
-        return _cpu_of_group(group) - before, sent, time.perf_counter() - started
+        sent = load.send_to(f"127.0.0.1:{port}", corpus, connections=2, spans=bench.scaled(SPANS), headers=peer.headers)
+        _until_stored(folder / peer.database, warm + sent["spans"])
+        return _cpu_of_group(group) - before, sent["spans"], sent["broken_connections"], time.perf_counter() - started
 
 
 @contextlib.contextmanager

@@ -20,6 +20,10 @@ use crate::{
     latency::Latencies,
 };
 
+/// A connection that breaks more often for one request is given up.
+const BROKEN_MAX: u32 = 5;
+const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+
 /// What to send, how much of it and how fast.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -46,6 +50,7 @@ struct State {
     acknowledged: Taken,
     rejected: u64,
     retries: u64,
+    broken: u64,
     refused: u64,
     first_refusal: Option<String>,
 }
@@ -53,7 +58,7 @@ struct State {
 /// Sends and returns spans, bytes, rates, times of acknowledgement, retries and refusals, and the CPU this took here.
 ///
 /// # Errors
-/// If a connection cannot be opened, or breaks.
+/// If a connection cannot be opened, or breaks again and again.
 pub(crate) async fn send(corpus: Corpus, plan: Plan) -> anyhow::Result<serde_json::Value> {
     let mut clients = Vec::new();
     for _ in 0..plan.connections {
@@ -68,7 +73,7 @@ pub(crate) async fn send(corpus: Corpus, plan: Plan) -> anyhow::Result<serde_jso
         task.await.context("a connection")??;
     }
     let seconds = run.since.elapsed().as_secs_f64();
-    let State { latencies, late, acknowledged, rejected, retries, refused, first_refusal, .. } = run.state.take();
+    let State { latencies, late, acknowledged, rejected, retries, broken, refused, first_refusal, .. } = run.state.take();
     Ok(serde_json::json!({
         "spans": acknowledged.spans,
         "bytes": acknowledged.bytes,
@@ -81,6 +86,7 @@ pub(crate) async fn send(corpus: Corpus, plan: Plan) -> anyhow::Result<serde_jso
         "late": late,
         "rejected_spans": rejected,
         "retries": retries,
+        "broken_connections": broken,
         "refused": refused,
         "first_refusal": first_refusal,
         "sender_cpu_seconds": (cpu_ns()? - before) as f64 / 1e9,
@@ -115,10 +121,22 @@ impl Run {
         Instant::now()
     }
 
-    /// Sends until the server has decided.
+    /// Sends until the server has decided. A broken connection is opened anew, as an exporter does.
     async fn export(&self, client: &mut Client, request: &Request, started: Instant) -> anyhow::Result<()> {
+        let mut n_broken = 0;
         loop {
-            match client.export(request).await? {
+            let answer = match client.export(request).await {
+                Err(error) if n_broken == BROKEN_MAX => return Err(error),
+                Err(_) => {
+                    n_broken += 1;
+                    self.state.borrow_mut().broken += 1;
+                    sleep(RECONNECT_AFTER).await;
+                    *client = Client::connect(&self.plan.target).await?;
+                    continue;
+                }
+                Ok(answer) => answer,
+            };
+            match answer {
                 Answer::Later(wait) => {
                     self.state.borrow_mut().retries += 1;
                     sleep(wait).await;
