@@ -52,8 +52,19 @@ pub(crate) struct Flusher {
 
 impl Flusher {
     /// Keeps flushes from running while the guard lives.
-    pub(crate) async fn exclusive(&self) -> impl Sized + '_ {
-        self.pending.lock().await
+    pub(crate) async fn exclusive(&self) -> NoFlush<'_> {
+        NoFlush(self.pending.lock().await)
+    }
+}
+
+/// While it lives, no flush runs.
+pub(crate) struct NoFlush<'a>(tokio::sync::MutexGuard<'a, Option<Pending>>);
+
+impl NoFlush<'_> {
+    /// Files of `table` whose rows are still hot: of a flush that failed half-way. The log may have them already.
+    pub(crate) fn files_of_hot_rows(&self, table: TableId) -> impl Iterator<Item = &Arc<DataFile>> {
+        let tables = self.0.iter().flat_map(|pending| &pending.tables);
+        tables.filter(move |flush| flush.table == table).flat_map(|flush| flush.files.iter().flatten())
     }
 }
 

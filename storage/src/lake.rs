@@ -230,7 +230,14 @@ impl Lake {
 
     /// Reads the files of `table` from its log again, after another writer changed it.
     pub(crate) async fn list_again(&self, table: TableId) -> Result<Vec<DataFile>, LakeError> {
-        let files = self.table(table).log.lock().await.list_again().await?;
+        let files = {
+            let of_table = self.table(table);
+            let mut log = of_table.log.lock().await;
+            let files = log.list_again().await?;
+            of_table.version.store(log.version(), Ordering::Release);
+            of_table.committed.store(log.committed(), Ordering::Release);
+            files
+        };
         Ok(files.into_iter().map(|facts| self.data_file(table, facts)).collect())
     }
 

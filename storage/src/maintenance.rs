@@ -319,8 +319,10 @@ impl Inner {
     /// Takes the files of `table` from its log again.
     async fn reload(&self, table: TableId) -> Result<(), LakeError> {
         // No flush may commit between the listing and the switch.
-        let _no_flush = self.flusher.exclusive().await;
-        let listed = self.lake.list_again(table).await?;
+        let no_flush = self.flusher.exclusive().await;
+        let mut listed = self.lake.list_again(table).await?;
+        // These come into view together with the end of their flush, which takes their rows from what is hot.
+        listed.retain(|file| no_flush.files_of_hot_rows(table).all(|of_flush| of_flush.path != file.path));
         let gone = self.change(|state| {
             let lake = Arc::make_mut(&mut state.lake);
             let (known, gone): (Vec<_>, Vec<_>) =

@@ -256,6 +256,7 @@ impl Inner {
         let dir = fs::canonicalize(&dir).map_err(io_error("resolve folder", &dir))?;
         let lock = lock(&dir)?;
         let node_id = node_id(&dir)?;
+        store::sync_delta_logs(&dir).map_err(io_error("fsync the Delta logs in", &dir))?;
         let store = store::local(&dir).map_err(|source| OpenStorageError::Store { path: dir.clone(), source })?;
         let (lake, files) = Lake::open(store, &node_id).await?;
         let persisted = lake.read_corrections(&files).await?;

@@ -103,6 +103,23 @@ pub(crate) fn local(data_dir: &FsPath) -> Result<Arc<dyn ObjectStore>> {
     Ok(Arc::new(DurableLocal::new(data_dir)?))
 }
 
+/// Makes the entries of the Delta logs in `data_dir` durable. A process that was killed may have made one and not fsynced its folder: it can be
+/// read, and what rests on it (a log that is released) must not outlive it.
+pub(crate) fn sync_delta_logs(data_dir: &FsPath) -> io::Result<()> {
+    let absent = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    let tables = match fs::read_dir(data_dir.join("lake")) {
+        Err(error) if absent(&error) => return Ok(()),
+        tables => tables?,
+    };
+    for table in tables {
+        match sync_dir(&table?.path().join("_delta_log")) {
+            Err(error) if !absent(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// What a put to `location` answers.
 pub(crate) fn put_result(location: &Path, written: io::Result<()>) -> Result<PutResult> {
     match written {

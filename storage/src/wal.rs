@@ -276,6 +276,8 @@ impl Wal {
             move |source| OpenWalError::Io { action, path, source }
         };
         create_dir_durably(dir).map_err(io("create folder", dir))?;
+        // What an earlier process named here just before it was killed can be seen; now it also stays.
+        sync_dir(dir).map_err(io("fsync folder", dir))?;
 
         let marked = read_committed(dir).map_err(io("read committed position in", dir))?;
         let mut segments = list_segments(dir).map_err(io("list folder", dir))?;

@@ -10,13 +10,15 @@ use std::{
 };
 
 use assay_schemas::{ids::ProjectId, tables::TableId};
+use bytes::Bytes;
 use chrono::NaiveDate;
 use deltalake_core::{
     DeltaTable, DeltaTableError, TableProperty,
     checkpoints::{cleanup_metadata, create_checkpoint},
     kernel::{
         Action, Add, EagerSnapshot, MetadataExt as _, Remove, StructField, StructType, Transaction,
-        engine::arrow_conversion::TryIntoKernel as _, transaction::CommitData,
+        engine::arrow_conversion::TryIntoKernel as _,
+        transaction::{CommitData, TransactionError},
     },
     logstore::{CommitOrBytes, LogStoreRef, StorageConfig, default_logstore},
     operations::create::CreateBuilder,
@@ -98,6 +100,8 @@ pub(crate) struct DeltaLog {
     last_checkpoint: u64,
     /// Files that other writers removed since the files were listed; `None` if no other writer committed.
     removed_by_others: Option<HashSet<String>>,
+    /// The version that a failed commit may or may not have written, durably or not.
+    unsure: Option<u64>,
 }
 
 impl std::fmt::Debug for DeltaLog {
@@ -126,6 +130,7 @@ impl DeltaLog {
             committed: 0,
             last_checkpoint: 0,
             removed_by_others: None,
+            unsure: None,
         };
         let snapshot = log.load().await?;
         log.evolve(&snapshot).await?;
@@ -135,6 +140,7 @@ impl DeltaLog {
 
     /// The files as the log has them now.
     pub(crate) async fn list_again(&mut self) -> Result<Vec<FileFacts>, DeltaError> {
+        self.settle().await?;
         let snapshot = self.load().await?;
         self.removed_by_others = None;
         self.files(&snapshot).await
@@ -171,7 +177,7 @@ impl DeltaLog {
         self.last_checkpoint = version;
     }
 
-    /// Makes `change` the next version of the table.
+    /// Makes `change` the next version of the table. Rows up to a position that the table has are not added again.
     pub(crate) async fn commit(&mut self, change: Change<'_>) -> Result<(), DeltaError> {
         let operation = if change.removed.is_empty() {
             let partition_by = Some(PARTITION_COLUMNS.map(str::to_owned).to_vec());
@@ -187,9 +193,7 @@ impl DeltaLog {
         actions.extend(change.added.iter().map(|file| Action::Add(self.add(file, change.data_change, now))));
         let transactions =
             change.position.map(|position| Transaction::new(&self.node_id, position.cast_signed())).into_iter().collect();
-        self.commit_actions(actions, operation, transactions).await?;
-        self.committed = self.committed.max(change.position.unwrap_or(0));
-        Ok(())
+        self.commit_actions(actions, operation, transactions).await
     }
 
     async fn commit_actions(
@@ -211,9 +215,15 @@ impl DeltaLog {
         }
         let commit_id = outside::unique_id().to_string();
         let marker = [(COMMIT_ID.to_owned(), commit_id.clone().into())].into();
+        let position = transactions.first().map(|transaction| transaction.version.cast_unsigned());
         let data = CommitData::new(actions, operation, marker, transactions);
         let bytes = data.get_bytes().map_err(DeltaTableError::from).map_err(failed("encode a commit to"))?;
+        self.settle().await?;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
+            if position.is_some_and(|position| position <= self.committed) {
+                tracing::info!(table = self.table.name(), version = self.version, "a commit whose answer was lost had landed");
+                return Ok(());
+            }
             let gone = |path: &&String| self.removed_by_others.as_ref().is_some_and(|gone| gone.contains(*path));
             if let Some(path) = removed.iter().find(gone) {
                 return Err(DeltaError::Conflict { table: self.table.name(), path: path.clone() });
@@ -223,16 +233,21 @@ impl DeltaLog {
             let error = match self.log_store.write_commit_entry(version, entry, outside::unique_id()).await {
                 Ok(()) => {
                     self.version = version;
+                    self.committed = self.committed.max(position.unwrap_or(0));
                     return Ok(());
                 }
                 Err(error) => error,
             };
+            if !matches!(error, TransactionError::VersionAlreadyExists(_)) {
+                self.unsure = Some(version);
+            }
             // Whatever the error says, what counts is what the log says now.
-            let Some(found) = self.log_store.read_commit_entry(version).await.map_err(failed("read the log of"))? else {
+            let Some(found) = self.settled_entry(version).await? else {
                 return Err(log_error(self.table, "commit to", error.into()));
             };
-            let found = Commit::parse(&found);
+            let found = Commit::parse(&found, &self.node_id);
             self.version = version;
+            self.committed = self.committed.max(found.position.unwrap_or(0));
             if found.id.as_deref() == Some(&commit_id)
                 || (!added.is_empty() && added.iter().all(|path| found.added.contains(path)))
             {
@@ -243,6 +258,32 @@ impl DeltaLog {
             tracing::info!(table = self.table.name(), version, "another writer committed; maintenance will read its files");
         }
         Err(log_error(self.table, "commit to", DeltaTableError::generic("too many other writers")))
+    }
+
+    /// Makes durable what a failed commit may have left, before anything rests on it.
+    async fn settle(&mut self) -> Result<(), DeltaError> {
+        if let Some(version) = self.unsure {
+            self.settled_entry(version).await?;
+            // Had it been written, it would be there.
+            self.unsure = None;
+        }
+        Ok(())
+    }
+
+    /// The entry of `version`, if there is one. After a failed commit it can be seen, but a power cut may take it away: it is put once more.
+    async fn settled_entry(&mut self, version: u64) -> Result<Option<Bytes>, DeltaError> {
+        let table = self.table;
+        let failed = |action| move |source| log_error(table, action, source);
+        let found = self.log_store.read_commit_entry(version).await.map_err(failed("read the log of"))?;
+        if let Some(entry) = &found
+            && self.unsure == Some(version)
+        {
+            let path = Path::from(format!("_delta_log/{version:020}.json"));
+            let put = self.log_store.object_store(None).put(&path, entry.clone().into()).await;
+            put.map_err(DeltaTableError::from).map_err(failed("make a commit durable in"))?;
+            self.unsure = None;
+        }
+        Ok(found)
     }
 
     async fn load(&mut self) -> Result<EagerSnapshot, DeltaError> {
@@ -432,17 +473,23 @@ fn log_error(table: TableId, action: &'static str, source: DeltaTableError) -> D
 #[derive(Debug, Default)]
 struct Commit {
     id: Option<String>,
+    /// Everything up to here of the node asked about is in the table.
+    position: Option<u64>,
     added: Vec<String>,
     removed: Vec<String>,
 }
 
 impl Commit {
-    fn parse(bytes: &[u8]) -> Self {
+    fn parse(bytes: &[u8], node_id: &str) -> Self {
         let mut commit = Self::default();
         for line in bytes.split(|b| *b == b'\n') {
             let Ok(action) = serde_json::from_slice::<Value>(line) else { continue };
             let text = |value: &Value| value.as_str().map(str::to_owned);
             commit.id = commit.id.or_else(|| text(&action["commitInfo"][COMMIT_ID]));
+            let transaction = &action["txn"];
+            if transaction["appId"] == node_id {
+                commit.position = commit.position.max(transaction["version"].as_u64());
+            }
             commit.added.extend(text(&action["add"]["path"]));
             commit.removed.extend(text(&action["remove"]["path"]));
         }
