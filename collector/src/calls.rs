@@ -269,7 +269,7 @@ fn nibble(byte: u8) -> u8 {
 /// Traces to look at, in the order they came up.
 #[derive(Default)]
 struct Dirty {
-    seen: HashSet<u128>,
+    seen: HashSet<u128, ahash::RandomState>,
     order: Vec<u128>,
 }
 

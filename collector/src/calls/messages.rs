@@ -17,8 +17,8 @@ pub(super) struct SpanMessages {
     bytes: usize,
     /// What the row of the span has of its own; `None` until the span came.
     own: Option<Own>,
-    /// Told to the row already.
-    told: Columns,
+    /// Told to the row already. Most calls are told without log records, and nothing is kept of them here.
+    told: Option<Box<Columns>>,
     /// Records came since.
     fresh: bool,
 }
@@ -127,20 +127,23 @@ impl SpanMessages {
 
     /// The columns as they are now, where they differ from what was told.
     fn news(&mut self) -> Columns {
-        let own = self.own.unwrap_or_default();
-        let now = self.columns(own);
+        self.fresh = false;
+        if self.records.is_empty() {
+            return Columns::default();
+        }
+        let now = self.columns(self.own.unwrap_or_default());
+        let told = self.told.get_or_insert_default();
         let news = |now: &Option<String>, told: &Option<String>| now.clone().filter(|_| now != told);
         let news = Columns {
-            input_messages: news(&now.input_messages, &self.told.input_messages),
-            output_messages: news(&now.output_messages, &self.told.output_messages),
-            system_instructions: news(&now.system_instructions, &self.told.system_instructions),
-            tool_definitions: news(&now.tool_definitions, &self.told.tool_definitions),
-            finish_reasons: news(&now.finish_reasons, &self.told.finish_reasons),
-            input_preview: news(&now.input_preview, &self.told.input_preview),
-            output_preview: news(&now.output_preview, &self.told.output_preview),
+            input_messages: news(&now.input_messages, &told.input_messages),
+            output_messages: news(&now.output_messages, &told.output_messages),
+            system_instructions: news(&now.system_instructions, &told.system_instructions),
+            tool_definitions: news(&now.tool_definitions, &told.tool_definitions),
+            finish_reasons: news(&now.finish_reasons, &told.finish_reasons),
+            input_preview: news(&now.input_preview, &told.input_preview),
+            output_preview: news(&now.output_preview, &told.output_preview),
         };
-        self.told = now;
-        self.fresh = false;
+        **told = now;
         news
     }
 
@@ -180,9 +183,11 @@ impl SpanMessages {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let told =
-            [&self.told.input_messages, &self.told.output_messages, &self.told.system_instructions, &self.told.tool_definitions];
-        300 + self.bytes * 2 + told.iter().map(|text| text.as_ref().map_or(0, String::len)).sum::<usize>()
+        let told = self.told.as_deref().map_or(0, |told| {
+            let columns = [&told.input_messages, &told.output_messages, &told.system_instructions, &told.tool_definitions];
+            columns.into_iter().flatten().map(String::len).sum()
+        });
+        300 + self.bytes * 2 + told
     }
 }
 

@@ -1,7 +1,7 @@
 //! The recent traces of one project, and what joins reports of one call across traces.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Correction, Dirty, FoundScore, Limits, SeedRow, Settled, hash, hex64, hex128,
-    trace::{Call, Report, SessionAndUser, Trace, Verdict},
+    trace::{Call, Map as QuickMap, More, Report, SessionAndUser, Trace, Verdict},
 };
 use crate::{
     normalised::CallFacts,
@@ -58,13 +58,39 @@ impl SpanKey {
 /// A call: its trace and its index there.
 type Member = (u128, u32);
 
+/// What a row with a certain usage is, as far as that alone rules out that it is the [twin](twins) of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    /// A log record: any row may be its twin.
+    Log,
+    /// A span of a call that failed and left nothing to identify it: logs and spans like it may be.
+    NamelessFailure,
+    /// Any other span: only a log record may be.
+    Span,
+}
+
+impl Telling {
+    fn of(call: &Call) -> Self {
+        match call.is_log {
+            true => Self::Log,
+            false if is_nameless_failure(call) => Self::NamelessFailure,
+            false => Self::Span,
+        }
+    }
+
+    fn may_match(self, other: Self) -> bool {
+        matches!((self, other), (Self::Log, _) | (_, Self::Log) | (Self::NamelessFailure, Self::NamelessFailure))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Project {
-    traces: HashMap<u128, Trace>,
+    traces: QuickMap<u128, Trace>,
     /// Calls by the identifier of their response, in the order they came.
-    responses: HashMap<Box<str>, Vec<Member>>,
-    /// Calls by their usage, in the order they came.
-    usages: HashMap<u64, VecDeque<Member>>,
+    responses: QuickMap<Box<str>, Vec<Member>>,
+    /// Calls by their usage, in the order they came, with what each is: thousands of calls have the same few tokens, and nearly all
+    /// are passed over without a look into their traces.
+    usages: QuickMap<u64, VecDeque<(Member, Telling)>>,
     /// Traces by when they were last written to, oldest first; an entry may be out of date.
     queue: VecDeque<(i64, u128)>,
     spans: usize,
@@ -83,9 +109,9 @@ impl Project {
     /// Whether nothing refers to a forgotten trace, and the totals are right.
     #[cfg(test)]
     pub(super) fn is_tidy(&self) -> bool {
-        let members = self.responses.values().flatten().chain(self.usages.values().flatten());
+        let members = self.responses.values().flatten().chain(self.usages.values().flatten().map(|(member, _)| member));
         members.into_iter().all(|member| self.call(*member).is_some())
-            && self.spans == self.traces.values().map(|trace| trace.nodes.len()).sum::<usize>()
+            && self.spans == self.traces.values().map(Trace::spans).sum::<usize>()
             && self.bytes == self.traces.values().map(Trace::bytes).sum::<usize>()
     }
 
@@ -123,8 +149,8 @@ impl Project {
             }
         }
         self.decide(&dirty, prepared, &mut settled.corrections);
-        self.inherit(&keys, &touched, prepared, &mut settled.corrections);
-        self.attach_messages(&keys, &touched, prepared, &mut settled.corrections);
+        self.complete_rows(&keys, prepared);
+        self.correct_late(&touched, &mut settled.corrections);
         self.collect_scores(prepared, &mut settled.scores);
         self.recount(touched.order.iter().chain(&dirty.order));
         settled
@@ -164,11 +190,10 @@ impl Project {
             let names = GenAi { session_id: row.session_id.clone(), user_id: row.user_id.clone(), ..GenAi::default() };
             trace.written(span_id, &names);
         }
-        if trace.session.is_none() {
-            trace.session = row.session_id.as_deref().map(Arc::from);
-        }
-        if trace.user.is_none() {
-            trace.user = row.user_id.as_deref().map(Arc::from);
+        if row.session_id.is_some() || row.user_id.is_some() {
+            let more = trace.more_mut();
+            more.session = more.session.take().or_else(|| row.session_id.as_deref().map(Arc::from));
+            more.user = more.user.take().or_else(|| row.user_id.as_deref().map(Arc::from));
         }
         let has_usage = row.input_tokens.is_some() || row.output_tokens.is_some();
         let is_call = row.operation.as_deref().is_some_and(|operation| CALLS.contains(&operation));
@@ -225,7 +250,7 @@ impl Project {
     fn register_span_call(&mut self, key: &SpanKey, idx: usize, draft: &SpanDraft) -> bool {
         let (row, facts) = (&draft.row, &draft.facts);
         if !facts.is_call && !facts.has_usage {
-            return self.traces.get(&key.trace).is_some_and(|trace| !trace.calls.is_empty());
+            return self.traces.get(&key.trace).is_some_and(|trace| !trace.calls().is_empty());
         }
         let failed = row.status_code == "ERROR" || row.genai.error_type.is_some();
         let SpanKey { span_id, parent, start_ns, .. } = *key;
@@ -244,7 +269,7 @@ impl Project {
             && let Some(message) = facts.log_message.take()
         {
             let time = if row.time_unix_nano == 0 { row.observed_time_unix_nano } else { row.time_unix_nano };
-            self.touch(key, now).messages.entry(span_id).or_default().add(time, message);
+            self.touch(key, now).more_mut().messages.entry(span_id).or_default().add(time, message);
         }
         if row.trace_id.is_some() && (row.genai.session_id.is_some() || row.genai.user_id.is_some()) {
             self.touch(key, now).learn(0, &row.genai);
@@ -262,10 +287,10 @@ impl Project {
     }
 
     fn register_call(&mut self, key: u128, call: Call) {
-        let (response_id, usage_hash) = (call.response_id.clone(), call.usage_hash);
+        let (response_id, usage_hash, telling) = (call.response_id.clone(), call.usage_hash, Telling::of(&call));
         let idx = self.traces.entry(key).or_default().insert_call(call);
         if let Some(response_id) = response_id {
-            let members = self.responses.entry(response_id).or_default();
+            let members = self.responses.entry(response_id).or_insert_with(|| Vec::with_capacity(1));
             if members.len() < REPORTS_MAX {
                 members.push((key, idx));
             }
@@ -275,16 +300,16 @@ impl Project {
             if members.len() == TWINS_MAX {
                 members.pop_front();
             }
-            members.push_back((key, idx));
+            members.push_back(((key, idx), telling));
         }
     }
 
     fn call(&self, (key, idx): Member) -> Option<&Call> {
-        self.traces.get(&key)?.calls.get(idx as usize)
+        self.traces.get(&key)?.calls().get(idx as usize)
     }
 
     fn call_mut(&mut self, (key, idx): Member) -> Option<&mut Call> {
-        self.traces.get_mut(&key)?.calls.get_mut(idx as usize)
+        self.traces.get_mut(&key)?.calls_mut().get_mut(idx as usize)
     }
 
     /// Decides which calls of `dirty` count, and of other traces that report the same responses.
@@ -309,7 +334,7 @@ impl Project {
         }
         for key in concerned.order {
             let Some(trace) = self.traces.get_mut(&key) else { continue };
-            for call in &mut trace.calls {
+            for call in trace.calls_mut() {
                 let verdict = call.verdict();
                 match call.report.draft.take() {
                     Some(draft) => {
@@ -344,11 +369,10 @@ impl Project {
     /// Among the reports of each response that trace `key` reports, lets the best stand. Returns the reports.
     fn rank_responses(&mut self, key: u128) -> Vec<Member> {
         let Some(trace) = self.traces.get(&key) else { return Vec::new() };
-        let responses: Vec<Box<str>> = trace.calls.iter().filter_map(|call| call.response_id.clone()).collect();
+        let reports = trace.calls().iter().filter_map(|call| self.responses.get(call.response_id.as_ref()?));
+        let several: Vec<Vec<Member>> = reports.filter(|members| members.len() > 1).cloned().collect();
         let mut concerned = Vec::new();
-        for response in responses {
-            let Some(members) = self.responses.get(&response).filter(|members| members.len() > 1) else { continue };
-            let members = members.clone();
+        for members in several {
             // Reports far apart in time are different calls of a sender that numbers them anew.
             let starts: Vec<i64> = members.iter().map(|member| self.call(*member).map_or(0, |call| call.start_ns)).collect();
             for (idx, member) in members.iter().enumerate() {
@@ -369,17 +393,19 @@ impl Project {
     fn pair_twins(&mut self, key: u128) -> Vec<u128> {
         let Some(trace) = self.traces.get(&key) else { return Vec::new() };
         let new = |call: &Call| call.draft.is_some() && call.usage_hash.is_some();
-        let new: Vec<Member> = (0_u32..).zip(&trace.calls).filter(|(_, call)| new(call)).map(|(idx, _)| (key, idx)).collect();
+        let new: Vec<Member> = (0_u32..).zip(trace.calls()).filter(|(_, call)| new(call)).map(|(idx, _)| (key, idx)).collect();
         let mut changed = Vec::new();
         for member in new {
             let Some((call, usage)) = self.call(member).and_then(|call| Some((call, call.usage_hash?))) else { continue };
             if call.has_twin || call.twin_counts || call.verdict() != Verdict::Counts {
                 continue;
             }
-            let is_twin = |other: &&Member| {
-                **other != member && self.call(**other).is_some_and(|found| twins(call, found, other.0 == member.0))
+            let telling = Telling::of(call);
+            let is_twin = |other: &Member| {
+                *other != member && self.call(*other).is_some_and(|found| twins(call, found, other.0 == member.0))
             };
-            let Some(twin) = self.usages.get(&usage).and_then(|members| members.iter().find(is_twin)).copied() else { continue };
+            let others = self.usages.get(&usage).into_iter().flatten().filter(|(_, other)| telling.may_match(*other));
+            let Some(twin) = others.map(|(other, _)| *other).find(is_twin) else { continue };
             let Some(other) = self.call(twin) else { continue };
             let (counts, repeats) = if other.stands_for(call) { (twin, member) } else { (member, twin) };
             if let Some(call) = self.call_mut(counts) {
@@ -393,13 +419,17 @@ impl Project {
         changed
     }
 
-    /// Fills session and user into the rows of the request that name none, and corrects spans written before a row named them.
-    fn inherit(&mut self, keys: &[SpanKey], touched: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
+    /// Fills into the rows of the request what other rows said before: session and user where they name none, and their messages.
+    fn complete_rows(&mut self, keys: &[SpanKey], prepared: &mut Prepared) {
         for (key, draft) in keys.iter().zip(&mut prepared.spans) {
-            if let Some(trace) = self.traces.get_mut(&key.trace) {
-                fill(&mut draft.row.genai, || trace.inherited(key.span_id));
-                // The row leaves as it is now: from here on it is what a later row corrects.
-                trace.written(key.span_id, &draft.row.genai);
+            let Some(trace) = self.traces.get_mut(&key.trace) else { continue };
+            fill(&mut draft.row.genai, || trace.inherited(key.span_id));
+            // The row leaves as it is now: from here on it is what a later row corrects.
+            trace.written(key.span_id, &draft.row.genai);
+            let has_messages = trace.more().is_some_and(|more| more.messages.contains_key(&key.span_id));
+            // Only call-like spans are described by log records; the others must not cost memory.
+            if draft.facts.is_call || draft.facts.has_usage || has_messages {
+                trace.more_mut().messages.entry(key.span_id).or_default().fill(&mut draft.row.genai);
             }
         }
         for draft in &mut prepared.logs {
@@ -409,30 +439,20 @@ impl Project {
             let span_id = draft.row.span_id.as_deref().map_or(0, hex64);
             fill(&mut draft.row.genai, || trace.inherited(span_id));
         }
+    }
+
+    /// Corrects spans written before a row named their session or user, or told their messages.
+    fn correct_late(&mut self, touched: &Dirty, corrections: &mut Vec<Correction>) {
         for &key in &touched.order {
             let Some(trace) = self.traces.get_mut(&key) else { continue };
-            let late = trace.n_without_session > 0 && trace.session.is_some() || trace.n_without_user > 0 && trace.user.is_some();
-            if late {
+            let Some(more) = trace.more() else { continue };
+            if trace.n_without_session > 0 && more.session.is_some() || trace.n_without_user > 0 && more.user.is_some() {
                 trace.tell_late(key, corrections);
             }
         }
-    }
-
-    /// Joins log messages with the spans they belong to: into the row where it is in this request, else by a correction.
-    fn attach_messages(&mut self, keys: &[SpanKey], touched: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
-        for (key, draft) in keys.iter().zip(&mut prepared.spans) {
-            let Some(trace) = self.traces.get_mut(&key.trace) else { continue };
-            // Only call-like spans are described by log records; the others must not cost memory.
-            if draft.facts.is_call
-                || draft.facts.has_usage
-                || !trace.messages.is_empty() && trace.messages.contains_key(&key.span_id)
-            {
-                trace.messages.entry(key.span_id).or_default().fill(&mut draft.row.genai);
-            }
-        }
         for &key in &touched.order {
-            let Some(trace) = self.traces.get_mut(&key) else { continue };
-            let mut spans: Vec<_> = trace.messages.iter_mut().filter(|(_, messages)| messages.is_fresh()).collect();
+            let Some(more) = self.traces.get_mut(&key).and_then(Trace::existing_more_mut) else { continue };
+            let mut spans: Vec<_> = more.messages.iter_mut().filter(|(_, messages)| messages.is_fresh()).collect();
             spans.sort_by_key(|(span_id, _)| **span_id);
             for (span_id, messages) in spans {
                 if let Some(patch) = messages.patch() {
@@ -494,9 +514,10 @@ impl Project {
         };
         let value = score.value.map(f64::to_bits);
         let seen = hash(&(&score.span_id, &score.name, value, &score.label, &score.explanation));
-        let new = !trace.scores.contains(&seen);
+        let scores = &mut trace.more_mut().scores;
+        let new = !scores.contains(&seen);
         if new {
-            trace.scores.push(seen);
+            scores.push(seen);
         }
         new
     }
@@ -504,7 +525,7 @@ impl Project {
     fn touch(&mut self, key: u128, now: i64) -> &mut Trace {
         let trace = self.traces.entry(key).or_insert_with(|| {
             self.queue.push_back((now, key));
-            Trace { touched_at: now, ..Trace::default() }
+            Trace::touched(now)
         });
         if now - trace.touched_at > TOUCH_NS {
             trace.touched_at = now;
@@ -516,17 +537,18 @@ impl Project {
     fn recount<'a>(&mut self, keys: impl Iterator<Item = &'a u128>) {
         for key in keys {
             let Some(trace) = self.traces.get_mut(key) else { continue };
-            let (spans, bytes) = (trace.nodes.len(), trace.bytes());
-            self.spans = self.spans + spans - std::mem::replace(&mut trace.counted_spans, spans);
+            let (spans, bytes) = (trace.spans(), trace.bytes());
+            let counted = u32::try_from(spans).expect("the index holds far fewer spans");
+            self.spans = self.spans + spans - std::mem::replace(&mut trace.counted_spans, counted) as usize;
             self.bytes = self.bytes + bytes - std::mem::replace(&mut trace.counted_bytes, bytes);
         }
     }
 
     fn forget_trace(&mut self, key: u128) {
         let Some(trace) = self.traces.remove(&key) else { return };
-        self.spans -= trace.counted_spans;
+        self.spans -= trace.counted_spans as usize;
         self.bytes -= trace.counted_bytes;
-        for call in &trace.calls {
+        for call in trace.calls() {
             if let Some(response_id) = &call.response_id
                 && let Some(members) = self.responses.get_mut(response_id)
             {
@@ -538,7 +560,7 @@ impl Project {
             if let Some(usage) = call.usage_hash
                 && let Some(members) = self.usages.get_mut(&usage)
             {
-                members.retain(|member| member.0 != key);
+                members.retain(|(member, _)| member.0 != key);
                 if members.is_empty() {
                     self.usages.remove(&usage);
                 }
@@ -558,36 +580,34 @@ impl Trace {
                 None => Some(Arc::clone(known.insert(named.into()))),
             }
         };
-        let own = (intern(&mut self.session, &genai.session_id), intern(&mut self.user, &genai.user_id));
+        if genai.session_id.is_none() && genai.user_id.is_none() {
+            return;
+        }
+        let More { session, user, own, .. } = self.more_mut();
+        let named = (intern(session, &genai.session_id), intern(user, &genai.user_id));
         let differs = |own: &Option<Arc<str>>, known: &Option<Arc<str>>| own.is_some() && own != known;
-        if span_id != 0 && (differs(&own.0, &self.session) || differs(&own.1, &self.user)) {
-            self.own.insert(span_id, own);
+        if span_id != 0 && (differs(&named.0, session) || differs(&named.1, user)) {
+            own.insert(span_id, named);
         }
     }
 
     /// Spans written without session or user learn them from rows that came later.
     fn tell_late(&mut self, key: u128, corrections: &mut Vec<Correction>) {
-        let mut late: Vec<u64> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.written && !(node.says_session && node.says_user))
-            .map(|(id, _)| *id)
-            .collect();
+        let mut late: Vec<u64> =
+            self.nodes().filter(|(_, node)| node.written && !(node.says_session && node.says_user)).map(|(id, _)| id).collect();
         late.sort_unstable();
         for span_id in late.into_iter().take(INHERIT_MAX) {
             let (session, user) = self.inherited(span_id);
-            let Some(node) = self.nodes.get_mut(&span_id) else { continue };
+            let Some(node) = self.node_mut(span_id) else { continue };
+            let session = session.filter(|_| !node.says_session);
+            let user = user.filter(|_| !node.says_user);
+            node.says_session |= session.is_some();
+            node.says_user |= user.is_some();
+            self.n_without_session -= u32::from(session.is_some());
+            self.n_without_user -= u32::from(user.is_some());
             let mut patch = Map::new();
-            if let Some(session) = session.filter(|_| !node.says_session) {
-                patch.insert("session_id".to_owned(), Value::from(&*session));
-                node.says_session = true;
-                self.n_without_session -= 1;
-            }
-            if let Some(user) = user.filter(|_| !node.says_user) {
-                patch.insert("user_id".to_owned(), Value::from(&*user));
-                node.says_user = true;
-                self.n_without_user -= 1;
-            }
+            patch.extend(session.map(|session| ("session_id".to_owned(), Value::from(&*session))));
+            patch.extend(user.map(|user| ("user_id".to_owned(), Value::from(&*user))));
             if !patch.is_empty() {
                 corrections.push(Correction { trace: key, span_id, patch, reason: "inherited" });
             }
@@ -596,12 +616,12 @@ impl Trace {
 
     /// The row of span `span_id` leaves as it is now.
     fn written(&mut self, span_id: u64, genai: &GenAi) {
-        let Some(node) = self.nodes.get_mut(&span_id).filter(|node| !node.written) else { return };
+        let Some(node) = self.node_mut(span_id).filter(|node| !node.written) else { return };
         node.written = true;
-        node.says_session = genai.session_id.is_some();
-        node.says_user = genai.user_id.is_some();
-        self.n_without_session += usize::from(!node.says_session);
-        self.n_without_user += usize::from(!node.says_user);
+        let (says_session, says_user) = (genai.session_id.is_some(), genai.user_id.is_some());
+        (node.says_session, node.says_user) = (says_session, says_user);
+        self.n_without_session += u32::from(!says_session);
+        self.n_without_user += u32::from(!says_user);
     }
 }
 
@@ -631,11 +651,14 @@ fn twins(call: &Call, other: &Call, same_trace: bool) -> bool {
 
 fn same_failure(call: &Call, other: &Call) -> bool {
     let (native, told) = if call.native { (call, other) } else { (other, call) };
-    let nameless = |call: &Call| call.is_call && call.failed && !call.has_usage && call.response_id.is_none();
     let same_model = native.model_hash == told.model_hash || native.model_hash.is_none() || told.model_hash.is_none();
     let within =
         native.start_ns >= told.start_ns.saturating_sub(CLOCK_NS) && native.end_ns <= told.end_ns.saturating_add(CLOCK_NS);
-    native.native && !told.native && nameless(native) && nameless(told) && same_model && within
+    native.native && !told.native && is_nameless_failure(native) && is_nameless_failure(told) && same_model && within
+}
+
+fn is_nameless_failure(call: &Call) -> bool {
+    call.is_call && call.failed && !call.has_usage && call.response_id.is_none()
 }
 
 fn report(facts: &CallFacts, genai: &GenAi, failed: bool, sender: &Sender) -> Report {

@@ -7,6 +7,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::messages::SpanMessages;
 
+/// Keyed by what senders choose, for each span: quick, and seeded anew in every process, so that nobody can choose what collides.
+pub(super) type Map<K, V> = HashMap<K, V, ahash::RandomState>;
+
 /// No call: most spans are not one.
 const NO_CALL: u32 = u32::MAX;
 
@@ -170,48 +173,125 @@ impl Call {
 /// Session and end user, where known.
 pub(super) type SessionAndUser = (Option<Arc<str>>, Option<Arc<str>>);
 
-/// A trace that was written to not long ago.
+/// A trace that was written to not long ago. Kept small: a service that calls no model sends millions of one span each, and the table
+/// they lie in is moved whole when it grows.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
-    pub(super) nodes: HashMap<u64, Node>,
-    pub(super) calls: Vec<Call>,
+    /// The span that came first; the others are in `more`.
+    first: Option<(u64, Node)>,
+    more: Option<Box<More>>,
     pub(super) touched_at: i64,
+    /// Spans stored without a session, or without a user, which a later row may name.
+    pub(super) n_without_session: u32,
+    pub(super) n_without_user: u32,
+    /// Its part of the totals of the project.
+    pub(super) counted_spans: u32,
+    pub(super) counted_bytes: usize,
+}
+
+/// What not every trace has.
+#[derive(Debug, Default)]
+pub(super) struct More {
+    others: Map<u64, Node>,
+    pub(super) calls: Vec<Call>,
     /// Session of the first row that names one.
     pub(super) session: Option<Arc<str>>,
     /// End user of the first row that names one.
     pub(super) user: Option<Arc<str>>,
     /// Spans that name another session or user than the trace: their descendants inherit from them.
-    pub(super) own: HashMap<u64, SessionAndUser>,
-    /// Spans stored without a session, or without a user, which a later row may name.
-    pub(super) n_without_session: usize,
-    pub(super) n_without_user: usize,
-    pub(super) messages: HashMap<u64, SpanMessages>,
+    pub(super) own: Map<u64, SessionAndUser>,
+    pub(super) messages: Map<u64, SpanMessages>,
     /// Hashes of the evaluation results seen: some senders report one as a span event and as a log record.
     pub(super) scores: Vec<u64>,
-    /// Its part of the totals of the project.
-    pub(super) counted_spans: usize,
-    pub(super) counted_bytes: usize,
 }
 
 impl Trace {
+    /// An empty one, written to at `now`.
+    pub(super) fn touched(now: i64) -> Self {
+        Self { touched_at: now, ..Self::default() }
+    }
+
+    /// What not every trace has, if this one has some of it.
+    pub(super) fn more(&self) -> Option<&More> {
+        self.more.as_deref()
+    }
+
+    /// The same, made if need be.
+    pub(super) fn more_mut(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// The same, only if there is some of it.
+    pub(super) fn existing_more_mut(&mut self) -> Option<&mut More> {
+        self.more.as_deref_mut()
+    }
+
+    /// Its calls, in the order they came.
+    pub(super) fn calls(&self) -> &[Call] {
+        self.more().map_or(&[], |more| &more.calls)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn calls_mut(&mut self) -> &mut [Call] {
+        self.existing_more_mut().map_or(&mut [], |more| &mut more.calls)
+    }
+
+    /// Its spans.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (u64, &Node)> {
+        let first = self.first.as_ref().map(|(span_id, node)| (*span_id, node));
+        first.into_iter().chain(self.more().into_iter().flat_map(|more| &more.others).map(|(span_id, node)| (*span_id, node)))
+    }
+
+    /// How many spans it has.
+    pub(super) fn spans(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more().map_or(0, |more| more.others.len())
+    }
+
+    fn node(&self, span_id: u64) -> Option<&Node> {
+        match &self.first {
+            Some((first, node)) if *first == span_id => Some(node),
+            _ => self.more()?.others.get(&span_id),
+        }
+    }
+
+    /// The span `span_id`, to be changed.
+    pub(super) fn node_mut(&mut self, span_id: u64) -> Option<&mut Node> {
+        match &mut self.first {
+            Some((first, node)) if *first == span_id => Some(node),
+            _ => self.more.as_deref_mut()?.others.get_mut(&span_id),
+        }
+    }
+
     /// Whether this very span is known.
     pub(super) fn has(&self, span_id: u64, start_ns: i64) -> bool {
-        self.nodes.get(&span_id).is_some_and(|node| node.start_ns == start_ns)
+        self.node(span_id).is_some_and(|node| node.start_ns == start_ns)
     }
 
     pub(super) fn insert(&mut self, span_id: u64, parent: u64, start_ns: i64, says_session: bool, says_user: bool) {
-        let call = self.nodes.get(&span_id).map_or(NO_CALL, |node| node.call);
-        self.nodes.insert(span_id, Node { parent, start_ns, call, says_session, says_user, written: false });
+        let call = self.node(span_id).map_or(NO_CALL, |node| node.call);
+        let node = Node { parent, start_ns, call, says_session, says_user, written: false };
+        if let Some(known) = self.node_mut(span_id) {
+            *known = node;
+        } else if self.first.is_none() {
+            self.first = Some((span_id, node));
+        } else {
+            self.more_mut().others.insert(span_id, node);
+        }
     }
 
     pub(super) fn insert_call(&mut self, call: Call) -> u32 {
-        let idx = u32::try_from(self.calls.len()).expect("the index holds far fewer calls");
+        let idx = u32::try_from(self.calls().len()).expect("the index holds far fewer calls");
         if !call.is_log
-            && let Some(node) = self.nodes.get_mut(&call.span_id)
+            && let Some(node) = self.node_mut(call.span_id)
         {
             node.call = idx;
         }
-        self.calls.push(call);
+        let calls = &mut self.more_mut().calls;
+        if calls.is_empty() {
+            // Most traces of a chat service have one call, and a `Vec` would begin with room for four.
+            calls.reserve_exact(1);
+        }
+        calls.push(call);
         idx
     }
 
@@ -219,7 +299,7 @@ impl Trace {
     pub(super) fn lineage(&self, span_id: u64) -> impl Iterator<Item = (u64, &Node)> {
         let mut at = span_id;
         std::iter::from_fn(move || {
-            let node = self.nodes.get(&at)?;
+            let node = self.node(at)?;
             let here = at;
             at = node.parent;
             Some((here, node))
@@ -229,7 +309,7 @@ impl Trace {
 
     /// Calls reported above call `idx`, nearest first.
     fn above(&self, idx: usize) -> Vec<usize> {
-        let call = &self.calls[idx];
+        let call = &self.calls()[idx];
         let spans = self.lineage(call.span_id).skip(usize::from(!call.is_log));
         let calls = spans.filter(|(_, node)| node.call != NO_CALL).map(|(_, node)| node.call as usize);
         calls.filter(|above| *above != idx).collect()
@@ -237,8 +317,8 @@ impl Trace {
 
     /// Looks at the tree anew and notes the shape of each call.
     pub(super) fn analyse(&mut self) {
-        let above: Vec<Vec<usize>> = (0..self.calls.len()).map(|idx| self.above(idx)).collect();
-        let calls = &self.calls;
+        let calls = self.calls();
+        let above: Vec<Vec<usize>> = (0..calls.len()).map(|idx| self.above(idx)).collect();
         let mut shapes = vec![Shape::default(); calls.len()];
 
         // Calls below that are no echo of another report.
@@ -278,27 +358,28 @@ impl Trace {
                 above[idx].iter().for_each(|&above| shapes[above].usage_below = true);
             }
         }
-        for (call, shape) in self.calls.iter_mut().zip(shapes) {
+        for (call, shape) in self.calls_mut().iter_mut().zip(shapes) {
             call.shape = shape;
         }
     }
 
     /// Session and user that a row in span `span_id` inherits: from the nearest span above that names its own, else from the trace.
     pub(super) fn inherited(&self, span_id: u64) -> SessionAndUser {
-        if self.own.is_empty() {
-            return (self.session.clone(), self.user.clone());
+        let Some(more) = self.more() else { return (None, None) };
+        if more.own.is_empty() {
+            return (more.session.clone(), more.user.clone());
         }
-        let above: Vec<_> = self.lineage(span_id).filter_map(|(span_id, _)| self.own.get(&span_id)).collect();
+        let above: Vec<_> = self.lineage(span_id).filter_map(|(span_id, _)| more.own.get(&span_id)).collect();
         let session = above.iter().find_map(|(session, _)| session.clone());
         let user = above.iter().find_map(|(_, user)| user.clone());
-        (session.or_else(|| self.session.clone()), user.or_else(|| self.user.clone()))
+        (session.or_else(|| more.session.clone()), user.or_else(|| more.user.clone()))
     }
 
     /// Roughly what it costs to remember it, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        200 + self.nodes.len() * 48
-            + self.calls.len() * 320
-            + self.messages.values().map(SpanMessages::bytes).sum::<usize>()
-            + self.scores.len() * 8
+        let more = self.more().map_or(0, |more| {
+            more.calls.len() * 320 + more.messages.values().map(SpanMessages::bytes).sum::<usize>() + more.scores.len() * 8
+        });
+        200 + self.spans() * 48 + more
     }
 }
