@@ -240,13 +240,13 @@ impl Export {
         Ok(match table {
             TableId::Spans => {
                 let rows: Vec<SpanRow> = rows(batch).collect();
-                let columns: Vec<_> = rows.iter().map(|row| (&row.attributes, &row.genai)).collect();
+                let columns: Vec<_> = rows.iter().map(|row| (&row.attributes, &*row.genai)).collect();
                 let blobs = export::fetch_blobs(columns, &blobs).await?;
                 self.encode(&export::spans(rows, &blobs)?)
             }
             TableId::Logs => {
                 let rows: Vec<LogRow> = rows(batch).collect();
-                let columns: Vec<_> = rows.iter().map(|row| (&row.attributes, &row.genai)).collect();
+                let columns: Vec<_> = rows.iter().map(|row| (&row.attributes, &*row.genai)).collect();
                 let blobs = export::fetch_blobs(columns, &blobs).await?;
                 self.encode(&export::logs(rows, &blobs)?)
             }

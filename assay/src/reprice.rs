@@ -163,7 +163,7 @@ impl Repricer {
     async fn day(&self, project: &ProjectId, from: DateTime<Utc>, to: DateTime<Utc>, apply: bool) -> anyhow::Result<Preview> {
         let now = Utc::now();
         let origin = Origin {
-            project_id: project.as_str().to_owned(),
+            project_id: project.as_str().into(),
             date: i32::try_from(now.timestamp().div_euclid(86_400)).context("the clock is far off")?,
             received_at: now.timestamp_micros(),
             wal_position: 0,

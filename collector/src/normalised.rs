@@ -9,7 +9,7 @@ use serde_json::Value;
 pub struct Normalised {
     /// Canonical columns. `counted` is left false and the cost columns NULL, but for the reported cost: the call index and pricing
     /// fill them.
-    pub genai: GenAi,
+    pub genai: Box<GenAi>,
     /// What the call index needs to know.
     pub facts: CallFacts,
     /// Indices of the attributes that hold LLM payload (messages, tool arguments, documents), in rising order.

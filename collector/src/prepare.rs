@@ -3,7 +3,7 @@
 //! A record that is refused costs only itself: it becomes a row of `quarantine` with the reason and is counted in the partial
 //! success. What the protocol allows is kept, however odd: an end before its start, an empty name, an unknown enum.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use assay_schemas::{
     table::Row,
@@ -122,7 +122,7 @@ impl Preparing<'_> {
                     }
                     let normalised = self.normaliser.span(resource.unwrap_or(&no_resource), scope.unwrap_or(&no_scope), &span);
                     let special = Special { payload: &normalised.payload_keys, same_as_column: &normalised.same_as_column };
-                    let row = rows::span(span, self.origin.clone(), sender.clone(), normalised.genai, special, self.blobs)?;
+                    let row = rows::span(span, self.origin.clone(), Arc::clone(&sender), normalised.genai, special, self.blobs)?;
                     self.prepared.spans.push(SpanDraft { row, facts: normalised.facts, scores: normalised.scores });
                 }
             }
@@ -155,7 +155,7 @@ impl Preparing<'_> {
                     let extras = LogExtras {
                         origin: self.origin.clone(),
                         log_id: format!("{id_prefix}{index:08x}"),
-                        sender: sender.clone(),
+                        sender: Arc::clone(&sender),
                         genai: normalised.genai,
                     };
                     let row = rows::log(log, extras, special, self.blobs)?;

@@ -68,7 +68,7 @@ impl Receipt {
     #[must_use]
     pub fn origin(&self) -> Origin {
         Origin {
-            project_id: self.project.as_str().to_owned(),
+            project_id: self.project.as_str().into(),
             date: i32::try_from(self.received_at_unix_nano.div_euclid(NANOS_PER_DAY))
                 .expect("64-bit nanoseconds are 106751 days at most"),
             received_at: self.received_at_unix_nano.div_euclid(1000),

@@ -248,7 +248,7 @@ mod tests {
             start_time: 1_795_262_400_000_000,
             ..SpanRow::default()
         };
-        row.genai = GenAi {
+        *row.genai = GenAi {
             provider: Some("openai".to_owned()),
             request_model: Some(model.to_owned()),
             input_tokens: Some(1000),
@@ -263,7 +263,7 @@ mod tests {
             log_id: None,
             start_time: row.start_time,
             duration_ns: 0,
-            genai: row.genai,
+            genai: *row.genai,
             lines,
         }
     }

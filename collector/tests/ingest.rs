@@ -132,7 +132,7 @@ async fn a_crash_after_the_acknowledgement_loses_and_repeats_nothing() {
 
     let row = before.into_iter().find(|row| row.name == "span 1").expect("the first span");
     assert!(row.attributes.payload.as_ref().is_some_and(|payload| payload.contains("$blob") && payload.len() < 1000));
-    let blobs = export::fetch_blobs([(&row.attributes, &row.genai)], &storage.blobs().of(&ProjectId::default_project()))
+    let blobs = export::fetch_blobs([(&row.attributes, &*row.genai)], &storage.blobs().of(&ProjectId::default_project()))
         .await
         .expect("the blob");
     let out = export::spans([row], &blobs).expect("own rows");

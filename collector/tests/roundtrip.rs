@@ -85,7 +85,7 @@ impl Pipeline<'_> {
         prepared.set_position(self.position);
         let batches = self.calls.settle(prepared, self.prices);
         self.written =
-            rows::<SpanRow>(&batches).map(|row| row.genai).chain(rows::<LogRow>(&batches).map(|row| row.genai)).collect();
+            rows::<SpanRow>(&batches).map(|row| *row.genai).chain(rows::<LogRow>(&batches).map(|row| *row.genai)).collect();
         let out = self.export(signal, &batches);
         let (mut found, mut expected) = (flat(out), flat(request));
         if signal == Signal::Traces {

@@ -315,8 +315,8 @@ impl SystemProvider {
         let of = |sum: &dyn Fn(&[Arc<DataFile>]) -> u64| {
             ints(TableId::ALL.iter().map(|table| sum(&view.files(*table, self.project()))))
         };
-        let hot = |sum: &dyn Fn(&RecordBatch) -> usize| {
-            ints(TableId::ALL.iter().map(|table| view.hot(*table, self.project()).iter().map(|batch| sum(batch) as u64).sum()))
+        let hot = |sum: &dyn Fn(&RecordBatch) -> u64| {
+            ints(TableId::ALL.iter().map(|table| view.hot(*table, self.project()).iter().map(sum).sum()))
         };
         let last = |kind: &'static str| {
             times(TableId::ALL.iter().map(|table| Some(self.storage().last_job(kind, *table)?.timestamp_micros())))
@@ -326,8 +326,8 @@ impl SystemProvider {
             of(&|files| files.len() as u64),
             of(&|files| files.iter().map(|file| file.rows).sum()),
             of(&|files| files.iter().map(|file| file.size).sum()),
-            hot(&RecordBatch::num_rows),
-            hot(&RecordBatch::get_array_memory_size),
+            hot(&|batch| batch.num_rows() as u64),
+            hot(&assay_storage::memory_of),
             ints(TableId::ALL.iter().map(|table| status.tables.get(table.name()).map_or(0, |table| table.version))),
             last("flush"),
             last("compaction"),

@@ -4,13 +4,18 @@
 //! [`Text`], [`Label`], [`Int`], … or [`Opt`] of one of them, or a group of columns made by [`columns!`](crate::columns!).
 //! Adding a column is adding a field.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{
+    collections::HashMap,
+    marker::PhantomData,
+    sync::{Arc, OnceLock, RwLock},
+};
 
 use arrow::{
     array::{
-        Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBuilder, PrimitiveBuilder, RecordBatch, StringBuilder,
-        new_null_array,
+        Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBuilder, PrimitiveBuilder, RecordBatch, StringArray, StringBuilder,
+        UInt32Array, new_null_array,
     },
+    compute::take,
     datatypes::{
         DataType, Date32Type, Decimal128Type, Field as ArrowField, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit,
         TimestampMicrosecondType,
@@ -129,6 +134,100 @@ impl<S: Scalar> Field for Opt<S> {
     }
 }
 
+/// A group of columns kept behind a pointer: most of its values are NULL in most rows, and rows are moved often.
+#[derive(Debug)]
+pub struct Boxed<G>(PhantomData<G>);
+
+impl<G: Field<Value = G>> Field for Boxed<G> {
+    type Value = Box<G>;
+    type Builder = G::Builder;
+
+    fn describe(name: &'static str, doc: &'static str, out: &mut Vec<Column>) {
+        G::describe(name, doc, out);
+    }
+    fn push(builder: &mut Self::Builder, value: Self::Value) {
+        G::push(builder, *value);
+    }
+    fn collect(builder: Self::Builder, out: &mut Vec<ArrayRef>) {
+        G::collect(builder, out);
+    }
+    fn take(arrays: &mut std::slice::Iter<'_, ArrayRef>, row: usize) -> Self::Value {
+        Box::new(G::take(arrays, row))
+    }
+}
+
+/// A group of columns that many rows in a row have in common: kept once for all of them.
+#[derive(Debug)]
+pub struct Shared<G>(PhantomData<G>);
+
+/// Collects runs of the same value.
+#[derive(Debug)]
+pub struct SharedBuilder<G> {
+    runs: Vec<(Arc<G>, u32)>,
+}
+
+impl<G> Default for SharedBuilder<G> {
+    fn default() -> Self {
+        Self { runs: Vec::new() }
+    }
+}
+
+impl<G: Field<Value = G> + Clone> Field for Shared<G> {
+    type Value = Arc<G>;
+    type Builder = SharedBuilder<G>;
+
+    fn describe(name: &'static str, doc: &'static str, out: &mut Vec<Column>) {
+        G::describe(name, doc, out);
+    }
+    fn push(builder: &mut Self::Builder, value: Self::Value) {
+        match builder.runs.last_mut() {
+            Some((last, rows)) if Arc::ptr_eq(last, &value) => *rows += 1,
+            _ => builder.runs.push((value, 1)),
+        }
+    }
+    fn collect(builder: Self::Builder, out: &mut Vec<ArrayRef>) {
+        let rows: Vec<u32> =
+            (0..).zip(&builder.runs).flat_map(|(nth, (_, rows))| std::iter::repeat_n(nth, *rows as usize)).collect();
+        let rows = UInt32Array::from(rows);
+        let mut once = Vec::new();
+        let mut columns = G::Builder::default();
+        for (value, _) in builder.runs {
+            G::push(&mut columns, Arc::unwrap_or_clone(value));
+        }
+        G::collect(columns, &mut once);
+        out.extend(once.into_iter().map(|column| match column.null_count() == column.len() {
+            true => nulls(column.data_type(), rows.len()),
+            false => take(&column, &rows, None).expect("each row is of a run"),
+        }));
+    }
+    fn take(arrays: &mut std::slice::Iter<'_, ArrayRef>, row: usize) -> Self::Value {
+        Arc::new(G::take(arrays, row))
+    }
+}
+
+/// Above so many rows, [`nulls`] makes an array for the one who asks.
+pub const NULLS_SHARED_MAX: usize = 8192;
+
+/// `rows` NULLs. Their memory is shared by all columns of that type, so that a column without a value costs next to nothing: most
+/// columns of most batches are such. The array shown is a slice of one that is longer.
+#[must_use]
+pub fn nulls(data_type: &DataType, rows: usize) -> ArrayRef {
+    static SHARED: OnceLock<RwLock<HashMap<(DataType, usize), ArrayRef>>> = OnceLock::new();
+    if rows > NULLS_SHARED_MAX {
+        return new_null_array(data_type, rows);
+    }
+    let shared = SHARED.get_or_init(RwLock::default);
+    let key = (data_type.clone(), rows.next_power_of_two().max(16));
+    // A panic while it is held leaves whole arrays or none: nothing is half-made.
+    if let Some(array) = shared.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key) {
+        return array.slice(0, rows);
+    }
+    let array = new_null_array(data_type, key.1);
+    let shown = array.slice(0, rows);
+    shared.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(key, array);
+    shown
+}
+
 /// Collects text. The bytes are copied once, into memory that is exactly as large: prompts make columns of megabytes.
 #[derive(Debug, Default)]
 pub struct TextBuilder {
@@ -149,7 +248,7 @@ impl TextBuilder {
     fn finish(self) -> ArrayRef {
         let rows = self.leading + self.values.len();
         if self.values.is_empty() {
-            return new_null_array(&DataType::Utf8, rows);
+            return nulls(&DataType::Utf8, rows);
         }
         let bytes = self.values.iter().flatten().map(String::len).sum();
         let mut builder = StringBuilder::with_capacity(rows, bytes);
@@ -202,6 +301,57 @@ text_scalars! {
     TextPayload: Layout::Payload, json false;
 }
 
+/// Text with few distinct values, mostly that of the row before: rows of one request hold it together.
+#[derive(Debug)]
+pub struct SharedLabel;
+
+impl Scalar for SharedLabel {
+    type Native = Arc<str>;
+    type Builder = Vec<Option<Arc<str>>>;
+    const TYPE: DataType = DataType::Utf8;
+    const LAYOUT: Layout = Layout::Dictionary;
+
+    fn append(builder: &mut Self::Builder, value: Option<Self::Native>) {
+        builder.push(value);
+    }
+    fn finish(builder: Self::Builder) -> ArrayRef {
+        Arc::new(StringArray::from_iter(builder))
+    }
+    fn read(array: &dyn Array, row: usize) -> Self::Native {
+        array.as_string::<i32>().value(row).into()
+    }
+}
+
+/// Collects values of which there may be none: nothing is kept of NULLs before the first value but their number.
+#[derive(Debug, Default)]
+pub struct SparseBuilder<B> {
+    leading: usize,
+    values: Option<B>,
+}
+
+impl<T: ArrowPrimitiveType> SparseBuilder<PrimitiveBuilder<T>> {
+    fn append(&mut self, value: Option<T::Native>, make: impl FnOnce() -> PrimitiveBuilder<T>) {
+        if value.is_none() && self.values.is_none() {
+            self.leading += 1;
+            return;
+        }
+        let leading = self.leading;
+        let values = self.values.get_or_insert_with(|| {
+            let mut values = make();
+            values.append_nulls(leading);
+            values
+        });
+        values.append_option(value);
+    }
+
+    fn finish(self, data_type: &DataType) -> ArrayRef {
+        match self.values {
+            Some(mut values) => Arc::new(values.finish()),
+            None => nulls(data_type, self.leading),
+        }
+    }
+}
+
 macro_rules! primitive_scalars {
     ($($(#[doc = $doc:literal])* $name:ident: $arrow:ty;)*) => {$(
         $(#[doc = $doc])*
@@ -210,14 +360,14 @@ macro_rules! primitive_scalars {
 
         impl Scalar for $name {
             type Native = <$arrow as ArrowPrimitiveType>::Native;
-            type Builder = PrimitiveBuilder<$arrow>;
+            type Builder = SparseBuilder<PrimitiveBuilder<$arrow>>;
             const TYPE: DataType = <$arrow as ArrowPrimitiveType>::DATA_TYPE;
 
             fn append(builder: &mut Self::Builder, value: Option<Self::Native>) {
-                builder.append_option(value);
+                builder.append(value, PrimitiveBuilder::new);
             }
-            fn finish(mut builder: Self::Builder) -> ArrayRef {
-                Arc::new(builder.finish())
+            fn finish(builder: Self::Builder) -> ArrayRef {
+                builder.finish(&Self::TYPE)
             }
             fn read(array: &dyn Array, row: usize) -> Self::Native {
                 array.as_primitive::<$arrow>().value(row)
@@ -318,16 +468,6 @@ impl Field for OptTime {
 #[derive(Debug)]
 pub struct Money;
 
-/// Collects money, exact to [`MONEY_SCALE`] decimals.
-#[derive(Debug)]
-pub struct MoneyBuilder(PrimitiveBuilder<Decimal128Type>);
-
-impl Default for MoneyBuilder {
-    fn default() -> Self {
-        Self(PrimitiveBuilder::new().with_data_type(Money::TYPE))
-    }
-}
-
 impl Money {
     /// The stored integer of `value`: `value × 10^MONEY_SCALE`. Digits beyond the scale are rounded half to even.
     #[must_use]
@@ -351,14 +491,14 @@ impl Money {
 
 impl Scalar for Money {
     type Native = Decimal;
-    type Builder = MoneyBuilder;
+    type Builder = SparseBuilder<PrimitiveBuilder<Decimal128Type>>;
     const TYPE: DataType = DataType::Decimal128(MONEY_PRECISION, MONEY_SCALE);
 
     fn append(builder: &mut Self::Builder, value: Option<Self::Native>) {
-        builder.0.append_option(value.map(Self::to_stored));
+        builder.append(value.map(Self::to_stored), || PrimitiveBuilder::new().with_data_type(Self::TYPE));
     }
-    fn finish(mut builder: Self::Builder) -> ArrayRef {
-        Arc::new(builder.0.finish())
+    fn finish(builder: Self::Builder) -> ArrayRef {
+        builder.finish(&Self::TYPE)
     }
     fn read(array: &dyn Array, row: usize) -> Self::Native {
         Self::from_stored(array.as_primitive::<Decimal128Type>().value(row))
@@ -458,4 +598,41 @@ macro_rules! table {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Array as _;
+
+    use super::*;
+    use crate::tables::{Sender, SpanRow};
+
+    /// Senders come in runs; what one of them lacks and another has is read back row by row, as are values after many NULLs.
+    #[test]
+    fn rows_come_back_as_they_were_written() {
+        let sender = |name: Option<&str>| Arc::new(Sender { service_name: name.map(str::to_owned), ..Sender::default() });
+        let (named, nameless) = (sender(Some("a")), sender(None));
+        let mut rows: Vec<SpanRow> = (0..40)
+            .map(|nth| {
+                let sender = if (10..20).contains(&nth) { &nameless } else { &named };
+                SpanRow { span_id: nth.to_string(), sender: Arc::clone(sender), ..SpanRow::default() }
+            })
+            .collect();
+        rows[33].genai.input_tokens = Some(7);
+        rows[34].genai.cost_usd = Some(Decimal::new(25, 1));
+        rows[35].genai.session_id = Some("s".to_owned());
+        let batch = SpanRow::batch(rows.clone());
+        assert_eq!((0..40).map(|row| SpanRow::read(&batch, row)).collect::<Vec<_>>(), rows);
+        assert_eq!(SpanRow::batch(Vec::new()).num_rows(), 0);
+    }
+
+    #[test]
+    fn nulls_share_their_memory() {
+        for rows in [0, 1, 16, 17, 1000, 8192, 8193] {
+            let array = nulls(&DataType::Utf8, rows);
+            assert_eq!((array.len(), array.null_count()), (rows, rows));
+        }
+        let offsets = |rows| nulls(&DataType::Utf8, rows).as_string::<i32>().value_offsets().as_ptr();
+        assert_eq!(offsets(900), offsets(1000));
+    }
 }

@@ -9,8 +9,8 @@ use arrow::datatypes::SchemaRef;
 use crate::{
     genai::GenAi,
     table::{
-        Bool, Column, Day, Double, Field as _, Int, Json, JsonLabel, JsonPayload, Label, Money, Opt, OptTime, Text, Time,
-        arrow_schema,
+        Bool, Boxed, Column, Day, Double, Field as _, Int, Json, JsonLabel, JsonPayload, Label, Money, Opt, OptTime, Shared,
+        SharedLabel, Text, Time, arrow_schema,
     },
 };
 
@@ -111,7 +111,7 @@ crate::columns! {
     /// Columns of every table: whose row it is and how it came in.
     Origin {
         /// Tenant; set by the server from the credentials, never by the sender.
-        project_id: Label,
+        project_id: SharedLabel,
         /// Day of receipt, UTC. Partition column.
         date: Day,
         /// When the request was received.
@@ -191,7 +191,7 @@ crate::table! {
         /// W3C trace flags and OTLP span flags.
         flags: Int,
         /// Sender of the row.
-        sender: Sender,
+        sender: Shared<Sender>,
         /// Attributes of the span.
         attributes: Attributes,
         /// Span events as an OTLP/JSON array.
@@ -205,7 +205,7 @@ crate::table! {
         /// Links that the sender dropped.
         dropped_links_count: Int,
         /// Canonical values.
-        genai: GenAi,
+        genai: Boxed<GenAi>,
     }
 }
 
@@ -241,11 +241,11 @@ crate::table! {
         /// W3C trace flags.
         flags: Int,
         /// Sender of the row.
-        sender: Sender,
+        sender: Shared<Sender>,
         /// Attributes of the record.
         attributes: Attributes,
         /// Canonical values.
-        genai: GenAi,
+        genai: Boxed<GenAi>,
     }
 }
 
@@ -355,7 +355,7 @@ crate::table! {
         /// Value where it was sent as an integer.
         int_value: Opt<Int>,
         /// Sender of the row.
-        sender: Sender,
+        sender: Shared<Sender>,
         /// Attributes of the point.
         attributes: Attributes,
     }
@@ -377,7 +377,7 @@ crate::table! {
         /// Whether the sum only grows.
         monotonic: Bool,
         /// Sender of the row.
-        sender: Sender,
+        sender: Shared<Sender>,
         /// Attributes of the point.
         attributes: Attributes,
     }
@@ -405,7 +405,7 @@ crate::table! {
         /// `DELTA`, `CUMULATIVE` or `UNSPECIFIED`.
         temporality: Label,
         /// Sender of the row.
-        sender: Sender,
+        sender: Shared<Sender>,
         /// Attributes of the point.
         attributes: Attributes,
     }
@@ -439,7 +439,7 @@ crate::table! {
         /// `DELTA`, `CUMULATIVE` or `UNSPECIFIED`.
         temporality: Label,
         /// Sender of the row.
-        sender: Sender,
+        sender: Shared<Sender>,
         /// Attributes of the point.
         attributes: Attributes,
     }
@@ -459,7 +459,7 @@ crate::table! {
         /// Quantiles, as an OTLP/JSON array of `{"quantile","value"}`.
         quantiles: Json,
         /// Sender of the row.
-        sender: Sender,
+        sender: Shared<Sender>,
         /// Attributes of the point.
         attributes: Attributes,
     }

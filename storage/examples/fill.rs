@@ -68,8 +68,9 @@ fn row(position: WalPosition, n: u64, body_bytes: usize) -> SpanRow {
         status_code: "OK".into(),
         ..SpanRow::default()
     };
-    row.sender.service_name = Some("checkout".into());
-    row.sender.resource_attributes = r#"{"service.name":"checkout"}"#.into();
+    let sender = std::sync::Arc::make_mut(&mut row.sender);
+    sender.service_name = Some("checkout".into());
+    sender.resource_attributes = r#"{"service.name":"checkout"}"#.into();
     row.attributes.attributes = format!(r#"{{"http.route":"/chat","n":{n},"user":"user-{}"}}"#, n % 997);
     row.genai.operation = Some("chat".into());
     row.genai.provider = Some("openai".into());

@@ -13,11 +13,15 @@ use std::{
 };
 
 use arrow::{
-    array::{AsArray as _, BooleanArray, RecordBatch},
-    compute::{concat_batches, filter_record_batch},
+    array::{Array, ArrayRef, AsArray as _, BooleanArray, RecordBatch},
+    compute::{concat, filter_record_batch},
     datatypes::Date32Type,
 };
-use assay_schemas::{ids::ProjectId, tables::TableId};
+use assay_schemas::{
+    ids::ProjectId,
+    table::{NULLS_SHARED_MAX, nulls},
+    tables::TableId,
+};
 
 use crate::outside;
 
@@ -72,7 +76,7 @@ impl HotBuffer {
     pub(crate) fn add(&mut self, position: u64, table: TableId, batch: &RecordBatch) {
         self.since.0.get_or_insert_with(outside::monotonic);
         for (project, date, batch) in split_by_partition(batch) {
-            let bytes = batch.get_array_memory_size() as u64;
+            let bytes = memory_of(&batch);
             let own = self.project_bytes.entry(project.clone()).or_default();
             let rows = self.rows.entry((table, project)).or_default();
             let active = Arc::make_mut(&mut rows.active);
@@ -214,11 +218,33 @@ fn size_class(chunk: &HotChunk) -> Option<u32> {
 }
 
 fn join(chunks: &[HotChunk]) -> HotChunk {
-    let schema = chunks[0].batch.schema();
-    let batch = concat_batches(&schema, chunks.iter().map(|c| &c.batch)).expect("chunks of one table have one schema");
-    let bytes = batch.get_array_memory_size() as u64;
+    let rows = chunks.iter().map(|c| c.batch.num_rows()).sum();
+    let columns = (0..chunks[0].batch.num_columns()).map(|idx| {
+        let parts: Vec<&dyn Array> = chunks.iter().map(|c| c.batch.column(idx).as_ref()).collect();
+        match parts.iter().all(|part| is_null(*part)) {
+            true => nulls(parts[0].data_type(), rows),
+            false => concat(&parts).expect("chunks of one table have one schema"),
+        }
+    });
+    let batch = RecordBatch::try_new(chunks[0].batch.schema(), columns.collect()).expect("chunks of one table have one schema");
+    let bytes = memory_of(&batch);
     let last_position = chunks.iter().map(|c| c.last_position).max().expect("at least one chunk is joined");
     HotChunk { batch, date: chunks[0].date, last_position, bytes }
+}
+
+/// Bytes that `batch` keeps in memory. NULL columns share theirs, see [`nulls`].
+#[must_use]
+pub fn memory_of(batch: &RecordBatch) -> u64 {
+    /// About what an array is without its values.
+    const ARRAY_BYTES: usize = 128;
+    let is_shared = |column: &ArrayRef| column.len() <= NULLS_SHARED_MAX && is_null(column);
+    let bytes = |column: &ArrayRef| if is_shared(column) { ARRAY_BYTES } else { column.get_array_memory_size() };
+    batch.columns().iter().map(bytes).sum::<usize>() as u64
+}
+
+/// Whether there is no value in `column`.
+fn is_null(column: &dyn Array) -> bool {
+    column.null_count() == column.len()
 }
 
 /// `batch` by project and day: nearly always one part.

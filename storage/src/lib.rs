@@ -33,6 +33,7 @@ pub use self::{
     config::StorageConfig,
     corrections::{CorrectionSet, PATCHABLE, patchable, row_key_columns},
     flush::FlushError,
+    hot::memory_of,
     jobs::JobRun,
     lake::{ColumnStats, DataFile, DeltaError, EncodeError, LakeError, StatValue, file_schema},
     maintenance::MaintenanceError,

@@ -2,7 +2,7 @@
 //!
 //! Neighbouring rows of one resource, scope or metric share an envelope, so give rows in the order they were received.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use assay_schemas::{
     genai::GenAi,
@@ -69,9 +69,9 @@ pub enum FetchBlobsError {
 /// [`RestoreError`] if a row does not hold what was stored, or a blob is missing.
 pub fn spans(rows: impl IntoIterator<Item = SpanRow>, blobs: &dyn BlobSource) -> Result<ExportTraceServiceRequest, RestoreError> {
     let mut request = ExportTraceServiceRequest::default();
-    let mut last: Option<Sender> = None;
+    let mut last: Option<Arc<Sender>> = None;
     for row in rows {
-        let (new_resource, new_scope) = borders(last.as_ref(), &row.sender);
+        let (new_resource, new_scope) = borders(last.as_deref(), &row.sender);
         if new_resource {
             let (resource, schema_url) = resource_of(&row.sender)?;
             request.resource_spans.push(ResourceSpans { resource, schema_url, scope_spans: Vec::new() });
@@ -82,7 +82,7 @@ pub fn spans(rows: impl IntoIterator<Item = SpanRow>, blobs: &dyn BlobSource) ->
             scopes.push(ScopeSpans { scope, schema_url, spans: Vec::new() });
         }
         let spans = &mut scopes.last_mut().expect("the first row begins a scope").spans;
-        last = Some(row.sender.clone());
+        last = Some(Arc::clone(&row.sender));
         spans.push(span(row, blobs)?);
     }
     Ok(request)
@@ -94,9 +94,9 @@ pub fn spans(rows: impl IntoIterator<Item = SpanRow>, blobs: &dyn BlobSource) ->
 /// [`RestoreError`] if a row does not hold what was stored, or a blob is missing.
 pub fn logs(rows: impl IntoIterator<Item = LogRow>, blobs: &dyn BlobSource) -> Result<ExportLogsServiceRequest, RestoreError> {
     let mut request = ExportLogsServiceRequest::default();
-    let mut last: Option<Sender> = None;
+    let mut last: Option<Arc<Sender>> = None;
     for row in rows {
-        let (new_resource, new_scope) = borders(last.as_ref(), &row.sender);
+        let (new_resource, new_scope) = borders(last.as_deref(), &row.sender);
         if new_resource {
             let (resource, schema_url) = resource_of(&row.sender)?;
             request.resource_logs.push(ResourceLogs { resource, schema_url, scope_logs: Vec::new() });
@@ -107,7 +107,7 @@ pub fn logs(rows: impl IntoIterator<Item = LogRow>, blobs: &dyn BlobSource) -> R
             scopes.push(ScopeLogs { scope, schema_url, log_records: Vec::new() });
         }
         let records = &mut scopes.last_mut().expect("the first row begins a scope").log_records;
-        last = Some(row.sender.clone());
+        last = Some(Arc::clone(&row.sender));
         records.push(log(row, blobs)?);
     }
     Ok(request)
@@ -134,10 +134,10 @@ pub enum PointRow {
 /// [`RestoreError`] if a row does not hold what was stored.
 pub fn metrics(rows: impl IntoIterator<Item = PointRow>) -> Result<ExportMetricsServiceRequest, RestoreError> {
     let mut request = ExportMetricsServiceRequest::default();
-    let mut last: Option<Sender> = None;
+    let mut last: Option<Arc<Sender>> = None;
     for row in rows {
         let (sender, metric) = metric(row)?;
-        let (new_resource, new_scope) = borders(last.as_ref(), &sender);
+        let (new_resource, new_scope) = borders(last.as_deref(), &sender);
         if new_resource {
             let (resource, schema_url) = resource_of(&sender)?;
             request.resource_metrics.push(ResourceMetrics { resource, schema_url, scope_metrics: Vec::new() });
@@ -230,7 +230,7 @@ fn log(row: LogRow, blobs: &dyn BlobSource) -> Result<LogRecord, RestoreError> {
 }
 
 /// The row as a metric with one point, and its sender.
-fn metric(row: PointRow) -> Result<(Sender, Metric), RestoreError> {
+fn metric(row: PointRow) -> Result<(Arc<Sender>, Metric), RestoreError> {
     let none: &HashMap<String, Bytes> = &HashMap::new();
     let attributes = |columns: &Attributes| from_columns(columns, &GenAi::default(), none);
     let (sender, point, data) = match row {

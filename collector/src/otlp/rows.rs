@@ -2,6 +2,8 @@
 //!
 //! Whatever several records share (resource, scope, metric) is rendered once.
 
+use std::sync::Arc;
+
 use assay_schemas::{
     genai::GenAi,
     tables::{
@@ -55,12 +57,12 @@ pub fn resource_columns(resource: Option<&Resource>, schema_url: &str) -> Sender
 
 /// `resource` with the part that a scope fills.
 #[must_use]
-pub fn sender_columns(resource: &Sender, scope: Option<&InstrumentationScope>, schema_url: &str) -> Sender {
+pub fn sender_columns(resource: &Sender, scope: Option<&InstrumentationScope>, schema_url: &str) -> Arc<Sender> {
     let empty = InstrumentationScope::default();
     let found = scope.unwrap_or(&empty);
     let (scope_attributes, mut exact) = attributes::to_object(&found.attributes);
     exact |= scope.is_none() || !schema_url.is_empty() || found.dropped_attributes_count != 0;
-    Sender {
+    Arc::new(Sender {
         scope_name: found.name.clone(),
         scope_version: some_text(&found.version),
         scope_attributes: (!found.attributes.is_empty()).then_some(scope_attributes),
@@ -68,7 +70,7 @@ pub fn sender_columns(resource: &Sender, scope: Option<&InstrumentationScope>, s
             json::encode(&ScopeLogs { scope: scope.cloned(), log_records: Vec::new(), schema_url: schema_url.to_owned() })
         }),
         ..resource.clone()
-    }
+    })
 }
 
 /// A span as a row.
@@ -78,8 +80,8 @@ pub fn sender_columns(resource: &Sender, scope: Option<&InstrumentationScope>, s
 pub fn span(
     span: Span,
     origin: Origin,
-    sender: Sender,
-    mut genai: GenAi,
+    sender: Arc<Sender>,
+    mut genai: Box<GenAi>,
     special: Special<'_>,
     blobs: &dyn BlobSink,
 ) -> Result<SpanRow, BlobError> {
@@ -133,9 +135,9 @@ pub struct LogExtras {
     /// Identifier of the record.
     pub log_id: String,
     /// Sender of the row.
-    pub sender: Sender,
+    pub sender: Arc<Sender>,
     /// Canonical columns.
-    pub genai: GenAi,
+    pub genai: Box<GenAi>,
 }
 
 /// A log record as a row.
@@ -178,7 +180,7 @@ pub fn log(log: LogRecord, extras: LogExtras, special: Special<'_>, blobs: &dyn 
 #[derive(Debug)]
 pub struct MetricColumns<'a> {
     origin: &'a Origin,
-    sender: &'a Sender,
+    sender: &'a Arc<Sender>,
     name: &'a str,
     description: Option<String>,
     unit: Option<String>,
@@ -188,7 +190,7 @@ pub struct MetricColumns<'a> {
 impl<'a> MetricColumns<'a> {
     /// The shared columns of `metric`.
     #[must_use]
-    pub fn new(metric: &'a Metric, origin: &'a Origin, sender: &'a Sender) -> Self {
+    pub fn new(metric: &'a Metric, origin: &'a Origin, sender: &'a Arc<Sender>) -> Self {
         Self {
             origin,
             sender,
@@ -208,7 +210,7 @@ impl<'a> MetricColumns<'a> {
             point: self.point(point.start_time_unix_nano, point.time_unix_nano, point.flags, &point.exemplars),
             value,
             int_value,
-            sender: self.sender.clone(),
+            sender: Arc::clone(self.sender),
             attributes: point_attributes(&point.attributes),
         }
     }
@@ -224,7 +226,7 @@ impl<'a> MetricColumns<'a> {
             int_value,
             temporality: label(&TEMPORALITIES, temporality),
             monotonic,
-            sender: self.sender.clone(),
+            sender: Arc::clone(self.sender),
             attributes: point_attributes(&point.attributes),
         }
     }
@@ -242,7 +244,7 @@ impl<'a> MetricColumns<'a> {
             bucket_counts: array(&point.bucket_counts, |out, n| push_int(out, *n)),
             explicit_bounds: array(&point.explicit_bounds, |out, bound| push_double(out, *bound)),
             temporality: label(&TEMPORALITIES, temporality),
-            sender: self.sender.clone(),
+            sender: Arc::clone(self.sender),
             attributes: point_attributes(&point.attributes),
         }
     }
@@ -263,7 +265,7 @@ impl<'a> MetricColumns<'a> {
             positive: point.positive.as_ref().map(json::encode),
             negative: point.negative.as_ref().map(json::encode),
             temporality: label(&TEMPORALITIES, temporality),
-            sender: self.sender.clone(),
+            sender: Arc::clone(self.sender),
             attributes: point_attributes(&point.attributes),
         }
     }
@@ -277,7 +279,7 @@ impl<'a> MetricColumns<'a> {
             count: point.count.cast_signed(),
             sum: point.sum,
             quantiles: json::encode_list(&point.quantile_values),
-            sender: self.sender.clone(),
+            sender: Arc::clone(self.sender),
             attributes: point_attributes(&point.attributes),
         }
     }

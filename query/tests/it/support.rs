@@ -155,9 +155,9 @@ pub(crate) fn span(project: &str, trace: u64, span: u64, at_ms: i64) -> SpanRow 
     row.start_time_ns_part = 7;
     row.duration_ns = 1_000_000;
     row.attributes.attributes = "{}".into();
-    row.sender.resource_attributes = "{}".into();
-    row.sender.service_name = Some("api".into());
-    row.sender.scope_name = "test".into();
+    std::sync::Arc::make_mut(&mut row.sender).resource_attributes = "{}".into();
+    std::sync::Arc::make_mut(&mut row.sender).service_name = Some("api".into());
+    std::sync::Arc::make_mut(&mut row.sender).scope_name = "test".into();
     row
 }
 
@@ -213,7 +213,7 @@ pub(crate) fn log_call(project: &str, log: u64, at_ms: i64) -> LogRow {
     row.time = time;
     row.event_name = Some("api_request".into());
     row.attributes.attributes = r#"{"duration_ms":1500}"#.into();
-    row.sender.resource_attributes = "{}".into();
+    std::sync::Arc::make_mut(&mut row.sender).resource_attributes = "{}".into();
     row.genai.operation = Some("chat".into());
     row.genai.request_model = Some("claude-sonnet-4".into());
     row.genai.input_tokens = Some(7);

@@ -213,7 +213,7 @@ fn announcement(row: &SpanRow) -> SpanRow {
     announced.duration_ns = 0;
     announced.pending = Some(true);
     announced.status_code = "UNSET".into();
-    announced.genai = GenAi { operation: row.genai.operation.clone(), ..GenAi::default() };
+    *announced.genai = GenAi { operation: row.genai.operation.clone(), ..GenAi::default() };
     announced.attributes.attributes =
         r#"{"logfire.span_type":"pending_span","logfire.pending_parent_id":"0000000000000000"}"#.into();
     announced

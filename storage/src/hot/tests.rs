@@ -1,5 +1,6 @@
 //! Claims about the hot buffer: nothing is cut too early, nothing twice, small batches are joined.
 
+use arrow::compute::concat_batches;
 use assay_schemas::{
     table::Row as _,
     tables::{Origin, ScoreRow},
@@ -43,6 +44,13 @@ fn thousands_of_small_batches_become_few() {
     assert_eq!(names(rows.active.iter()), (1..=5000).map(|n| n.to_string()).collect::<Vec<_>>());
     assert_eq!(buffer.bytes(), counted_bytes(&buffer));
     assert_eq!(buffer.row_count(), 5000);
+}
+
+#[test]
+fn null_columns_count_where_they_have_memory_of_their_own() {
+    let rows = |n| ScoreRow::batch(std::iter::repeat_n(ScoreRow::default(), n));
+    let per_row = |n| memory_of(&rows(n)) / n as u64;
+    assert!(per_row(NULLS_SHARED_MAX + 1) > per_row(NULLS_SHARED_MAX) * 3 / 2);
 }
 
 proptest! {

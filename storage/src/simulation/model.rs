@@ -67,7 +67,7 @@ impl Batch {
 
     fn rows(&self, position: WalPosition) -> Vec<(TableId, RecordBatch)> {
         let origin = || Origin {
-            project_id: project(self.project).to_string(),
+            project_id: project(self.project).as_str().into(),
             date: self.date,
             received_at: i64::from(self.date) * MICROS_PER_DAY,
             wal_position: position.get().cast_signed(),

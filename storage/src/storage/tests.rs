@@ -44,7 +44,7 @@ pub(crate) fn record(body: &str) -> WalRecord {
 
 pub(crate) fn origin(position: WalPosition, date: i32) -> Origin {
     Origin {
-        project_id: project().to_string(),
+        project_id: project().as_str().into(),
         date,
         received_at: i64::from(date) * MICROS_PER_DAY,
         wal_position: position.get().cast_signed(),
@@ -304,7 +304,7 @@ async fn a_position_that_is_not_published_holds_back_what_comes_after_it() {
 async fn overload_begins_at_the_limit_and_ends_well_below_it() {
     let dir = tempfile::tempdir().unwrap();
     let one = span(WalPosition(1), 1, 1);
-    let row_bytes = SpanRow::batch([one]).get_array_memory_size() as u64;
+    let row_bytes = crate::hot::memory_of(&SpanRow::batch([one]));
     let config = StorageConfig { hot_bytes_max: row_bytes * 4, ..config(&dir) };
     let storage = Storage::open(config).await.unwrap();
     let other = ProjectId::new("other").unwrap();
@@ -324,7 +324,7 @@ async fn overload_begins_at_the_limit_and_ends_well_below_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_project_that_floods_the_memory_is_refused_before_the_others() {
     let dir = tempfile::tempdir().unwrap();
-    let row_bytes = SpanRow::batch([span(WalPosition(1), 1, 1)]).get_array_memory_size() as u64;
+    let row_bytes = crate::hot::memory_of(&SpanRow::batch([span(WalPosition(1), 1, 1)]));
     let config = StorageConfig { hot_bytes_max: row_bytes * 8, ..config(&dir) };
     let storage = Storage::open(config).await.unwrap();
     let (flooding, other) = (ProjectId::default_project(), ProjectId::new("other").unwrap());
@@ -443,7 +443,7 @@ async fn a_replay_larger_than_memory_waits_for_flushes() {
         storage.append(record(&n.to_string())).await.unwrap();
     }
     drop(storage);
-    let row_bytes = spans(vec![span(WalPosition(1), 1, 1)])[0].1.get_array_memory_size() as u64;
+    let row_bytes = crate::hot::memory_of(&spans(vec![span(WalPosition(1), 1, 1)])[0].1);
     let small = StorageConfig { hot_bytes_max: row_bytes * 20, ..config(&dir) };
     let storage = Storage::open(small).await.unwrap();
     let mut most = 0;

@@ -22,7 +22,7 @@ fn span(trace: u32, start: i64) -> SpanRow {
         start_time: start,
         ..SpanRow::default()
     };
-    row.sender.service_name = (trace != 3).then(|| format!("service {trace}"));
+    std::sync::Arc::make_mut(&mut row.sender).service_name = (trace != 3).then(|| format!("service {trace}"));
     row.genai.input_messages = Some(format!("[\"{}\"]", "word ".repeat(start.unsigned_abs() as usize)));
     row
 }
