@@ -202,6 +202,7 @@ impl QueryEngine {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads.max(1))
             .thread_name("assay-query")
+            .thread_stack_size(statement::STACK_BYTES)
             .enable_all()
             .build()
             .map_err(OpenEngineError::Threads)?;

@@ -23,9 +23,11 @@ mod sql;
 
 use rust_decimal::Decimal;
 
-pub use self::keys::KeyType;
+pub use self::{
+    from_sql::{NoTokenError, Search, from_sql},
+    keys::KeyType,
+};
 pub(crate) use self::{
-    from_sql::from_sql,
     keys::{KEYS, Key, KeyKind},
     sql::{attribute, quoted},
 };

@@ -3,6 +3,7 @@
 
 mod bounded;
 mod date_trunc;
+mod json_path;
 mod llm_cost;
 mod normalise_message;
 mod time_bucket;
@@ -20,6 +21,8 @@ use serde::Serialize;
 
 /// Registers our own functions and those of JSON access.
 pub(crate) fn register(state: &mut SessionState, prices: Arc<PriceTable>) -> Result<()> {
+    // Before the planner of JSON access: the first that can plan an operator does.
+    state.register_expr_planner(Arc::new(json_path::JsonPath))?;
     datafusion_functions_json::register_all(state)?;
     state.register_udf(Arc::new(ScalarUDF::from(date_trunc::DateTrunc::new())))?;
     state.register_udf(Arc::new(ScalarUDF::from(time_bucket::TimeBucket::new())))?;

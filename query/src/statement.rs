@@ -1,10 +1,15 @@
 //! From text to the one statement that may run: a question. Everything else is refused by its kind before anything is planned.
 
+mod depth;
+
 use std::collections::VecDeque;
 
 use datafusion::sql::{
     parser::{DFParserBuilder, Statement},
-    sqlparser::ast::{self, SetExpr},
+    sqlparser::{
+        ast::{self, SetExpr},
+        tokenizer::{TokenWithSpan, Tokenizer},
+    },
 };
 
 use crate::{
@@ -16,6 +21,9 @@ use crate::{
 const RECURSION_MAX: usize = 50;
 /// Longer texts are refused before they are parsed.
 const SQL_BYTES_MAX: usize = 1 << 20;
+/// Stack for walking trees as deep as [`depth`] lets them become, by recursion: some steps of the parser and of planning take 5 KiB for each
+/// level in a debug build. Only what is used becomes memory.
+pub(crate) const STACK_BYTES: usize = 64 << 20;
 
 /// A statement that only reads.
 #[derive(Clone, Debug)]
@@ -42,8 +50,21 @@ pub(crate) fn parse(sql: &str) -> Result<Question, QueryError> {
     question(first)
 }
 
+/// The tokens of `sql`, if they cannot become a tree that is too deep to walk.
+pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, QueryError> {
+    let tokens = Tokenizer::new(&AssayDialect, sql).tokenize_with_location().map_err(|e| syntax(&e.to_string(), sql))?;
+    let found = depth::depth(&tokens);
+    if found <= depth::DEPTH_MAX {
+        return Ok(tokens);
+    }
+    Err(QueryError::new(QueryErrorKind::TooLarge, "too much in one expression or query: operators, conditions, joins or unions")
+        .found(format!("about {found} operators and keywords between two commas"))
+        .expected(format!("at most {}", depth::DEPTH_MAX))
+        .hint("`x IN ('a', 'b')` and `VALUES ('a'), ('b')` may be as long as you like"))
+}
+
 fn statements(sql: &str) -> Result<VecDeque<Statement>, QueryError> {
-    DFParserBuilder::new(sql)
+    DFParserBuilder::new(tokens(sql)?)
         .with_dialect(&AssayDialect)
         .with_recursion_limit(RECURSION_MAX)
         .build()

@@ -23,7 +23,7 @@ use super::{Filter, KEYS, KeyKind, Node, Op, Pattern, Place, TEXT_COLUMNS, Targe
 use crate::{
     dialect::AssayDialect,
     error::{Position, QueryError, syntax},
-    time_range,
+    statement, time_range,
 };
 
 /// Nesting beyond this is refused: more than any filter needs.
@@ -33,18 +33,19 @@ const SQL_BYTES_MAX: usize = 64 << 10;
 
 /// What a condition in SQL says, as the search box says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Search {
-    pub(crate) filter: Filter,
+pub struct Search {
+    /// The condition.
+    pub filter: Filter,
     /// Begin of the time range, RFC 3339, if the condition has one.
-    pub(crate) from: Option<String>,
+    pub from: Option<String>,
     /// End of the time range, left out of it.
-    pub(crate) to: Option<String>,
+    pub to: Option<String>,
 }
 
 /// A part of the SQL cannot be said in a filter.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", .0.detail)]
-pub(crate) struct NoTokenError(pub(crate) Box<QueryError>);
+pub struct NoTokenError(pub(crate) Box<QueryError>);
 
 type Result<T, E = NoTokenError> = std::result::Result<T, E>;
 
@@ -52,10 +53,14 @@ type Result<T, E = NoTokenError> = std::result::Result<T, E>;
 ///
 /// # Errors
 /// [`NoTokenError`] with the part that no filter can say, and where it is.
-pub(crate) fn from_sql(sql: &str) -> Result<Search> {
+pub fn from_sql(sql: &str) -> Result<Search> {
     if sql.len() > SQL_BYTES_MAX {
         return Err(NoTokenError(Box::new(QueryError::invalid(format!("the SQL is longer than {SQL_BYTES_MAX} bytes")))));
     }
+    stacker::grow(statement::STACK_BYTES, || read(sql))
+}
+
+fn read(sql: &str) -> Result<Search> {
     let reader = Reader;
     let mut search = Search { filter: Filter::default(), from: None, to: None };
     let Some(condition) = condition(sql)? else { return Ok(search) };
@@ -72,8 +77,8 @@ pub(crate) fn from_sql(sql: &str) -> Result<Search> {
 
 fn condition(sql: &str) -> Result<Option<Expr>> {
     let failed = |e: ParserError| NoTokenError(Box::new(syntax(&e.to_string(), sql)));
-    let parser = || Parser::new(&AssayDialect).with_recursion_limit(RECURSION_MAX).try_with_sql(sql).map_err(failed);
-    let mut parser = parser()?;
+    let tokens = statement::tokens(sql).map_err(|error| NoTokenError(Box::new(error)))?;
+    let mut parser = Parser::new(&AssayDialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens);
     if parser.peek_token().token == Token::EOF {
         return Ok(None);
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod api;
+mod depth;
 mod lake;
 mod lists;
 mod read_only;
