@@ -25,7 +25,7 @@ PYTHON_ENV := $(ASSAY_CACHE)/python/tests-$(firstword $(shell { cat tests/requir
 BENCH_ENV := $(ASSAY_CACHE)/python/bench-$(firstword $(shell { cat tests/requirements.txt tests/bench/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
 
-.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui simulate kill soak bench bench-quick querybench overload format clean
+.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui simulate kill soak fuzz bench bench-quick querybench overload format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -95,6 +95,11 @@ kill: preflight ## Storage under load, killed with kill -9 ROUNDS=200 times
 soak: preflight ui/dist $(PYTHON_ENV)/complete ## Probers under load while the server is killed KILLS times (200), optimised build
 	cargo build --locked --profile $(RUN_PROFILE) --package assay
 	ASSAY_BINARY=$(CARGO_TARGET_DIR)/$(RUN_PROFILE)/assay ASSAY_SOAK_KILLS=$(or $(KILLS),200) $(PYTHON_ENV)/bin/pytest -s tests/test_soak.py -k kill_9
+
+fuzz: preflight ## Every decoder of outside bytes under libFuzzer, MINUTES each (1); TARGETS="filter sql" for some; needs a C++ compiler
+	@command -v c++ >/dev/null || { echo 'missing: C++ compiler: found no `c++`, expected one. On Debian: apt-get install g++' >&2; exit 1; }
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/fuzz/instrument.sh cargo build --locked --package assay-fuzz --features libfuzzer
+	$(PYTHON) fuzz/run.py --binary $(CARGO_TARGET_DIR)/debug/assay-fuzz --minutes $(or $(MINUTES),1) --corpus $(ASSAY_CACHE)/fuzz $(TARGETS:%=--target %)
 
 bench: preflight ui $(PYTHON_ENV)/complete ## Measure the release binary: what ingest, disk and reads cost (an hour)
 	CARGO_TARGET_DIR=target cargo build --locked --release --package assay --package assay-load

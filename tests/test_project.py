@@ -17,6 +17,7 @@ ARROWS = {
     "accounts": {"schemas"},
     "assay": {"schemas", "storage", "collector", "query", "accounts"},
     "tests/bench/load": set(),
+    "fuzz": {"schemas", "storage", "collector", "query"},
 }
 
 # What a crate must not build on, although the workspace has it.

@@ -77,5 +77,21 @@ fn project_of(header: Option<&[u8]>) -> Result<ProjectId, Refusal> {
     ProjectId::new(text.trim()).map_err(|error| Refusal::bad_data(format!("header `{PROJECT_HEADER}`: {error}")))
 }
 
+/// Inflates a body that arrives in `chunks`, as a request with the `Content-Encoding` given is read. For the fuzz target `body`.
+///
+/// # Errors
+/// What the client would be told.
+#[doc(hidden)]
+pub async fn inflate(encoding: &[u8], chunks: Vec<Bytes>, bytes_max: usize) -> Result<Bytes, String> {
+    let encoding = body::ContentEncoding::from_header(encoding).ok_or("no such encoding")?;
+    let frames = chunks.into_iter().map(|chunk| Ok::<_, std::convert::Infallible>(::http_body::Frame::data(chunk)));
+    let budget = ByteBudget::new(Limits::default().in_flight_bytes_max);
+    let body = http_body_util::StreamBody::new(futures::stream::iter(frames));
+    body::read(body, encoding, bytes_max, budget.charge(&ProjectId::default_project()))
+        .await
+        .map(|body| body.bytes)
+        .map_err(|refusal| format!("{refusal:?}"))
+}
+
 #[cfg(test)]
 mod tests;

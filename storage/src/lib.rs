@@ -27,6 +27,8 @@ mod trace_sums;
 mod view;
 mod wal;
 
+#[doc(hidden)]
+pub use self::wal::read_wal;
 pub use self::{
     admission::{Overload, Overloaded, Reservation},
     blobs::{BlobError, BlobStore, ProjectBlobs},

@@ -10,6 +10,7 @@
 //! acknowledged) is cut off; damage anywhere else is reported, never skipped.
 
 mod frame;
+mod fuzz;
 mod segment;
 mod writer;
 #[cfg(test)]
@@ -33,6 +34,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+#[doc(hidden)]
+pub use self::fuzz::read_wal;
 use self::{
     frame::{FRAME_HEADER_BYTES, FrameHeader},
     segment::{SEGMENT_SUFFIX, SegmentReader, segment_path},
