@@ -39,8 +39,9 @@ class Server:
     """One server process over `data_dir`. As a context manager it runs for the block; it may be started again afterwards, with
     `keep_addresses` where it was before."""
 
-    def __init__(self, data_dir, config="", executable=None, keep_addresses=False):
+    def __init__(self, data_dir, config="", executable=None, keep_addresses=False, environment=None):
         self.data_dir = Path(data_dir)
+        self.environment = environment or {}
         self.executable = executable or binary()
         self.process = None
         self.keep_addresses = keep_addresses
@@ -69,7 +70,7 @@ class Server:
             known = self.addresses.get(name) if self.keep_addresses else None
             command += [f"--{name.replace('_', '-')}", known or "127.0.0.1:0"]
         command += ["--log-format", "json", "--ready-file", self._ready_path]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("ASSAY_", "OTEL_"))}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("ASSAY_", "OTEL_", "AWS_"))} | self.environment
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         # Whatever a failing test forgets, no server outlives the tests.

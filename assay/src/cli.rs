@@ -39,6 +39,9 @@ pub(crate) struct ServeArgs {
     /// Where WAL, lake and blobs live [default: assay-data].
     #[arg(long, env = "ASSAY_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Where lake and blobs live, such as `s3://bucket/folder` [default: in the data folder].
+    #[arg(long, env = "ASSAY_STORAGE_URL")]
+    storage_url: Option<String>,
     /// UI, HTTP API and OTLP/HTTP [default: 127.0.0.1:8080].
     #[arg(long, env = "ASSAY_HTTP")]
     http: Option<SocketAddr>,
@@ -77,6 +80,9 @@ impl ServeArgs {
         }
         if let Some(data_dir) = &self.data_dir {
             config.data_dir.clone_from(data_dir);
+        }
+        if let Some(url) = &self.storage_url {
+            config.storage.url = Some(url.clone());
         }
         if let Some(retention) = self.retention {
             config.storage.retention = Some(retention.into());

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use assay_schemas::prices::PriceOverride;
+use assay_storage::{BucketConfig, Secret};
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be configured. `docs/configuration.md` shows it with its defaults.
@@ -85,6 +86,36 @@ pub(crate) struct StorageConfig {
     /// How often small files are merged. Default `5m`.
     #[serde(with = "humantime_serde")]
     pub(crate) compaction_interval: Duration,
+    /// How long files that were merged or dropped stay, for other engines that still read them. Default `1h`.
+    #[serde(with = "humantime_serde")]
+    pub(crate) vacuum_grace: Duration,
+    /// Where lake and blobs live, such as `s3://bucket/folder`. Default: in `data_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    /// How to reach the bucket of `url`.
+    pub(crate) s3: S3Config,
+}
+
+/// How to reach a bucket. What is not said is taken from the `AWS_…` variables.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct S3Config {
+    /// Address of the service, such as `https://minio.example:9000`. Default: that of AWS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoint: Option<String>,
+    /// Region. Default: `AWS_REGION`, else `us-east-1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) region: Option<String>,
+    /// Access key. Default: `AWS_ACCESS_KEY_ID`, else the role of the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access_key_id: Option<String>,
+    /// File that holds the secret key. Default: `AWS_SECRET_ACCESS_KEY`, else the role of the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_access_key_file: Option<PathBuf>,
+    /// The bucket is in the path of requests, not in the name of the host. Default `true`.
+    pub(crate) path_style: bool,
+    /// Allow connections that are not encrypted. Default `false`.
+    pub(crate) allow_http: bool,
 }
 
 /// Limits on what a query may use.
@@ -168,6 +199,22 @@ impl Default for StorageConfig {
             disk_free_min: ByteSize::mib(256),
             retention: None,
             compaction_interval: Duration::from_secs(300),
+            vacuum_grace: Duration::from_secs(3600),
+            url: None,
+            s3: S3Config::default(),
+        }
+    }
+}
+
+impl Default for S3Config {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key_file: None,
+            path_style: true,
+            allow_http: false,
         }
     }
 }
@@ -229,6 +276,53 @@ impl Config {
                 self.storage.hot_bytes_max,
                 self.storage.flush_bytes
             );
+        }
+        self.storage.s3.validate()
+    }
+}
+
+impl StorageConfig {
+    /// The bucket of `url`, with the secret that the configuration refers to.
+    ///
+    /// # Errors
+    /// If the file of the secret cannot be read.
+    pub(crate) fn bucket(&self) -> anyhow::Result<Option<BucketConfig>> {
+        let Some(url) = self.url.clone() else { return Ok(None) };
+        let s3 = self.s3.clone();
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).map(|text| Secret::new(text.trim().to_owned())).with_context(|| {
+                format!("could not read the secret key in `{}` (`storage.s3.secret_access_key_file`)", path.display())
+            })
+        };
+        Ok(Some(BucketConfig {
+            url,
+            endpoint: s3.endpoint,
+            region: s3.region,
+            access_key_id: s3.access_key_id,
+            secret_access_key: s3.secret_access_key_file.as_ref().map(read).transpose()?,
+            path_style: s3.path_style,
+            allow_http: s3.allow_http,
+        }))
+    }
+}
+
+impl S3Config {
+    fn validate(&self) -> anyhow::Result<()> {
+        if let Some(endpoint) = &self.endpoint {
+            let found = || format!("`storage.s3.endpoint` is `{endpoint}`");
+            match endpoint.split_once("://") {
+                Some(("https", _)) => {}
+                Some(("http", _)) if self.allow_http => {}
+                Some(("http", _)) => bail!(
+                    "{}: expected `https://…`, because anyone on the way could read what is stored (hint: `storage.s3.allow_http = \
+                     true` allows it on a network you trust)",
+                    found()
+                ),
+                _ => bail!("{}: expected an address such as `https://minio.example:9000`", found()),
+            }
+        }
+        if self.access_key_id.is_some() != self.secret_access_key_file.is_some() {
+            bail!("found one of `storage.s3.access_key_id` and `storage.s3.secret_access_key_file`, expected both or none");
         }
         Ok(())
     }
@@ -334,6 +428,30 @@ mod tests {
         assert!(error.contains("`listen.http` is `0.0.0.0:8080`"), "{error}");
         config.insecure = true;
         assert!(config.validate().is_ok());
+    }
+
+    #[test]
+    fn what_is_said_of_a_bucket_fits_together() {
+        let check = |s3: &str| {
+            let config: Config =
+                toml::from_str(&format!("[storage]\nurl = \"s3://telemetry\"\n[storage.s3]\n{s3}")).expect("TOML");
+            config.validate().map_err(|error| error.to_string())
+        };
+        assert_eq!(check("endpoint = \"https://s3.example\""), Ok(()));
+        assert_eq!(check("endpoint = \"http://s3.example\"\nallow_http = true"), Ok(()));
+        assert!(check("endpoint = \"http://s3.example\"").expect_err("not encrypted").contains("expected `https://…`"));
+        assert!(check("endpoint = \"s3.example\"").expect_err("no scheme").contains("expected an address such as"));
+        assert!(check("access_key_id = \"id\"").expect_err("half a key").contains("expected both or none"));
+    }
+
+    #[test]
+    fn a_secret_comes_from_a_file() {
+        let mut config = StorageConfig { url: Some("s3://telemetry/x".to_owned()), ..StorageConfig::default() };
+        config.s3.secret_access_key_file = Some("/nowhere/key".into());
+        let error = config.bucket().expect_err("no such file").to_string();
+        assert!(error.contains("`/nowhere/key` (`storage.s3.secret_access_key_file`)"), "{error}");
+        config.s3.secret_access_key_file = None;
+        assert_eq!(config.bucket().expect("no file is needed").expect("a bucket").url, "s3://telemetry/x");
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Server {
         let prices = Arc::new(prices);
         let normaliser = normaliser(&config.dialect_files)?;
         let registry = Registry::new();
-        let storage = Storage::open(storage_config(config)).await.context("could not open the store")?;
+        let storage = Storage::open(storage_config(config)?).await.context("could not open the store")?;
         storage.metrics(&registry)?;
         let accounts = Accounts::open(&config.data_dir.join("assay.db"))?;
         let engine = QueryEngine::new(storage.clone(), Arc::clone(&prices), query_config(config))?;
@@ -183,10 +183,11 @@ fn normaliser(files: &[PathBuf]) -> anyhow::Result<Normaliser> {
     Normaliser::with_files(texts).context("`dialect_files` in the configuration")
 }
 
-fn storage_config(config: &Config) -> StorageConfig {
+fn storage_config(config: &Config) -> anyhow::Result<StorageConfig> {
     let storage = &config.storage;
-    StorageConfig {
+    Ok(StorageConfig {
         data_dir: config.data_dir.clone(),
+        bucket: storage.bucket()?,
         flush_interval: storage.flush_interval,
         flush_bytes: storage.flush_bytes.bytes(),
         hot_bytes_max: storage.hot_bytes_max.bytes(),
@@ -194,8 +195,9 @@ fn storage_config(config: &Config) -> StorageConfig {
         disk_free_min: storage.disk_free_min.bytes(),
         retention: storage.retention,
         compaction_interval: storage.compaction_interval,
+        vacuum_grace: storage.vacuum_grace,
         ..StorageConfig::default()
-    }
+    })
 }
 
 fn query_config(config: &Config) -> QueryConfig {

@@ -2,6 +2,11 @@
 //!
 //! `blobs/<project>/<first two hex digits>/<sha256>.zst`. A blob is written and fsynced before [`BlobStore::put`] returns, so a row that refers
 //! to it can be committed afterwards. A file is complete or absent: it is written beside its place and renamed.
+//!
+//! Where the lake is in a bucket, blobs are too, under the same names. The folder then holds those on their way: a flush uploads them all before
+//! it commits rows that refer to them (`blobs/bucket.rs`).
+
+mod bucket;
 
 use std::{
     collections::HashSet,
@@ -14,9 +19,11 @@ use std::{
 use assay_schemas::ids::ProjectId;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use object_store::ObjectStore;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use self::bucket::BlobBucket;
 use crate::{
     outside::{self, DurableFolders, create_dir_durably, fs, sync_dir},
     tasks::blocking,
@@ -42,6 +49,8 @@ pub struct ProjectBlobs {
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Where blobs go from the folder, if they do.
+    bucket: Option<BlobBucket>,
     /// Held while a stored blob is put again, or looked at and removed: a blob is never removed just after it was put.
     touching: Mutex<()>,
     folders: DurableFolders,
@@ -66,11 +75,21 @@ pub enum BlobError {
         /// Why.
         source: io::Error,
     },
+    /// A request to the bucket failed.
+    #[error("could not {action} the blob `{path}`")]
+    Store {
+        /// What we were doing.
+        action: &'static str,
+        /// On what.
+        path: object_store::path::Path,
+        /// Why.
+        source: object_store::Error,
+    },
     /// The content does not have the hash it is stored under.
-    #[error("blob `{}` is damaged: its content has sha256 `{found}`", path.display())]
+    #[error("blob `{path}` is damaged: its content has sha256 `{found}`")]
     Damaged {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the object.
+        path: String,
         /// Hash of what it holds.
         found: String,
     },
@@ -83,9 +102,14 @@ pub enum BlobError {
 }
 
 impl BlobStore {
-    pub(crate) fn open(root: PathBuf) -> Result<Self, BlobError> {
+    /// The blobs in the folder `root`, or, with a `bucket`, there.
+    pub(crate) fn open(root: PathBuf, bucket: Option<Arc<dyn ObjectStore>>) -> Result<Self, BlobError> {
         create_dir_durably(&root).map_err(|source| BlobError::Io { action: "create folder", path: root.clone(), source })?;
-        Ok(Self { root, shared: Arc::default() })
+        let bucket = match bucket {
+            Some(store) => Some(BlobBucket::new(store, files(&root)?)),
+            None => None,
+        };
+        Ok(Self { root, shared: Arc::new(Shared { bucket, ..Shared::default() }) })
     }
 
     /// The blobs of `project`.
@@ -94,24 +118,48 @@ impl BlobStore {
         ProjectBlobs { all: self.root.clone(), root: self.root.join(project.as_str()), shared: Arc::clone(&self.shared) }
     }
 
+    /// Brings every blob that was put so far to where rows may refer to it from other machines. At once where that is the folder itself.
+    pub(crate) async fn upload(&self) -> Result<(), BlobError> {
+        match &self.shared.bucket {
+            Some(bucket) => bucket.upload(&self.root, &self.shared).await,
+            None => Ok(()),
+        }
+    }
+
     /// Removes blobs that were last put before `moment`. A row is received before its blobs are put, so no row received since refers to
-    /// them. Blocking.
-    pub(crate) fn remove_older_than(&self, moment: SystemTime) -> Result<u64, BlobError> {
+    /// them.
+    pub(crate) async fn remove_older_than(&self, moment: SystemTime) -> Result<u64, BlobError> {
+        if let Some(bucket) = &self.shared.bucket {
+            return bucket.remove_older_than(moment.into()).await;
+        }
+        let blobs = self.clone();
+        blocking(move || blobs.remove_files_older_than(moment)).await
+    }
+
+    fn remove_files_older_than(&self, moment: SystemTime) -> Result<u64, BlobError> {
         let mut removed = 0;
-        for project in entries(&self.root)? {
-            for shard in entries(&project)? {
-                for path in entries(&shard)? {
-                    let _alone = self.shared.touching.lock();
-                    self.shared.durable.lock().remove(&path);
-                    let removal = fs::metadata(&path).and_then(|found| {
-                        let is_old = found.modified()? < moment;
-                        if is_old { fs::remove_file(&path).map(|()| 1) } else { Ok(0) }
-                    });
-                    removed += removal.map_err(|source| BlobError::Io { action: "remove", path, source })?;
-                }
-            }
+        for path in files(&self.root)? {
+            let _alone = self.shared.touching.lock();
+            self.shared.durable.lock().remove(&path);
+            let removal = fs::metadata(&path).and_then(|found| {
+                let is_old = found.modified()? < moment;
+                if is_old { fs::remove_file(&path).map(|()| 1) } else { Ok(0) }
+            });
+            removed += removal.map_err(|source| BlobError::Io { action: "remove", path, source })?;
         }
         Ok(removed)
+    }
+}
+
+impl Shared {
+    /// Removes a file whose blob is elsewhere by now.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let _alone = self.touching.lock();
+        self.durable.lock().remove(path);
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -123,8 +171,15 @@ impl ProjectBlobs {
     pub fn put(&self, content: &[u8]) -> Result<String, BlobError> {
         let name = hex::encode(Sha256::digest(content));
         let path = self.path(&name);
+        let bucket = self.shared.bucket.as_ref();
+        if bucket.is_some_and(|bucket| bucket.has(&path)) {
+            return Ok(name);
+        }
         let written = self.touch(&path).and_then(|stored| if stored { Ok(()) } else { self.write(&path, content) });
-        written.map_err(|source| BlobError::Io { action: "write", path, source })?;
+        written.map_err(|source| BlobError::Io { action: "write", path: path.clone(), source })?;
+        if let Some(bucket) = bucket {
+            bucket.wants(path);
+        }
         Ok(name)
     }
 
@@ -193,14 +248,29 @@ impl ProjectBlobs {
             return Err(BlobError::Name { found: sha256.chars().take(80).collect() });
         }
         let path = self.path(sha256);
-        let expected = sha256.to_owned();
-        let read = move || read_blob(&path, &expected);
-        blocking(read).await
+        let (file, expected) = (path.clone(), sha256.to_owned());
+        let found = blocking(move || read_blob(&file, &expected)).await?;
+        // In this order: a blob is in the bucket before its file is removed.
+        match &self.shared.bucket {
+            Some(bucket) if found.is_none() => bucket.get(&self.all, &path, sha256).await,
+            _ => Ok(found),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(&name[..2]).join(format!("{name}.zst"))
     }
+}
+
+/// The blobs in the folder `root` of all projects.
+fn files(root: &Path) -> Result<Vec<PathBuf>, BlobError> {
+    let mut files = Vec::new();
+    for project in entries(root)? {
+        for shard in entries(&project)? {
+            files.extend(entries(&shard)?);
+        }
+    }
+    Ok(files)
 }
 
 /// What is in `folder`.
@@ -216,12 +286,18 @@ fn read_blob(path: &Path, expected: &str) -> Result<Option<Bytes>, BlobError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io("open")(error)),
     };
-    let content = zstd::stream::decode_all(file).map_err(io("decompress"))?;
+    decompressed(file, &path.display().to_string(), expected).map(Some)
+}
+
+/// The content of the blob at `path`, checked against its hash.
+fn decompressed(compressed: impl io::Read, path: &str, expected: &str) -> Result<Bytes, BlobError> {
+    let failed = |source| BlobError::Io { action: "decompress", path: path.into(), source };
+    let content = zstd::stream::decode_all(compressed).map_err(failed)?;
     let found = hex::encode(Sha256::digest(&content));
     if found != expected {
         return Err(BlobError::Damaged { path: path.to_owned(), found });
     }
-    Ok(Some(content.into()))
+    Ok(content.into())
 }
 
 #[cfg(test)]
@@ -236,7 +312,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, BlobStore, ProjectBlobs) {
         let dir = tempfile::tempdir().unwrap();
-        let store = BlobStore::open(dir.path().join("blobs")).unwrap();
+        let store = BlobStore::open(dir.path().join("blobs"), None).unwrap();
         let blobs = store.of(&ProjectId::default_project());
         (dir, store, blobs)
     }
@@ -271,7 +347,7 @@ mod tests {
             fs::File::options().write(true).open(blobs.path(name)).unwrap().set_modified(long_ago).unwrap();
         }
         blobs.put(b"again").unwrap();
-        assert_eq!(store.remove_older_than(long_ago + std::time::Duration::from_secs(1)).unwrap(), 1);
+        assert_eq!(store.remove_older_than(long_ago + std::time::Duration::from_secs(1)).await.unwrap(), 1);
         assert!(blobs.get(&old).await.unwrap().is_none());
         assert!(blobs.get(&again).await.unwrap().is_some());
     }
@@ -290,8 +366,9 @@ mod tests {
         for seed in 0..40 {
             // The rename of the first put is not fsynced when its process is killed.
             let world = World::new(seed, Image::default(), Place::Bucket, start, Some(Mistake::NoFolderFsyncAnywhere));
-            let put =
-                || async { BlobStore::open("/data/blobs".into()).unwrap().of(&ProjectId::default_project()).put(b"an image") };
+            let put = || async {
+                BlobStore::open("/data/blobs".into(), None).unwrap().of(&ProjectId::default_project()).put(b"an image")
+            };
             let name = world.run(put()).unwrap().unwrap();
             world.restart(Crash::Kill);
             let world = World::new(seed, world.image(), Place::Bucket, start, None);

@@ -2,11 +2,15 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::bucket::BucketConfig;
+
 /// How much [`crate::Storage`] may use and how often it writes.
 #[derive(Clone, Debug)]
 pub struct StorageConfig {
     /// Folder of this node: `wal/`, `lake/`, `lake-index/`, `blobs/`. Made if missing; one process at a time.
     pub data_dir: PathBuf,
+    /// Where `lake/`, `lake-index/` and `blobs/` are, if not in `data_dir`. Default `None`.
+    pub bucket: Option<BucketConfig>,
     /// Flush at least this often while there is something to flush. Default 10 s.
     pub flush_interval: Duration,
     /// Flush as soon as so many bytes of rows are in memory. Default 64 MiB.
@@ -37,6 +41,7 @@ impl Default for StorageConfig {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("assay-data"),
+            bucket: None,
             flush_interval: Duration::from_secs(10),
             flush_bytes: 64 << 20,
             wal_bytes_max: 4 << 30,

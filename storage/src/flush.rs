@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 
 use crate::{
     WalPosition,
+    blobs::BlobError,
+    bucket::BucketError,
     corrections::{Correction, CorrectionsByProject, RowKey},
     hot::{HotChunk, Moved},
     jobs::{Done, RunClock},
@@ -27,6 +29,12 @@ use crate::{
 /// A flush failed; nothing is lost, and the next one continues it.
 #[derive(Debug, thiserror::Error)]
 pub enum FlushError {
+    /// The bucket is not ours to write to, or does not say.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// A blob that rows refer to could not be uploaded.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
     /// The lake did not take the rows.
     #[error("could not flush to the table `{table}`")]
     Lake {
@@ -141,6 +149,11 @@ impl Inner {
     async fn finish(&self, slot: &mut Option<Pending>) -> Result<(), FlushError> {
         let Some(pending) = slot.as_mut() else { return Ok(()) };
         let cut = pending.cut;
+        if let Some(bucket) = self.bucket.as_ref().filter(|_| !pending.tables.is_empty()) {
+            bucket.check_owner().await?;
+        }
+        // Before the rows: who reads a row finds what it refers to.
+        self.blobs.upload().await?;
         for part in &mut pending.tables {
             // An earlier try may have come so far.
             if part.files.is_some() && self.lake.committed(part.table) >= cut {

@@ -23,7 +23,7 @@ use std::{
 use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use chrono::NaiveDate;
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 
 pub use self::{
@@ -41,6 +41,7 @@ use self::{
     file::time_range,
 };
 use crate::{
+    bucket::BucketError,
     outside,
     tasks::blocking,
     text_index,
@@ -54,6 +55,8 @@ const INDEX_CACHE_BYTES: usize = 64 << 20;
 const SUMS_CACHE_BYTES: usize = 64 << 20;
 /// Memory for text indexes that were read lately: some five million spans of prose.
 const TEXT_CACHE_BYTES: usize = 48 << 20;
+/// A request to a bucket deletes a thousand objects at most: what lies beside so many files.
+const DELETED_AT_ONCE: usize = 300;
 const LAKE: &str = "lake";
 const INDEX: &str = "lake-index";
 
@@ -63,6 +66,9 @@ pub enum LakeError {
     /// The Delta log.
     #[error(transparent)]
     Delta(#[from] DeltaError),
+    /// The bucket is not ours to write to, or does not say.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// Rows could not be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -256,16 +262,32 @@ impl Lake {
         Ok(listed.into_iter().map(|m| m.location).filter(|path| is_data(path) && !is_ours(path)).collect())
     }
 
-    /// Deletes a file that no table refers to, its index, its sums and its text index.
-    pub(crate) async fn delete_file(&self, path: &Path) -> Result<(), LakeError> {
-        let (index, sums, text) = (index_path(path), sums_path(path), text_path(path));
-        self.caches.indexes.forget(&index);
-        self.caches.sums.forget(&sums);
-        self.caches.text.forget(&text);
-        for path in [&index, &sums, &text, path] {
-            match self.store.delete(path).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(source) => return Err(LakeError::Store { action: "delete", path: path.clone(), source }),
+    /// Deletes files that no table refers to, their indexes, sums and text indexes. Those first: as long as a file is there, what lies beside
+    /// it is found.
+    pub(crate) async fn delete_files(&self, files: &[Path]) -> Result<(), LakeError> {
+        for files in files.chunks(DELETED_AT_ONCE) {
+            let mut beside = Vec::with_capacity(3 * files.len());
+            for path in files {
+                let (index, sums, text) = (index_path(path), sums_path(path), text_path(path));
+                self.caches.indexes.forget(&index);
+                self.caches.sums.forget(&sums);
+                self.caches.text.forget(&text);
+                beside.extend([index, sums, text]);
+            }
+            self.delete(beside).await?;
+            self.delete(files.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes `paths`, of which some need not be there.
+    async fn delete(&self, paths: Vec<Path>) -> Result<(), LakeError> {
+        let Some(first) = paths.first().cloned() else { return Ok(()) };
+        let mut deleted = self.store.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
+        while let Some(result) = deleted.next().await {
+            match result {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => return Err(LakeError::Store { action: "delete files such as", path: first, source }),
             }
         }
         Ok(())

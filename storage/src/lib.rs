@@ -2,10 +2,11 @@
 //! what is flushed is in open tables; exactly once across crashes.
 //!
 //! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `trace_index`, `trace_sums`, `text_index`,
-//! `corrections`, `blobs`, `maintenance`, `jobs`; `outside` is what all of them ask of the world, `simulation` a world in which that fails.
+//! `corrections`, `blobs`, `bucket`, `maintenance`, `jobs`; `outside` is what all of them ask of the world, `simulation` a world in which that fails.
 
 mod admission;
 mod blobs;
+mod bucket;
 mod config;
 mod corrections;
 mod flush;
@@ -32,6 +33,7 @@ pub use self::wal::read_wal;
 pub use self::{
     admission::{Overload, Overloaded, Reservation},
     blobs::{BlobError, BlobStore, ProjectBlobs},
+    bucket::{BucketConfig, BucketError, Secret},
     config::StorageConfig,
     corrections::{CorrectionSet, PATCHABLE, patchable, row_key_columns},
     flush::FlushError,

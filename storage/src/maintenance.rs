@@ -24,7 +24,7 @@ use crate::{
     outside,
     status::JobStatus,
     storage::{FILE_RAW_BYTES_MAX, Inner, Storage},
-    tasks::{blocking, to_the_end},
+    tasks::to_the_end,
 };
 
 /// So many files of like size are merged into one: a row is rewritten about four times in its life.
@@ -181,18 +181,26 @@ impl Inner {
         let first_kept_day = first_kept.date_naive();
         let work = async {
             let mut removed = 0;
+            self.check_owner().await.map_err(failed("apply retention to", TableId::Spans))?;
             for table in self.lake.tables() {
                 removed += self.on_table("retention", table, self.drop_days(table, first_kept_day)).await?;
             }
-            let blobs = self.blobs.clone();
             // Rows of the first day that is kept were received from midnight on.
             let midnight = first_kept_day.and_time(NaiveTime::MIN).and_utc();
-            if let Err(error) = blocking(move || blobs.remove_older_than(midnight.into())).await {
+            if let Err(error) = self.blobs.remove_older_than(midnight.into()).await {
                 tracing::warn!(error = %chain(&error), "old blobs could not be removed");
             }
             Ok(removed)
         };
         self.job("retention", work).await
+    }
+
+    /// What is deleted from a bucket must not be another node's.
+    async fn check_owner(&self) -> Result<(), LakeError> {
+        match &self.bucket {
+            Some(bucket) => Ok(bucket.check_owner().await?),
+            None => Ok(()),
+        }
     }
 
     /// Takes the files of days before `first_kept` out of `table`. Returns how many, and what was in them.
@@ -216,6 +224,7 @@ impl Inner {
         let _turn = self.maintenance.one_at_a_time.lock().await;
         let work = async {
             let mut deleted = 0;
+            self.check_owner().await.map_err(failed("vacuum", TableId::Spans))?;
             for table in self.lake.tables() {
                 let vacuum = async { self.vacuum_table(table).await.map_err(failed("vacuum", table)) };
                 deleted += self.on_table("vacuum", table, vacuum).await?;
@@ -233,17 +242,12 @@ impl Inner {
             let is_due = |r: &Replaced| r.table == table && r.file.strong_count() == 0 && outside::monotonic() - r.at >= grace;
             replaced.iter().filter(|(_, r)| is_due(r)).map(|(path, _)| path.clone()).collect()
         };
-        let mut deleted = 0;
-        for path in due {
-            self.lake.delete_file(&path).await?;
-            self.maintenance.replaced.lock().remove(&path);
-            deleted += 1;
-        }
-        for path in self.left_by_others(table, grace).await? {
-            self.lake.delete_file(&path).await?;
-            self.maintenance.stray.lock().remove(&path);
-            deleted += 1;
-        }
+        self.lake.delete_files(&due).await?;
+        self.maintenance.replaced.lock().retain(|path, _| !due.contains(path));
+        let stray = self.left_by_others(table, grace).await?;
+        self.lake.delete_files(&stray).await?;
+        self.maintenance.stray.lock().retain(|path, _| !stray.contains(path));
+        let deleted = (due.len() + stray.len()) as u64;
         Ok((deleted, Done { files: deleted, ..Done::default() }))
     }
 

@@ -8,7 +8,10 @@ use prometheus::{
     proto::MetricFamily,
 };
 
-use crate::storage::{Inner, Storage};
+use crate::{
+    bucket::{Bucket, RequestCounts},
+    storage::{Inner, Storage},
+};
 
 impl Storage {
     /// Registers the gauges and counters of this store. They hold it no longer than its clones do.
@@ -35,6 +38,7 @@ type Read = fn(&Reading) -> u64;
 struct Reading {
     status: crate::StorageStatus,
     last: crate::flush::LastFlush,
+    requests: RequestCounts,
 }
 
 impl StorageCollector {
@@ -65,6 +69,16 @@ impl StorageCollector {
             counter("assay_storage_flushes_total", "Flushes committed", |r| r.last.flushes),
             counter("assay_storage_flushed_rows_total", "Rows committed by flushes", |r| r.last.rows),
             counter("assay_storage_flushed_file_bytes_total", "Bytes of Parquet committed by flushes", |r| r.last.file_bytes),
+            counter("assay_storage_bucket_gets_total", "Reads from the bucket: objects, ranges of them, or their sizes", |r| {
+                r.requests.gets
+            }),
+            counter("assay_storage_bucket_get_bytes_total", "Bytes read from the bucket", |r| r.requests.get_bytes),
+            counter("assay_storage_bucket_puts_total", "Writes to the bucket: objects, or parts of them", |r| r.requests.puts),
+            counter("assay_storage_bucket_put_bytes_total", "Bytes written to the bucket", |r| r.requests.put_bytes),
+            counter("assay_storage_bucket_lists_total", "Listings of the bucket, of any number of pages", |r| r.requests.lists),
+            counter("assay_storage_bucket_deletes_total", "Deletions from the bucket, of any number of objects", |r| {
+                r.requests.deletes
+            }),
         ];
         Ok(Self {
             store: Arc::downgrade(inner),
@@ -87,7 +101,11 @@ impl Collector for StorageCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Some(inner) = self.store.upgrade() else { return Vec::new() };
-        let reading = Reading { status: inner.status(), last: inner.flusher.last.lock().clone() };
+        let reading = Reading {
+            status: inner.status(),
+            last: inner.flusher.last.lock().clone(),
+            requests: inner.bucket.as_ref().map(Bucket::counts).unwrap_or_default(),
+        };
         for (gauge, read) in &self.gauges {
             gauge.set(read(&reading).cast_signed());
         }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admission::{Gate, Overload, Overloaded, Reservation, Usage},
     blobs::{BlobError, BlobStore},
+    bucket::{self, Bucket, BucketError},
     config::StorageConfig,
     corrections::{Correction, CorrectionSet, CorrectionsByProject},
     flush::{FlushError, Flusher, chain},
@@ -81,6 +82,9 @@ pub enum OpenStorageError {
         /// Why.
         source: object_store::Error,
     },
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// The write-ahead log.
     #[error(transparent)]
     Wal(#[from] OpenWalError),
@@ -226,6 +230,8 @@ pub(crate) struct Inner {
     /// Positions whose appender went away: nobody will publish them, and nobody was told that they are durable.
     pub(crate) orphans: Arc<Mutex<Vec<WalPosition>>>,
     pub(crate) lake: Lake,
+    /// Where the lake is, if not in the data folder.
+    pub(crate) bucket: Option<Bucket>,
     pub(crate) blobs: BlobStore,
     pub(crate) state: Mutex<State>,
     /// The view of `state`, until `state` changes. Written only under the lock of `state`.
@@ -256,12 +262,24 @@ impl Inner {
         let dir = fs::canonicalize(&dir).map_err(io_error("resolve folder", &dir))?;
         let lock = lock(&dir)?;
         let node_id = node_id(&dir)?;
-        store::sync_delta_logs(&dir).map_err(io_error("fsync the Delta logs in", &dir))?;
-        let store = store::local(&dir).map_err(|source| OpenStorageError::Store { path: dir.clone(), source })?;
+        bucket::remember_place(&dir, config.bucket.as_ref())?;
+        let bucket = match &config.bucket {
+            Some(place) => Some(bucket::open(place, &node_id).await?),
+            None => None,
+        };
+        let store = match &bucket {
+            Some(bucket) => bucket.store(),
+            None => {
+                store::sync_delta_logs(&dir).map_err(io_error("fsync the Delta logs in", &dir))?;
+                store::local(&dir).map_err(|source| OpenStorageError::Store { path: dir.clone(), source })?
+            }
+        };
         let (lake, files) = Lake::open(store, &node_id).await?;
         let persisted = lake.read_corrections(&files).await?;
-        // If the log was lost, positions must still not begin anew: the tables would drop what they believe to have.
-        let floor = lake.tables().map(|table| lake.committed(table)).max().unwrap_or(0);
+        // If the log was lost, positions must still not begin anew: the tables would drop what they believe to have, and files that another
+        // node wrote would seem to have corrections folded in that are yet to come.
+        let committed = lake.tables().map(|table| lake.committed(table)).max().unwrap_or(0);
+        let floor = committed.max(files.last_position().unwrap_or(0));
         let options = WalOptions {
             dir: dir.join("wal"),
             // The segment being written is never deleted: it must stay a small part of what the log may hold.
@@ -276,7 +294,8 @@ impl Inner {
         wal.never_written.clone().for_each(|position| hot.complete(position));
         let state = State { hot, lake: Arc::new(files), corrections: PendingCorrections::new(persisted) };
         Ok(Self {
-            blobs: BlobStore::open(dir.join("blobs"))?,
+            blobs: BlobStore::open(dir.join("blobs"), bucket.as_ref().map(Bucket::store))?,
+            bucket,
             config,
             wal,
             orphans,

@@ -1,0 +1,376 @@
+//! A lake in a bucket: opening it, proving that it can be trusted with commits, and having it to oneself.
+//!
+//! ```text
+//! <url>/lake/<table>/…            Parquet and Delta logs, as in a data folder
+//! <url>/lake-index/<table>/…      trace indexes, sums, text indexes
+//! <url>/blobs/<project>/…         large and binary parts
+//! <url>/assay-owner.json          which data folder writes here
+//! ```
+//! The write-ahead log, the identity of the node and blobs on their way stay in the data folder. Commits rest on one promise of the store: of two
+//! puts under one name, both on condition that it is free, one is refused. [`open`] makes it prove that at every start.
+
+mod requests;
+
+use std::{fmt, path::Path as FsPath, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use object_store::{
+    BackoffConfig, ClientConfigKey, Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig,
+    aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut},
+    path::Path,
+    prefix::PrefixStore,
+};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::requests::{RequestCounts, Requests};
+use crate::outside::{self, fs, sync_dir};
+
+/// The object that says who writes below a URL.
+const OWNER: &str = "assay-owner.json";
+/// The file of the data folder that says where its lake is.
+const LAKE_URL: &str = "lake-url";
+/// No answer within this time is one that was lost: what it was is looked up.
+const REQUEST_TIMEOUT: &str = "30 seconds";
+const CONNECT_TIMEOUT: &str = "5 seconds";
+/// A request that failed for a moment is sent again for so long; what takes longer is an error, and flushes have their own patience.
+const RETRY_FOR: Duration = Duration::from_secs(15);
+const RETRIES_MAX: usize = 6;
+
+/// Where the lake is, if not in the data folder. What is `None` is taken from the `AWS_…` variables, as other tools do.
+#[derive(Clone, Debug)]
+pub struct BucketConfig {
+    /// The bucket and the folder in it, such as `s3://telemetry/assay`.
+    pub url: String,
+    /// Address of the service, such as `https://minio.example:9000`; without it that of AWS.
+    pub endpoint: Option<String>,
+    /// Region, where the service has any.
+    pub region: Option<String>,
+    /// Who asks.
+    pub access_key_id: Option<String>,
+    /// What proves it.
+    pub secret_access_key: Option<Secret>,
+    /// Whether the bucket is in the path of requests (`https://host/bucket/…`) or in the name of the host (`https://bucket.host/…`).
+    pub path_style: bool,
+    /// Whether requests may go over connections that are not encrypted.
+    pub allow_http: bool,
+}
+
+/// A text that is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A lake in a bucket cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// The URL is none of a bucket.
+    #[error("the lake's URL is `{found}`, expected `s3://BUCKET` or `s3://BUCKET/FOLDER`")]
+    Url {
+        /// The URL.
+        found: String,
+    },
+    /// The client cannot be made.
+    #[error("could not set up access to `{url}`")]
+    Client {
+        /// The bucket.
+        url: String,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// A request failed.
+    #[error("could not {action} `{url}/{path}`")]
+    Request {
+        /// What we were doing.
+        action: &'static str,
+        /// Where the lake is.
+        url: String,
+        /// On what.
+        path: Path,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// Two commits of one version could both succeed.
+    #[error(
+        "the store of `{url}` does not honour conditional puts: {found}, expected a refusal (status 412) of a second `PUT` with \
+         `If-None-Match: *` under one name; without them two commits could both succeed"
+    )]
+    Unconditional {
+        /// Where the lake is.
+        url: String,
+        /// What the store did.
+        found: &'static str,
+    },
+    /// Another data folder writes there.
+    #[error(
+        "`{url}` is written by node `{found}` since {since}, expected `{expected}`, the node of this data folder (hint: one data folder \
+         writes one lake; if that node is gone for good, remove the object `{url}/{OWNER}` and start again)"
+    )]
+    OtherOwner {
+        /// Where the lake is.
+        url: String,
+        /// The node that has it.
+        found: String,
+        /// Since when.
+        since: DateTime<Utc>,
+        /// This node.
+        expected: String,
+    },
+    /// The owner object is gone or cannot be understood.
+    #[error(
+        "`{url}/{OWNER}` {found}, expected it to name the node `{expected}` of this data folder: nothing is written until a restart"
+    )]
+    NoOwner {
+        /// Where the lake is.
+        url: String,
+        /// What is there.
+        found: &'static str,
+        /// This node.
+        expected: String,
+    },
+    /// The data folder's lake is somewhere else.
+    #[error("the lake of the data folder `{}` is in `{found}`, expected `{expected}`, which is configured", dir.display())]
+    Elsewhere {
+        /// The data folder.
+        dir: std::path::PathBuf,
+        /// Where its lake is.
+        found: String,
+        /// Where it is looked for.
+        expected: String,
+    },
+    /// A file of the data folder.
+    #[error("could not {action} `{}`", path.display())]
+    Io {
+        /// What we were doing.
+        action: &'static str,
+        /// On what.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The lake in a bucket, which this node alone writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    store: Arc<Requests>,
+    url: String,
+    node_id: String,
+}
+
+/// What the owner object holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Owner {
+    node_id: String,
+    since: DateTime<Utc>,
+}
+
+/// Opens the bucket of `config` for the node `node_id`, after proof that it honours conditional puts.
+pub(crate) async fn open(config: &BucketConfig, node_id: &str) -> Result<Bucket, BucketError> {
+    let store = Arc::new(Requests::new(Arc::new(client(config)?)));
+    let bucket = Bucket { store, url: address(config).to_owned(), node_id: node_id.to_owned() };
+    bucket.prove_conditional_put().await?;
+    bucket.own().await?;
+    tracing::info!(url = bucket.url, node_id, "the lake is in a bucket");
+    Ok(bucket)
+}
+
+/// Checks that the lake of the data folder `dir` is where `config` says, and remembers it: half a lake here and half there would be found by
+/// nobody.
+pub(crate) fn remember_place(dir: &FsPath, config: Option<&BucketConfig>) -> Result<(), BucketError> {
+    let path = dir.join(LAKE_URL);
+    let io = |action| {
+        let path = path.clone();
+        move |source| BucketError::Io { action, path, source }
+    };
+    let known = match fs::read_to_string(&path) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(source) => return Err(io("read")(source)),
+    };
+    let own_folder = dir.join("lake");
+    let found = known.clone().or_else(|| fs::read_dir(&own_folder).is_ok().then(|| own_folder.display().to_string()));
+    let expected = config.map(|config| address(config).to_owned());
+    match (found, expected) {
+        (Some(found), Some(expected)) if known.as_ref() != Some(&expected) => {
+            Err(BucketError::Elsewhere { dir: dir.to_owned(), found, expected })
+        }
+        (Some(found), None) if known.is_some() => {
+            Err(BucketError::Elsewhere { dir: dir.to_owned(), found, expected: own_folder.display().to_string() })
+        }
+        (None, Some(expected)) => {
+            let temporary = dir.join(format!("{LAKE_URL}.tmp"));
+            let write = || {
+                let mut file = fs::File::create(&temporary)?;
+                std::io::Write::write_all(&mut file, expected.as_bytes())?;
+                file.sync_all()?;
+                fs::rename(&temporary, &path)?;
+                sync_dir(dir)
+            };
+            write().map_err(io("write"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Bucket {
+    /// The lake in `store`, which is not looked at.
+    #[cfg(test)]
+    pub(crate) fn in_store(store: Arc<dyn ObjectStore>, node_id: &str) -> Self {
+        Self { store: Arc::new(Requests::new(store)), url: "memory://".to_owned(), node_id: node_id.to_owned() }
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store) as _
+    }
+
+    /// How many requests were made so far.
+    pub(crate) fn counts(&self) -> RequestCounts {
+        self.store.counts()
+    }
+
+    /// Whether the lake is still this node's. Asked before anything is written that another writer could not see coming.
+    pub(crate) async fn check_owner(&self) -> Result<(), BucketError> {
+        let no_owner = |found| BucketError::NoOwner { url: self.url.clone(), found, expected: self.node_id.clone() };
+        match self.owner().await? {
+            None => Err(no_owner("is gone")),
+            Some(None) => Err(no_owner("is not what Assay writes")),
+            Some(Some(owner)) if owner.node_id == self.node_id => Ok(()),
+            Some(Some(owner)) => Err(BucketError::OtherOwner {
+                url: self.url.clone(),
+                found: owner.node_id,
+                since: owner.since,
+                expected: self.node_id.clone(),
+            }),
+        }
+    }
+
+    /// Takes the lake for this node, unless another has it.
+    async fn own(&self) -> Result<(), BucketError> {
+        let path = Path::from(OWNER);
+        if self.owner().await?.is_some() {
+            return self.check_owner().await;
+        }
+        let owner = Owner { node_id: self.node_id.clone(), since: outside::wall_clock() };
+        let content = serde_json::to_vec_pretty(&owner).expect("two texts are JSON");
+        let put = self.create(&path, content).await;
+        // Whatever the answer was, what counts is what is there now.
+        match (put, self.check_owner().await) {
+            (Err(source), Err(BucketError::NoOwner { .. })) => Err(self.failed("write", &path)(source)),
+            (_, checked) => checked,
+        }
+    }
+
+    /// The owner object: absent, not understood, or what it says.
+    async fn owner(&self) -> Result<Option<Option<Owner>>, BucketError> {
+        let path = Path::from(OWNER);
+        match self.read(&path).await {
+            Ok(content) => Ok(Some(serde_json::from_slice(&content).ok())),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.failed("read", &path)(source)),
+        }
+    }
+
+    /// Two creates of one name: the second must be refused, and change nothing.
+    async fn prove_conditional_put(&self) -> Result<(), BucketError> {
+        let path = Path::from(format!("assay-probe-{}", outside::unique_id()));
+        let unconditional = |found| BucketError::Unconditional { url: self.url.clone(), found };
+        let first = self.create(&path, "first").await;
+        // The answer of the first may have been lost, and its repetition refused.
+        if let (Err(source), Err(_)) = (first, self.read(&path).await) {
+            return Err(self.failed("write", &path)(source));
+        }
+        let second = self.create(&path, "second").await;
+        let content = self.read(&path).await;
+        self.store.delete(&path).await.map_err(self.failed("delete", &path))?;
+        match second {
+            Ok(_) => return Err(unconditional("both of two conditional puts succeeded")),
+            Err(Error::AlreadyExists { .. }) => {}
+            Err(source) => return Err(self.failed("write, under a name that is taken,", &path)(source)),
+        }
+        if content.map_err(self.failed("read", &path))? != "first" {
+            return Err(unconditional("a conditional put was refused and done all the same"));
+        }
+        Ok(())
+    }
+
+    async fn create(&self, path: &Path, content: impl Into<object_store::PutPayload>) -> Result<(), Error> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        self.store.put_opts(path, content.into(), options).await.map(drop)
+    }
+
+    async fn read(&self, path: &Path) -> Result<bytes::Bytes, Error> {
+        self.store.get(path).await?.bytes().await
+    }
+
+    fn failed(&self, action: &'static str, path: &Path) -> impl FnOnce(Error) -> BucketError + use<> {
+        let (url, path) = (self.url.clone(), path.clone());
+        move |source| BucketError::Request { action, url, path, source: source.into() }
+    }
+}
+
+/// The URL without what says nothing.
+fn address(config: &BucketConfig) -> &str {
+    config.url.trim_end_matches('/')
+}
+
+fn client(config: &BucketConfig) -> Result<PrefixStore<AmazonS3>, BucketError> {
+    let wrong = || BucketError::Url { found: config.url.clone() };
+    let url = url::Url::parse(&config.url).map_err(|_| wrong())?;
+    let bucket = url.host_str().filter(|host| url.scheme() == "s3" && !host.is_empty()).ok_or_else(wrong)?;
+    if url.query().is_some() || url.fragment().is_some() || url.port().is_some() || !url.username().is_empty() {
+        return Err(wrong());
+    }
+    let prefix = Path::from_url_path(url.path()).map_err(|_| wrong())?;
+    let retry = RetryConfig {
+        backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(3), base: 2.0 },
+        max_retries: RETRIES_MAX,
+        retry_timeout: RETRY_FOR,
+    };
+    let client_key = AmazonS3ConfigKey::Client;
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_retry(retry)
+        .with_config(client_key(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
+        .with_config(client_key(ClientConfigKey::ConnectTimeout), CONNECT_TIMEOUT)
+        .with_virtual_hosted_style_request(!config.path_style)
+        .with_allow_http(config.allow_http);
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_endpoint(if config.path_style { endpoint.clone() } else { with_host_of(bucket, endpoint) });
+    }
+    if let Some(region) = &config.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(id) = &config.access_key_id {
+        builder = builder.with_access_key_id(id);
+    }
+    if let Some(Secret(key)) = &config.secret_access_key {
+        builder = builder.with_secret_access_key(key);
+    }
+    let client = builder.build().map_err(|source| BucketError::Client { url: config.url.clone(), source: source.into() })?;
+    Ok(PrefixStore::new(client, prefix))
+}
+
+/// `endpoint` with the bucket in the name of its host.
+fn with_host_of(bucket: &str, endpoint: &str) -> String {
+    match endpoint.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{bucket}.{rest}"),
+        None => format!("{bucket}.{endpoint}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Proof, ownership and uploads against a bucket in memory; `tests/test_s3.py` does the same against a real service.
+
+use futures::StreamExt as _;
+use object_store::memory::InMemory;
+
+use super::*;
+
+/// A service that takes a conditional put for an ordinary one.
+#[derive(Debug)]
+struct Careless(InMemory);
+
+impl fmt::Display for Careless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Careless")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Careless {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: object_store::PutPayload,
+        _: PutOptions,
+    ) -> object_store::Result<object_store::PutResult> {
+        self.0.put(location, payload).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: object_store::PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn object_store::MultipartUpload>> {
+        self.0.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        location: &Path,
+        options: object_store::GetOptions,
+    ) -> object_store::Result<object_store::GetResult> {
+        self.0.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: futures::stream::BoxStream<'static, object_store::Result<Path>>,
+    ) -> futures::stream::BoxStream<'static, object_store::Result<Path>> {
+        self.0.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> futures::stream::BoxStream<'static, object_store::Result<object_store::ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<object_store::ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: object_store::CopyOptions) -> object_store::Result<()> {
+        self.0.copy_opts(from, to, options).await
+    }
+}
+
+fn config(url: &str) -> BucketConfig {
+    BucketConfig {
+        url: url.to_owned(),
+        endpoint: None,
+        region: None,
+        access_key_id: Some("id".into()),
+        secret_access_key: Some(Secret::new("hidden".into())),
+        path_style: true,
+        allow_http: false,
+    }
+}
+
+#[tokio::test]
+async fn a_store_proves_that_it_refuses_the_second_of_two() {
+    let good = Bucket::in_store(Arc::new(InMemory::new()), "node-a");
+    good.prove_conditional_put().await.unwrap();
+    assert_eq!(good.store.list(None).count().await, 0, "nothing is left of the proof");
+    let careless = Bucket::in_store(Arc::new(Careless(InMemory::new())), "node-a");
+    let error = careless.prove_conditional_put().await.unwrap_err().to_string();
+    assert!(error.contains("both of two conditional puts succeeded, expected a refusal (status 412)"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lake_belongs_to_one_node() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let (ours, theirs) = (Bucket::in_store(Arc::clone(&store), "node-a"), Bucket::in_store(Arc::clone(&store), "node-b"));
+    assert!(matches!(ours.check_owner().await, Err(BucketError::NoOwner { .. })));
+    ours.own().await.unwrap();
+    ours.own().await.unwrap();
+    let error = theirs.own().await.unwrap_err().to_string();
+    assert!(error.contains("is written by node `node-a`") && error.contains("expected `node-b`"), "{error}");
+    // Someone says that the first is gone for good. It is not: it finds out.
+    store.delete(&Path::from(OWNER)).await.unwrap();
+    theirs.own().await.unwrap();
+    assert!(matches!(ours.check_owner().await, Err(BucketError::OtherOwner { .. })));
+}
+
+#[tokio::test]
+async fn a_large_object_goes_up_in_parts_and_a_commit_never() {
+    let requests = Requests::new(Arc::new(InMemory::new()));
+    let content: Vec<u8> = (0..(20_u32 << 20)).map(|n| n as u8).collect();
+    let path = Path::from("large");
+    requests.put(&path, content.clone().into()).await.unwrap();
+    assert_eq!(requests.counts().puts, 3);
+    assert_eq!(requests.get(&path).await.unwrap().bytes().await.unwrap(), content);
+    let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let again = requests.put_opts(&path, content.into(), create).await;
+    assert!(matches!(again, Err(Error::AlreadyExists { .. })), "{again:?}");
+    assert_eq!(requests.counts().puts, 4);
+}
+
+#[test]
+fn an_url_names_a_bucket_and_perhaps_a_folder() {
+    for good in ["s3://telemetry", "s3://telemetry/", "s3://telemetry/a/b", "s3://my.bucket-1/x/"] {
+        client(&config(good)).unwrap();
+    }
+    for bad in ["telemetry", "s3:///x", "https://telemetry/x", "gs://telemetry", "s3://telemetry/x?y=z", "s3://id@telemetry/x"] {
+        let error = client(&config(bad)).unwrap_err().to_string();
+        assert_eq!(error, format!("the lake's URL is `{bad}`, expected `s3://BUCKET` or `s3://BUCKET/FOLDER`"));
+    }
+    assert_eq!(with_host_of("telemetry", "https://s3.example:9000"), "https://telemetry.s3.example:9000");
+    assert!(!format!("{:?}", config("s3://telemetry")).contains("hidden"));
+}
+
+#[test]
+fn a_lake_does_not_move_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, there) = (config("s3://telemetry/here"), config("s3://telemetry/there"));
+    remember_place(dir.path(), None).unwrap();
+    remember_place(dir.path(), Some(&here)).unwrap();
+    remember_place(dir.path(), Some(&config("s3://telemetry/here/"))).unwrap();
+    let error = remember_place(dir.path(), Some(&there)).unwrap_err().to_string();
+    assert!(error.ends_with("is in `s3://telemetry/here`, expected `s3://telemetry/there`, which is configured"), "{error}");
+    assert!(remember_place(dir.path(), None).is_err());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("lake")).unwrap();
+    remember_place(dir.path(), None).unwrap();
+    assert!(matches!(remember_place(dir.path(), Some(&here)), Err(BucketError::Elsewhere { .. })));
+}

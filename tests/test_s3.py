@@ -1,0 +1,233 @@
+"""The lake in a bucket: the same answers as on disk, and nothing lost or doubled when the service, the network or the server fails.
+
+The service is SeaweedFS; faults come from a proxy before it, in the order that a seed gives (`ASSAY_S3_SEED`).
+"""
+
+import base64
+import hashlib
+import json
+import os
+import time
+
+import pytest
+import s3
+import senders
+import telemetry as otlp
+from deltalake import DeltaTable
+from harness import Refused, Server
+
+QUERIES = (
+    "SELECT count(*), sum(duration_ns), sum(input_tokens), sum(output_tokens), sum(cost_usd), count(distinct trace_id) FROM spans",
+    "SELECT request_model, count(*) AS n, sum(cost_usd) AS cost FROM llm_calls GROUP BY request_model ORDER BY request_model",
+    "SELECT count(*), sum(units), sum(cost_usd) FROM cost_lines",
+    "SELECT sum(accepted), sum(stored), sum(quarantined) FROM ingest_ledger",
+    "SELECT trace_id, span_id, name, input_messages FROM spans ORDER BY span_id LIMIT 20",
+)
+QUICK = """
+flush_interval = "300ms"
+flush_bytes = "256KiB"
+compaction_interval = "1s"
+vacuum_grace = "1s"
+"""
+
+
+@pytest.fixture(scope="module")
+def _service(tmp_path_factory):
+    with s3.SeaweedFS(tmp_path_factory.mktemp("s3") / "weed") as service:
+        yield service
+
+
+def _server(folder, address, bucket_folder, more="", **options):
+    return Server(folder, s3.config(address, bucket_folder, more), environment=s3.credentials(), **options)
+
+
+def a_lake_in_a_bucket_answers_as_one_on_disk(_service, tmp_path):
+    rng = otlp.seeded(31)
+    image = rng.randbytes(20_000)
+    part = {"type": "blob", "mime_type": "image/png", "modality": "image", "content": base64.b64encode(image).decode()}
+    message = json.dumps([{"role": "user", "parts": [part]}])
+    requests = []
+    for _ in range(6):
+        spans = [otlp.chat(rng, input_tokens=rng.randrange(5000), text="x" * rng.randrange(500)) for _ in range(40)]
+        requests.append(otlp.traces([*spans, otlp.span(rng, trace_id=bytes(16))]))
+    requests[0].resource_spans[0].scope_spans[0].spans.append(
+        otlp.span(rng, gen_ai__operation__name="chat", gen_ai__input__messages=message)
+    )
+    trace_id = requests[0].resource_spans[0].scope_spans[0].spans[0].trace_id.hex()
+    disk, bucket = Server(tmp_path / "disk"), _server(tmp_path / "bucket", _service.address, "equal")
+    for half in (requests[:3], requests[3:]):
+        # What the first half sent is in files by then.
+        with disk, bucket:
+            for request in half:
+                for server in (disk, bucket):
+                    server.send("traces", request.SerializeToString())
+            assert _answers(bucket, trace_id) == _answers(disk, trace_id)
+    name = hashlib.sha256(image).hexdigest()
+    with disk, bucket:
+        answers = _answers(bucket, trace_id)
+        assert answers == _answers(disk, trace_id)
+        assert bucket.request("GET", f"/api/v1/blobs/{name}")[1] == image
+    left = {path.name for path in (tmp_path / "bucket").rglob("*") if path.suffix in (".parquet", ".zst", ".tix", ".json")}
+    assert left == set(), "what belongs to the lake is in the bucket alone"
+    assert _service.objects(f"equal/blobs/default/{name[:2]}/") == [f"equal/blobs/default/{name[:2]}/{name}.zst"]
+    options = {"aws_endpoint": f"http://{_service.address}", "aws_region": "us-east-1", "aws_allow_http": "true"} | {
+        key.lower(): value for key, value in s3.credentials().items()
+    }
+    spans = DeltaTable("s3://assay/equal/lake/spans", storage_options=options)
+    assert spans.to_pyarrow_dataset().count_rows() == 241, "another engine reads the same rows"
+
+
+def _answers(server, trace_id):
+    rows = [server.sql(query) for query in QUERIES]
+    trace = server.get(f"/api/v1/traces/{trace_id}")
+    return rows, trace["spans"], [trace["trace_id"] for trace in server.get("/api/v1/traces?limit=200")["traces"]]
+
+
+def files_that_were_merged_are_deleted_from_the_bucket(_service, tmp_path):
+    rng = otlp.seeded(32)
+    with _server(tmp_path / "data", _service.address, "merged", QUICK) as server:
+        sent = 0
+        for _ in range(20):
+            server.send("traces", otlp.traces([otlp.chat(rng) for _ in range(5)]).SerializeToString())
+            sent += 5
+            _until(lambda: server.get("/api/v1/status")["storage"]["hot_rows"] == 0, "a flush")
+        _until(lambda: _table(server, "spans")["files"] <= 8, "a compaction")
+        # Merged or not, each file of the table is in the bucket, and after the grace period no other.
+        _until(lambda: len(_parquet(_service, "merged")) == _table(server, "spans")["files"], "a vacuum")
+        assert server.sql("SELECT count(*) AS n, count(distinct span_id) AS ids FROM spans") == [{"n": sent, "ids": sent}]
+    with server:
+        assert server.sql("SELECT count(*) AS n, count(distinct span_id) AS ids FROM spans") == [{"n": sent, "ids": sent}]
+
+
+def _table(server, name):
+    return server.get("/api/v1/status")["storage"]["tables"][name]
+
+
+def _parquet(service, folder):
+    return [name for name in service.objects(f"{folder}/lake/spans/") if name.endswith(".parquet") and "_delta_log" not in name]
+
+
+def nothing_acknowledged_is_lost_or_doubled_while_the_store_fails_and_the_server_is_killed(_service, tmp_path):
+    seed = int(os.environ.get("ASSAY_S3_SEED") or 20261121)
+    print(f"seed {seed} (ASSAY_S3_SEED)")
+    with s3.Proxy(_service.address, seed) as proxy:
+        server = _server(tmp_path / "data", proxy.address, "unsteady", QUICK).start()
+        load = senders.Load(server, seed)
+        try:
+            for fail in (_now_and_then, _after_each_commit, _always):
+                fail(proxy, server, load)
+                server.kill()
+                proxy.failing(0)
+                server.start()
+                senders.assert_stored_once(server, load.acknowledged())
+            load.run_for(0.3)
+        finally:
+            proxy.failing(0)
+            load.end()
+        acknowledged = load.acknowledged()
+        server.stop()
+        server.start()
+        senders.assert_stored_once(server, acknowledged)
+        senders.assert_ledger(server, acknowledged, load.refused)
+        server.stop()
+    assert len(acknowledged) > 500, "the load was too light to prove anything"
+
+
+def _now_and_then(proxy, _server, load):
+    proxy.failing(0.3)
+    _until(lambda: load.run_for(0.5) or {("PUT", fault) for fault in s3.FAULTS} <= proxy.met, "each fault of a put")
+
+
+def _after_each_commit(proxy, server, load):
+    proxy.failing(0.6, ("drop after", "error after"), only=("PUT", "/_delta_log/0"))
+    _until(lambda: load.run_for(0.5) or server.log().count("a commit whose answer was lost had landed") >= 3, "commits without an answer")
+
+
+def _always(proxy, _server, load):
+    proxy.failing(1)
+    load.run_for(2)
+
+
+def while_the_store_is_away_senders_are_told_to_wait_and_when_it_is_back_all_lands_once(_service, tmp_path):
+    budgets = 'flush_interval = "300ms"\nflush_bytes = "256KiB"\nhot_bytes_max = "4MiB"\nwal_bytes_max = "4MiB"\n'
+    rng = otlp.seeded(33)
+    acknowledged, refusals = set(), []
+
+    def send():
+        spans = [otlp.chat(rng, text="x" * 5000) for _ in range(20)]
+        try:
+            server.send("traces", otlp.traces(spans).SerializeToString())
+        except Refused as refused:
+            refusals.append((refused.status, refused.headers.get("Retry-After")))
+        else:
+            acknowledged.update(span.span_id.hex() for span in spans)
+
+    with s3.Proxy(_service.address) as proxy, _server(tmp_path / "data", proxy.address, "away", budgets) as server:
+        proxy.failing(1, ("unavailable", "drop before"))
+        while len(refusals) < 10:
+            send()
+        assert {status for status, _ in refusals} <= {429, 503} and all(int(wait) > 0 for _, wait in refusals), refusals
+        # What was acknowledged meanwhile is visible all the while.
+        senders.assert_stored_once(server, acknowledged)
+        proxy.failing(0)
+        before = len(acknowledged)
+        _until(lambda: send() or len(acknowledged) > before, "an acknowledgement", seconds=40)
+        senders.assert_stored_once(server, acknowledged)
+        server.stop()
+        server.start()
+        senders.assert_stored_once(server, acknowledged)
+
+
+def a_second_data_folder_does_not_write_the_same_lake(_service, tmp_path):
+    with _server(tmp_path / "one", _service.address, "owned"):
+        other = _server(tmp_path / "two", _service.address, "owned")
+        with pytest.raises(AssertionError, match=r"`s3://assay/owned` is written by node `assay-[-0-9a-f]+` since"):
+            other.start()
+    # The first is gone for good, its owner says: the second takes the lake over, with new positions above all old ones.
+    rng = otlp.seeded(34)
+    first = _server(tmp_path / "one", _service.address, "owned")
+    with first:
+        first.send("traces", otlp.traces([otlp.chat(rng) for _ in range(5)]).SerializeToString())
+    position = _last_position(first)
+    _service.request("DELETE", "/assay/owned/assay-owner.json")
+    with other:
+        assert other.sql("SELECT count(*) AS n FROM spans")[0]["n"] == 5
+        other.send("traces", otlp.traces([otlp.chat(rng) for _ in range(5)]).SerializeToString())
+        assert other.sql("SELECT count(*) AS n, max(wal_position) AS last FROM spans")[0]["n"] == 10
+    assert _last_position(other) > position
+    with pytest.raises(AssertionError, match="is written by node"):
+        first.start()
+
+
+def _last_position(server):
+    with server:
+        return server.sql("SELECT max(wal_position) AS last FROM spans")[0]["last"]
+
+
+def a_store_that_does_not_honour_conditional_puts_is_refused(_service, tmp_path):
+    with s3.CarelessProxy(_service.address) as careless:
+        server = _server(tmp_path / "data", careless.address, "careless")
+        with pytest.raises(AssertionError, match="does not honour conditional puts: both of two conditional puts succeeded, expected"):
+            server.start()
+    assert _service.objects("careless/") == [], "nothing is left of the proof"
+
+
+def a_wrong_key_is_said_at_the_start(_service, tmp_path):
+    server = _server(tmp_path / "data", _service.address, "key")
+    server.environment["AWS_SECRET_ACCESS_KEY"] = "wrong"
+    with pytest.raises(AssertionError, match="could not .* `s3://assay/key/assay-probe-.*403"):
+        server.start()
+
+
+def a_folder_whose_lake_is_elsewhere_is_not_opened(_service, tmp_path):
+    with _server(tmp_path / "data", _service.address, "moved"):
+        pass
+    with pytest.raises(AssertionError, match=r"is in `s3://assay/moved`, expected `[^`]+/data/lake`"):
+        Server(tmp_path / "data").start()
+
+
+def _until(holds, what, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} was not seen within {seconds} s"
+        time.sleep(0.1)
