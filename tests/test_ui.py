@@ -15,5 +15,5 @@ def browser_journeys_pass(tmp_path):
                     captures.send(server, meta, body)
         server.cli("demo", "--seed", "7", "--traces", "300", "--days", "2")
         variables = {**os.environ, "ASSAY_URL": server.url, "CI": "1"}
-        done = subprocess.run(["npm", "run", "e2e"], cwd=REPOSITORY / "ui", env=variables, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(["npm", "run", "e2e"], cwd=REPOSITORY / "ui", env=variables, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]

@@ -1,7 +1,17 @@
 /** Markdown as models write it, sanitised. Loaded only when the first message is shown (see `Markdown`). */
+import type { ReactNode } from 'react';
 import ReactMarkdown from 'react-markdown';
 import rehypeSanitize from 'rehype-sanitize';
 import remarkGfm from 'remark-gfm';
+
+/** A heading of a message is not one of the page: whoever goes from heading to heading through the page does not meet it. */
+function Heading({ children }: { children?: ReactNode }) {
+  return (
+    <p>
+      <strong>{children}</strong>
+    </p>
+  );
+}
 
 export default function MarkdownBody({ text }: { text: string }) {
   return (
@@ -16,9 +26,12 @@ export default function MarkdownBody({ text }: { text: string }) {
             {children}
           </a>
         ),
-        h1: ({ children }) => <h4>{children}</h4>,
-        h2: ({ children }) => <h4>{children}</h4>,
-        h3: ({ children }) => <h4>{children}</h4>,
+        h1: Heading,
+        h2: Heading,
+        h3: Heading,
+        h4: Heading,
+        h5: Heading,
+        h6: Heading,
         // A region that scrolls sideways must be reachable by keyboard.
         pre: ({ children }) => (
           <pre role="region" tabIndex={0} aria-label="code">
