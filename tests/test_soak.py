@@ -9,11 +9,14 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
+from pathlib import Path
 
 import harness
 import telemetry as otlp
@@ -41,14 +44,16 @@ def a_prober_finds_everything_equal_under_kill_9(tmp_path):
         _Prober(server, tmp_path / f"state-{n}.json", rng.randrange(2**32), f"probe-{n}", more)
         for n, more in enumerate([[], mostly_sends])
     ]
+    figures = _Figures()
     try:
         for _ in range(kills):
             # At a moment of its own, but not before they got on since the last kill.
             sent = probers[1].sent()
             load.wait(rng.uniform(0.05, 1.2))
             probers[1].wait_until_sent(sent + 2, load)
+            figures.before_kill(server, probers[1], load)
             server.kill()
-            server.start()
+            figures.started(server)
         # A prober that is killed too goes on where it was.
         probers[0].process.kill()
         probers[0].process.wait()
@@ -60,6 +65,10 @@ def a_prober_finds_everything_equal_under_kill_9(tmp_path):
         load.end()
         for prober in probers:
             prober.process.kill()
+    figures.print()
+    # Fewer kills say nothing about growth.
+    if kills >= 20:
+        figures.are_flat()
     for prober, (status, summary) in zip(probers, summaries):
         print(json.dumps({key: value for key, value in summary.items() if key != "inequalities"}))
         assert status == 0 and summary["outcome"] == "equal", summary
@@ -132,6 +141,51 @@ def every_flag_of_the_prober_is_documented():
     assert flags == documented
 
 
+class _Figures:
+    """What is measured at each kill. Over many kills nothing may grow but the data."""
+
+    def __init__(self):
+        self._begun = time.monotonic()
+        self._acknowledged = 0
+        self._kinds = {"server RSS, MB": [], "prober RSS, MB": [], "start after the kill, ms": []}
+
+    def before_kill(self, server, prober, load):
+        """Notes what the processes hold."""
+        self._kinds["server RSS, MB"].append(_rss_mb(server.process.pid))
+        self._kinds["prober RSS, MB"].append(_rss_mb(prober.process.pid))
+        self._acknowledged = load.acknowledged
+
+    def started(self, server):
+        """Starts the server, and notes how long that takes until it is ready."""
+        begun = time.monotonic()
+        server.start()
+        self._kinds["start after the kill, ms"].append(1000 * (time.monotonic() - begun))
+
+    def print(self):
+        """A line for each kind: the median of the first quarter and of the last, and the highest."""
+        minutes = (time.monotonic() - self._begun) / 60
+        print(f"{minutes:.1f} minutes; the load beside the probers had {self._acknowledged} requests acknowledged")
+        for kind, seen in self._kinds.items():
+            first, last = self._quarters(seen)
+            print(f"{kind}: {first:.0f} at first, {last:.0f} at last, {max(seen):.0f} at most")
+
+    def are_flat(self):
+        """Fails if a process of the last quarter holds more than one of the first, by more than chance explains."""
+        for kind in ("server RSS, MB", "prober RSS, MB"):
+            first, last = self._quarters(self._kinds[kind])
+            assert last <= 1.5 * first + 50, f"{kind}: {first:.0f} at first, {last:.0f} at last"
+
+    @staticmethod
+    def _quarters(seen):
+        quarter = max(1, len(seen) // 4)
+        return statistics.median(seen[:quarter]), statistics.median(seen[-quarter:])
+
+
+def _rss_mb(pid):
+    """What the process `pid` holds of memory now."""
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+
 class _Prober:
     """A running `assay probe` without pauses."""
 
@@ -168,6 +222,7 @@ class _Load:
 
     def __init__(self, server, seed):
         self.server = server
+        self.acknowledged = 0
         self._ended = threading.Event()
         rng = otlp.seeded(seed)
         self._bodies = [
@@ -192,6 +247,7 @@ class _Load:
         while not self._ended.wait(0.02):
             try:
                 self.server.send("traces", self._bodies[turn % len(self._bodies)], project="load")
+                self.acknowledged += 1
             except (Refused, urllib.error.URLError, HTTPException, OSError):
                 pass
             turn += 1

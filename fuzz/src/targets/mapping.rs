@@ -44,8 +44,10 @@ pub(super) fn trial(input: &[u8]) {
         for (column, rule) in &tried.rules {
             assert!(tried.columns.contains_key(column), "rule `{rule}` says that it filled `{column}`, which is empty");
         }
-        let cost = tried.cost_lines.iter().all(|line| line.cost_usd.is_none_or(|cost| cost >= Decimal::ZERO));
-        assert!(cost && (tried.is_call || tried.cost_lines.is_empty()), "a cost is of a call, and not below zero");
+        for line in &tried.cost_lines {
+            assert!(line.cost_usd.is_none_or(|cost| cost >= Decimal::ZERO), "a cost below zero");
+            assert_eq!(line.counted, tried.is_call, "a line counts if its span is a call");
+        }
     }
 }
 
