@@ -126,6 +126,9 @@ pub(crate) struct QueryConfig {
     pub(crate) memory_max: ByteSize,
     /// Memory of all queries together. Default `1GiB`.
     pub(crate) memory_total: ByteSize,
+    /// Memory for columns that were decoded and may be asked for again, of what queries leave of `memory_total`; 0 keeps none.
+    /// Default `256MiB`.
+    pub(crate) cache_max: ByteSize,
     /// A query is stopped after this time. Default `60s`.
     #[serde(with = "humantime_serde")]
     pub(crate) timeout: Duration,
@@ -224,6 +227,7 @@ impl Default for QueryConfig {
         Self {
             memory_max: ByteSize::mib(512),
             memory_total: ByteSize::mib(1024),
+            cache_max: ByteSize::mib(256),
             timeout: Duration::from_secs(60),
             row_limit: 1_000_000,
             answer_max: ByteSize::mib(1024),

@@ -205,6 +205,7 @@ fn query_config(config: &Config) -> QueryConfig {
     QueryConfig {
         memory_bytes_max: query.memory_max.len(),
         memory_bytes_total: query.memory_total.len(),
+        cache_bytes_max: query.cache_max.len(),
         spill_dir: config.data_dir.join("spill"),
         timeout_max: query.timeout,
         row_limit_max: query.row_limit,

@@ -14,6 +14,7 @@ use object_store::ObjectStore;
 
 use crate::{
     information_schema::{self, InformationSchema},
+    scan::ColumnCache,
     system::{self, System, SystemProvider, SystemTable},
     table_provider::LakeTable,
     views,
@@ -30,6 +31,8 @@ pub(crate) struct ProjectCatalog {
     pub(crate) project: ProjectId,
     pub(crate) view: Arc<ReadView>,
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// Columns of files, decoded.
+    pub(crate) columns: Arc<ColumnCache>,
     /// What the schema `system` shows.
     pub(crate) system: Arc<System>,
     /// Functions and settings, without tables.
@@ -99,7 +102,8 @@ impl SchemaProvider for ProjectCatalog {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(table) = TableId::from_name(name) {
-            let table = LakeTable::new(table, self.project.clone(), Arc::clone(&self.view), Arc::clone(&self.store));
+            let (view, store, columns) = (Arc::clone(&self.view), Arc::clone(&self.store), Arc::clone(&self.columns));
+            let table = LakeTable::new(table, self.project.clone(), view, store, columns);
             return Ok(Some(Arc::new(table)));
         }
         let Some(view) = views::find(name) else { return Ok(None) };

@@ -55,6 +55,7 @@ use crate::{
     lake_store::OnlyTheLake,
     metrics::Metrics,
     running::{QuerySource, Registered, Registry, Running, RunningQuery},
+    scan::ColumnCache,
     statement::{self, Question},
     system::System,
 };
@@ -71,6 +72,8 @@ pub struct QueryConfig {
     pub memory_bytes_max: usize,
     /// Memory of all queries together. Default 1 GiB.
     pub memory_bytes_total: usize,
+    /// Decoded columns kept between queries, of what these leave of `memory_bytes_total`; 0 keeps none. Default 256 MiB.
+    pub cache_bytes_max: usize,
     /// Where they spill. Default: the system's temporary folder.
     pub spill_dir: PathBuf,
     /// Disk used by all spilling queries together. Default 10 GiB.
@@ -96,6 +99,7 @@ impl Default for QueryConfig {
         Self {
             memory_bytes_max: 512 << 20,
             memory_bytes_total: 1 << 30,
+            cache_bytes_max: 256 << 20,
             spill_dir: std::env::temp_dir(),
             spill_bytes_max: 10 << 30,
             timeout_max: Duration::from_secs(60),
@@ -171,6 +175,7 @@ impl std::fmt::Debug for QueryEngine {
 struct Inner {
     storage: Storage,
     system: Arc<System>,
+    columns: Arc<ColumnCache>,
     config: QueryConfig,
     base: Arc<SessionState>,
     runtime_env: Arc<RuntimeEnv>,
@@ -216,16 +221,20 @@ impl QueryEngine {
             .build_arc()
             .map_err(OpenEngineError::Setup)?;
         let base = base_state(&config, Arc::clone(&runtime_env), prices).map_err(OpenEngineError::Setup)?;
+        let metrics = Metrics::default();
+        let columns = Arc::new(ColumnCache::new(config.cache_bytes_max, metrics.columns.clone()));
+        drop(threads.spawn(ColumnCache::tidy(Arc::downgrade(&columns))));
         let inner = Inner {
+            columns: Arc::clone(&columns),
             places: Arc::new(Semaphore::new(config.concurrency.max(1))),
             waiting: Arc::new(Semaphore::new(config.waiting_max.max(1))),
-            memory: Arc::new(SharedMemory::new(config.memory_bytes_total)),
+            memory: Arc::new(SharedMemory::new(config.memory_bytes_total, columns)),
             sums: Semaphore::new(1),
             base: Arc::new(base),
             runtime_env,
             threads: Some(threads),
             running: Arc::default(),
-            metrics: Metrics::default(),
+            metrics,
             system: Arc::new(System::new(storage.clone())),
             storage,
             config,
@@ -466,6 +475,7 @@ impl QueryEngine {
             project: project.clone(),
             view,
             store: self.inner.storage.object_store(),
+            columns: Arc::clone(&self.inner.columns),
             system: Arc::clone(&self.inner.system),
             base: Arc::clone(&self.inner.base),
         }

@@ -1,7 +1,7 @@
 //! One SQL engine over hot buffer and lake, and the HTTP API that asks it.
 //!
 //! Reading order: [`engine`] (a question in, rows out), `statement` (what counts as a question), `catalog` and `table_provider` (what it
-//! can name), [`views`], `information_schema`, `system`, `functions`, [`error`] (why not).
+//! can name), `scan` (slim columns, decoded once), [`views`], `information_schema`, `system`, `functions`, [`error`] (why not).
 
 #![expect(clippy::result_large_err, reason = "an error ends its request: it is moved a few times, once per request")]
 
@@ -20,6 +20,7 @@ pub mod lists;
 pub mod metrics;
 mod pruning;
 pub mod running;
+mod scan;
 mod statement;
 mod system;
 mod table_provider;

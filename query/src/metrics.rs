@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::error::QueryErrorKind;
 
@@ -12,6 +12,27 @@ pub struct Metrics {
     duration: Histogram,
     rows: IntCounter,
     failures: IntCounterVec,
+    pub(crate) columns: ColumnMetrics,
+}
+
+/// Counters of the cache of decoded columns.
+#[derive(Clone, Debug)]
+pub(crate) struct ColumnMetrics {
+    pub(crate) bytes: IntGauge,
+    pub(crate) hits: IntCounter,
+    pub(crate) misses: IntCounter,
+}
+
+impl Default for ColumnMetrics {
+    fn default() -> Self {
+        let counter = |name: &str, help: &str| IntCounter::new(name, help).expect("the name is a constant");
+        Self {
+            bytes: IntGauge::new("assay_query_column_cache_bytes", "Memory of decoded columns that are kept between questions.")
+                .expect("the name is a constant"),
+            hits: counter("assay_query_column_cache_hits_total", "Columns of row groups that a question found decoded."),
+            misses: counter("assay_query_column_cache_misses_total", "Columns of row groups that a question had to decode."),
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -23,6 +44,7 @@ impl Default for Metrics {
             duration: Histogram::with_opts(duration).expect("name and buckets are constants"),
             rows: IntCounter::new("assay_query_rows_total", "Rows given in answers.").expect("the name is a constant"),
             failures: IntCounterVec::new(failures, &["reason"]).expect("name and label are constants"),
+            columns: ColumnMetrics::default(),
         }
     }
 }
@@ -35,7 +57,10 @@ impl Metrics {
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.duration.clone()))?;
         registry.register(Box::new(self.rows.clone()))?;
-        registry.register(Box::new(self.failures.clone()))
+        registry.register(Box::new(self.failures.clone()))?;
+        registry.register(Box::new(self.columns.bytes.clone()))?;
+        registry.register(Box::new(self.columns.hits.clone()))?;
+        registry.register(Box::new(self.columns.misses.clone()))
     }
 
     pub(crate) fn answered(&self, took: Duration, rows: usize) {

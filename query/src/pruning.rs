@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, BooleanArray, UInt64Array},
-    datatypes::{DataType, Schema, TimeUnit},
+    datatypes::{DataType, Schema, SchemaRef, TimeUnit},
 };
 use assay_schemas::tables::TableId;
 use assay_storage::{ColumnStats, DataFile, StatValue, file_schema};
@@ -15,18 +15,22 @@ use datafusion::{
     physical_optimizer::pruning::PruningPredicateBuilder,
 };
 
-/// The files that can hold a row for which `predicate` (over the table's own schema) is true.
-pub(crate) fn prune(table: TableId, predicate: &Arc<dyn PhysicalExpr>, files: Vec<Arc<DataFile>>) -> Result<Vec<Arc<DataFile>>> {
+/// The files that can hold a row for which `predicate` (over `schema`: columns of the table) is true.
+pub(crate) fn prune(
+    schema: &SchemaRef,
+    predicate: &Arc<dyn PhysicalExpr>,
+    files: Vec<Arc<DataFile>>,
+) -> Result<Vec<Arc<DataFile>>> {
     if files.is_empty() {
         return Ok(files);
     }
-    let Ok(pruning) = PruningPredicateBuilder::new().with_file_schema(table.schema()).try_build(Arc::clone(predicate)) else {
+    let Ok(pruning) = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).try_build(Arc::clone(predicate)) else {
         return Ok(files);
     };
     if pruning.always_true() {
         return Ok(files);
     }
-    let keep = pruning.prune(&FileStatistics { schema: &table.schema(), files: &files })?;
+    let keep = pruning.prune(&FileStatistics { schema, files: &files })?;
     Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
 }
 

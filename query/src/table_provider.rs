@@ -3,7 +3,9 @@
 //! The provider holds the project; no SQL can name another one, because rows of other projects are not in the view it reads.
 //! ```text
 //! CorrectionsExec (only while corrections are pending and a correctable column is read)
-//! └─ UnionExec
+//! └─ LakeScanExec                         (slim columns: hot batches and files, see `scan`)
+//! or
+//! └─ UnionExec                            (payload columns, or rows of single traces)
 //!    ├─ hot batches                       (memory)
 //!    └─ lake files                        (Parquet)
 //!       pruned by statistics of the file, then to rows: for `trace_id = …` by the file's trace index to those of the trace, for a text
@@ -39,15 +41,22 @@ use datafusion::{
     physical_plan::{ExecutionPlan, empty::EmptyExec, union::UnionExec},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::RowSelection;
 
-use crate::{corrections::CorrectionsExec, lake_store, pruning, text_pruning::Text};
+use crate::{
+    corrections::CorrectionsExec,
+    lake_store, pruning,
+    scan::{self, ColumnCache, LakeScan, LakeScanExec},
+    text_pruning::Text,
+};
 
 /// Trace indexes asked at the same time.
 const INDEX_READS: usize = 8;
 /// While more traces than this are being corrected, text indexes are not used: what they say of those traces is out of date.
 const CORRECTED_TRACES_MAX: usize = 1000;
+/// Fewer rows than this are not worth a thread of their own.
+const PARTITION_ROWS: usize = 16_384;
 /// The columns that are folders in the lake, not columns of its files.
 const PARTITION_COLUMNS: usize = 2;
 
@@ -58,14 +67,21 @@ pub(crate) struct LakeTable {
     project: ProjectId,
     view: Arc<ReadView>,
     store: Arc<dyn ObjectStore>,
+    columns: Arc<ColumnCache>,
     schema: SchemaRef,
 }
 
 impl LakeTable {
-    /// `table` of `project` as `view` shows it, files read from `store`.
+    /// `table` of `project` as `view` shows it, files read from `store`, columns of them kept in `columns`.
     #[must_use]
-    pub(crate) fn new(table: TableId, project: ProjectId, view: Arc<ReadView>, store: Arc<dyn ObjectStore>) -> Self {
-        Self { table, project, view, store, schema: without_comments(&table.schema()) }
+    pub(crate) fn new(
+        table: TableId,
+        project: ProjectId,
+        view: Arc<ReadView>,
+        store: Arc<dyn ObjectStore>,
+        columns: Arc<ColumnCache>,
+    ) -> Self {
+        Self { table, project, view, store, columns, schema: without_comments(&table.schema()) }
     }
 
     /// The files that can hold rows for `filters`, with the rows to read where an index knows them. A file's value of a correctable column
@@ -87,7 +103,7 @@ impl LakeTable {
             Some(filter) => {
                 let schema = DFSchema::try_from(self.schema())?;
                 match state.create_physical_expr(filter, &schema) {
-                    Ok(predicate) => pruning::prune(self.table, &predicate, files)?,
+                    Ok(predicate) => pruning::prune(&self.schema(), &predicate, files)?,
                     Err(_) => files, // Not a predicate over columns alone: nothing to prune by.
                 }
             }
@@ -103,6 +119,47 @@ impl LakeTable {
             return looked_up.try_filter(wanted).try_collect().await;
         }
         Ok(kept.into_iter().map(|file| (file, None)).collect())
+    }
+
+    fn has_payloads(&self, projection: &[usize]) -> bool {
+        projection.iter().any(|idx| self.table.columns()[*idx].layout == Layout::Payload)
+    }
+
+    /// The scan of slim columns, of hot rows and `files`.
+    fn slim_plan(
+        &self,
+        state: &dyn Session,
+        projection: &[usize],
+        files: &[FileToRead],
+        limit: Option<usize>,
+    ) -> Result<LakeScanExec> {
+        let schema = self.schema();
+        let with_schema = |batch: RecordBatch| Ok(RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec())?);
+        let hot = self.view.hot(self.table, &self.project).into_iter().map(with_schema).collect::<Result<Vec<_>>>()?;
+        let lake_projection: Vec<usize> = projection.iter().map(|idx| self.lake_index(*idx)).collect();
+        let of_files = pruning::statistics(self.table, files.iter().map(|(file, _)| file)).project(Some(&lake_projection));
+        let hot_rows = hot.iter().map(RecordBatch::num_rows).sum();
+        let statistics = scan::statistics(of_files, hot_rows);
+        let rows = hot_rows + files.iter().map(|(file, _)| usize::try_from(file.rows).unwrap_or(usize::MAX)).sum::<usize>();
+        Ok(LakeScanExec::new(LakeScan {
+            table: self.table,
+            hot,
+            files: newest_first(files).into_iter().map(|(file, _)| Arc::clone(file)).collect(),
+            projection: projection.to_vec(),
+            schema: Arc::new(schema.project(projection)?),
+            filters: Vec::new(),
+            moving: None,
+            limit,
+            statistics,
+            partitions: (rows / PARTITION_ROWS).clamp(1, state.config().target_partitions().max(1)),
+            cache: Arc::clone(&self.columns),
+            readers: self.readers(state),
+        }))
+    }
+
+    fn readers(&self, state: &dyn Session) -> Arc<CachedParquetFileReaderFactory> {
+        let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
+        Arc::new(CachedParquetFileReaderFactory::new(Arc::clone(&self.store), footers))
     }
 
     fn hot_plan(&self, projection: &[usize], partitions: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
@@ -129,22 +186,19 @@ impl LakeTable {
         let table_schema =
             TableSchema::builder(without_comments(&file_schema(self.table))).with_table_partition_cols(partition_columns).build();
         // Payload columns are decoded only for rows that pass the filters; for slim columns that costs more than it saves.
-        let payloads = projection.iter().any(|idx| self.table.columns()[*idx].layout == Layout::Payload);
-        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let reader = Arc::new(CachedParquetFileReaderFactory::new(Arc::clone(&self.store), cache));
+        let payloads = self.has_payloads(projection);
         let mut source = ParquetSource::new(table_schema)
             .with_table_parquet_options(state.table_options().parquet.clone())
             .with_pushdown_filters(payloads)
             .with_reorder_filters(payloads)
-            .with_parquet_file_reader_factory(reader);
+            .with_parquet_file_reader_factory(self.readers(state));
         if let Some(predicate) = scan.predicate {
             source = source.with_predicate(predicate);
         }
         let exact = scan.files.iter().all(|(_, rows)| rows.is_none());
         let statistics = pruning::statistics(self.table, scan.files.iter().map(|(file, _)| file));
         // The newest files first in every partition: what asks for the latest rows then knows soon which files it can leave out.
-        let mut newest_first: Vec<_> = scan.files.iter().collect();
-        newest_first.sort_by_key(|(file, _)| std::cmp::Reverse((file.time_max, file.last_position())));
+        let newest_first = newest_first(&scan.files);
         let mut groups = vec![Vec::new(); state.config().target_partitions().clamp(1, newest_first.len())];
         let n_groups = groups.len();
         for (nth, (file, rows)) in newest_first.into_iter().enumerate() {
@@ -167,16 +221,9 @@ impl LakeTable {
     }
 
     fn partitioned_file(&self, file: &DataFile, rows: Option<&[Range<u64>]>) -> Result<PartitionedFile> {
-        let meta = ObjectMeta {
-            location: file.path.clone(),
-            last_modified: chrono::DateTime::UNIX_EPOCH, // Files of the lake never change: the path alone is the identity.
-            size: file.size,
-            e_tag: None,
-            version: None,
-        };
         let date = pruning::days(file.date);
         let values = vec![ScalarValue::Utf8(Some(file.project.to_string())), ScalarValue::Date32(Some(date))];
-        let mut partitioned = PartitionedFile::new_from_meta(meta).with_partition_values(values);
+        let mut partitioned = PartitionedFile::new_from_meta(scan::object_meta(file)).with_partition_values(values);
         let statistics = pruning::file_statistics(self.table, file);
         partitioned = partitioned.with_statistics(Arc::new(match rows {
             None => statistics,
@@ -244,15 +291,20 @@ impl TableProvider for LakeTable {
         }
         let files = self.files(state, filters, corrections.as_deref()).await?;
         let limit = limit.filter(|_| filters.is_empty());
-        let scan = Scan { files, predicate: None, limit };
-        let partitions = state.config().target_partitions();
-        let parts: Vec<_> =
-            [self.hot_plan(&read, partitions)?, self.lake_plan(state, &read, scan)?].into_iter().flatten().collect();
-        let mut parts = parts.into_iter();
-        let input = match (parts.next(), parts.next()) {
-            (None, _) => return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema().project(&wanted)?)))),
-            (Some(only), None) => only,
-            (Some(hot), Some(lake)) => UnionExec::try_new(vec![hot, lake])?,
+        let slim = !self.has_payloads(&read) && files.iter().all(|(_, rows)| rows.is_none());
+        let input = if slim && !(files.is_empty() && self.view.hot(self.table, &self.project).is_empty()) {
+            Arc::new(self.slim_plan(state, &read, &files, limit)?)
+        } else {
+            let scan = Scan { files, predicate: None, limit };
+            let partitions = state.config().target_partitions();
+            let parts: Vec<_> =
+                [self.hot_plan(&read, partitions)?, self.lake_plan(state, &read, scan)?].into_iter().flatten().collect();
+            let mut parts = parts.into_iter();
+            match (parts.next(), parts.next()) {
+                (None, _) => return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema().project(&wanted)?)))),
+                (Some(only), None) => only,
+                (Some(hot), Some(lake)) => UnionExec::try_new(vec![hot, lake])?,
+            }
         };
         Ok(match corrections {
             Some(set) => Arc::new(CorrectionsExec::try_new(self.table, set, input, wanted.len())?),
@@ -265,6 +317,13 @@ impl LakeTable {
     fn reads_correctable(&self, projection: &[usize]) -> bool {
         projection.iter().any(|idx| patchable(self.table).contains(&self.table.columns()[*idx].name))
     }
+}
+
+/// `files` in the order in which what asks for the latest rows soon knows which it can leave out.
+fn newest_first(files: &[FileToRead]) -> Vec<&FileToRead> {
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by_key(|(file, _)| std::cmp::Reverse((file.time_max, file.last_position())));
+    files
 }
 
 /// Comments travel in field metadata, which a union of two tables would have to agree on.

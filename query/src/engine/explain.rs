@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use super::{Ask, QueryEngine};
 use crate::{
     error::{QueryError, QueryErrorKind},
+    scan::{LakeScanExec, ROW_GROUPS, ROW_GROUPS_READ},
     statement::{self, Question},
 };
 
@@ -198,6 +199,17 @@ fn read_by(plan: &dyn ExecutionPlan, analyze: bool, found: &mut Pruning) {
             if considered > 0 {
                 found.row_groups = Some(found.row_groups.unwrap_or(0) + considered);
                 found.row_groups_read = Some(found.row_groups_read.unwrap_or(0) + read);
+            }
+        }
+    }
+    if let Some(scan) = plan.downcast_ref::<LakeScanExec>() {
+        found.files_read += scan.files() as u64;
+        if let Some(metrics) = plan.metrics().filter(|_| analyze) {
+            let sum = |name: &str| metrics.sum_by_name(name).map_or(0, |m| m.as_usize() as u64);
+            found.bytes_read = found.bytes_read.map(|bytes| bytes + sum("bytes_scanned"));
+            if scan.chooses_row_groups() {
+                found.row_groups = Some(found.row_groups.unwrap_or(0) + sum(ROW_GROUPS));
+                found.row_groups_read = Some(found.row_groups_read.unwrap_or(0) + sum(ROW_GROUPS_READ));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Memory of queries: each has a pool of its own, and all of them together have one that they share.
 //!
 //! A query is told "no more" when either is used up. Sorts, joins and aggregates then spill to disk; what cannot spill fails with an
-//! error that says so.
+//! error that says so. What they leave is there for the cache of columns, which gives way to them.
 
 use std::{
     fmt,
@@ -16,21 +16,33 @@ use datafusion::{
     execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation},
 };
 
+use crate::scan::ColumnCache;
+
 /// What the queries running now use together.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {
     used: AtomicUsize,
     bytes_max: usize,
+    columns: Arc<ColumnCache>,
 }
 
 impl SharedMemory {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { used: AtomicUsize::new(0), bytes_max }
+    /// At most `bytes_max`, of which `columns` may use what is left.
+    pub(crate) fn new(bytes_max: usize, columns: Arc<ColumnCache>) -> Self {
+        columns.leave(bytes_max);
+        Self { used: AtomicUsize::new(0), bytes_max, columns }
     }
 
     fn take(&self, bytes: usize) -> bool {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok();
+        self.leave();
+        taken
+    }
+
+    /// Tells the cache what is left.
+    fn leave(&self) {
+        self.columns.leave(self.bytes_max.saturating_sub(self.used.load(Ordering::Acquire)));
     }
 }
 
@@ -70,11 +82,13 @@ impl MemoryPool for QueryPool {
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.own.grow(reservation, additional);
         self.all.used.fetch_add(additional, Ordering::AcqRel);
+        self.all.leave();
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.own.shrink(reservation, shrink);
         self.all.used.fetch_sub(shrink, Ordering::AcqRel);
+        self.all.leave();
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
@@ -101,10 +115,11 @@ impl MemoryPool for QueryPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::ColumnMetrics;
 
     #[test]
     fn two_queries_share_what_neither_may_use_alone() {
-        let all = Arc::new(SharedMemory::new(1000));
+        let all = Arc::new(SharedMemory::new(1000, Arc::new(ColumnCache::new(0, ColumnMetrics::default()))));
         let pool = || Arc::new(QueryPool::new(800, Arc::clone(&all))) as Arc<dyn MemoryPool>;
         let (first, second) = (pool(), pool());
         let one = MemoryConsumer::new("sort").with_can_spill(true).register(&first);

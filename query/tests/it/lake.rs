@@ -44,9 +44,9 @@ async fn partition_columns_can_be_filtered_and_read() {
         "default 2026-11-21"
     );
     let plan = f.table("EXPLAIN SELECT span_id FROM spans WHERE date = DATE '2026-11-21'").await;
-    assert_eq!(plan.matches(".parquet").count(), 1, "one of two files: {plan}");
+    assert!(plan.contains("LakeScanExec: table=spans, files=1,"), "one of two files: {plan}");
     let plan = f.table("EXPLAIN SELECT span_id FROM spans WHERE start_time > '2026-11-21T00:00:00Z'").await;
-    assert_eq!(plan.matches(".parquet").count(), 1, "text is read as a time: {plan}");
+    assert!(plan.contains("LakeScanExec: table=spans, files=1,"), "text is read as a time: {plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

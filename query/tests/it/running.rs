@@ -104,11 +104,11 @@ async fn a_plan_is_a_tree_with_what_each_operator_did() {
     for node in &nodes[1..] {
         assert!(node["parent"].as_u64().unwrap() < node["id"].as_u64().unwrap());
     }
-    let scans: Vec<_> = nodes.iter().filter(|n| n["operator"] == "DataSourceExec").collect();
+    let scans: Vec<_> = nodes.iter().filter(|n| n["operator"] == "LakeScanExec").collect();
     assert_eq!(scans.iter().map(|n| n["rows"].as_u64().unwrap_or(0)).sum::<u64>(), 24, "{explained}");
     assert!(nodes.iter().any(|n| n["elapsed_ns"].as_u64() > Some(0)));
     assert!(explained["pruning"]["bytes_read"].as_u64().unwrap() > 0);
-    assert!(explained["text"].as_str().unwrap().contains("DataSourceExec"));
+    assert!(explained["text"].as_str().unwrap().contains("LakeScanExec"));
 
     let planned = explain(&f, sql, false).await;
     assert!(planned["plan"].as_array().unwrap().iter().all(|n| n.get("rows").is_none()));

@@ -1,6 +1,6 @@
 //! A storage with rows, an engine over it, and short ways to ask.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use arrow::util::pretty::pretty_format_batches;
 use assay_query::{
@@ -31,7 +31,7 @@ pub(crate) fn base_time() -> i64 {
 pub(crate) struct Fixture {
     pub(crate) storage: Storage,
     pub(crate) engine: QueryEngine,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -40,16 +40,33 @@ impl Fixture {
     }
 
     pub(crate) async fn with(config: QueryConfig) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::over(StorageConfig::default(), config).await
+    }
+
+    pub(crate) async fn over(storage_config: StorageConfig, config: QueryConfig) -> Self {
+        Self::opened(tempfile::tempdir().unwrap(), storage_config, config).await
+    }
+
+    /// The same after a restart; `meanwhile` is given the data folder.
+    pub(crate) async fn restarted(self, meanwhile: impl FnOnce(&Path)) -> Self {
+        let Self { storage, engine, dir } = self;
+        let config = engine.config().clone();
+        drop(engine);
+        storage.close().await.unwrap();
+        meanwhile(&dir.path().join("data"));
+        Self::opened(dir, StorageConfig::default(), config).await
+    }
+
+    async fn opened(dir: tempfile::TempDir, storage_config: StorageConfig, config: QueryConfig) -> Self {
         // Flushes happen when a test asks for them.
         let storage_config = StorageConfig {
             data_dir: dir.path().join("data"),
             flush_interval: std::time::Duration::from_secs(3600),
-            ..StorageConfig::default()
+            ..storage_config
         };
         let storage = Storage::open(storage_config).await.unwrap();
         let engine = QueryEngine::new(storage.clone(), Arc::new(PriceTable::embedded()), config).unwrap();
-        Self { storage, engine, _dir: dir }
+        Self { storage, engine, dir }
     }
 
     pub(crate) async fn publish<R: Row>(&self, project: &str, rows: Vec<R>) {
