@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -105,6 +106,38 @@ def _table(server, name):
 
 def _parquet(service, folder):
     return [name for name in service.objects(f"{folder}/lake/spans/") if name.endswith(".parquet") and "_delta_log" not in name]
+
+
+def a_trace_of_a_lake_of_many_files_costs_a_few_reads(_service, tmp_path):
+    rng = otlp.seeded(35)
+    more = 'flush_interval = "1h"\ncompaction_interval = "1h"\nflush_bytes = "16KiB"'
+    traces = []
+    with s3.Proxy(_service.address) as proxy:
+        server = _server(tmp_path / "data", proxy.address, "many", more)
+        with server:
+            for _ in range(24):
+                spans = [otlp.chat(rng, text="x" * 2000) for _ in range(20)]
+                server.send("traces", otlp.traces(spans).SerializeToString())
+                traces += [span.trace_id.hex() for span in spans[:1]]
+                _until(lambda: server.get("/api/v1/status")["storage"]["hot_rows"] == 0, "a flush")
+            n_files = _table(server, "spans")["files"]
+            assert n_files >= 20, f"{n_files} files do not prove anything"
+        # What this node wrote is at hand, also after a restart. With nothing of the files themselves on the disk it takes a few reads.
+        with server:
+            _until(lambda: server.log().count("trace indexes are at hand") == 2, "indexes at hand")
+            for cold in (False, True):
+                if cold:
+                    for path in (tmp_path / "data" / "cache").glob("*/*"):
+                        path.unlink()
+                before = _reads(proxy)
+                assert len(server.get(f"/api/v1/traces/{traces[7]}")["spans"]) == 1
+                reads = _reads(proxy) - before
+                print(f"{reads} reads of {n_files} files, cold: {cold}")
+                assert 0 < reads <= 10 if cold else reads == 0, proxy.requests[-reads:]
+
+
+def _reads(proxy):
+    return sum(method in ("GET", "HEAD") for method, _ in proxy.requests)
 
 
 def nothing_acknowledged_is_lost_or_doubled_while_the_store_fails_and_the_server_is_killed(_service, tmp_path):

@@ -92,6 +92,8 @@ pub(crate) struct StorageConfig {
     /// Where lake and blobs live, such as `s3://bucket/folder`. Default: in `data_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
+    /// What was read from the bucket lately takes at most this much disk. Default `10GiB`.
+    pub(crate) cache_max: ByteSize,
     /// How to reach the bucket of `url`.
     pub(crate) s3: S3Config,
 }
@@ -204,6 +206,7 @@ impl Default for StorageConfig {
             compaction_interval: Duration::from_secs(300),
             vacuum_grace: Duration::from_secs(3600),
             url: None,
+            cache_max: ByteSize::mib(10 << 10),
             s3: S3Config::default(),
         }
     }
@@ -306,6 +309,7 @@ impl StorageConfig {
             secret_access_key: s3.secret_access_key_file.as_ref().map(read).transpose()?,
             path_style: s3.path_style,
             allow_http: s3.allow_http,
+            cache_bytes_max: self.cache_max.bytes(),
         }))
     }
 }

@@ -9,6 +9,7 @@
 //! The write-ahead log, the identity of the node and blobs on their way stay in the data folder. Commits rest on one promise of the store: of two
 //! puts under one name, both on condition that it is free, one is refused. [`open`] makes it prove that at every start.
 
+mod cache;
 mod requests;
 
 use std::{fmt, path::Path as FsPath, sync::Arc, time::Duration};
@@ -22,11 +23,17 @@ use object_store::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::requests::{RequestCounts, Requests};
+use self::cache::DiskCache;
+pub(crate) use self::{
+    cache::CacheCounts,
+    requests::{RequestCounts, Requests},
+};
 use crate::outside::{self, fs, sync_dir};
 
 /// The object that says who writes below a URL.
 const OWNER: &str = "assay-owner.json";
+/// The folder of the data folder for what was read lately.
+const CACHE: &str = "cache";
 /// The file of the data folder that says where its lake is.
 const LAKE_URL: &str = "lake-url";
 /// No answer within this time is one that was lost: what it was is looked up.
@@ -53,6 +60,8 @@ pub struct BucketConfig {
     pub path_style: bool,
     /// Whether requests may go over connections that are not encrypted.
     pub allow_http: bool,
+    /// Bytes of what was read lately that are kept in `cache/` of the data folder.
+    pub cache_bytes_max: u64,
 }
 
 /// A text that is never shown.
@@ -177,9 +186,12 @@ struct Owner {
     since: DateTime<Utc>,
 }
 
-/// Opens the bucket of `config` for the node `node_id`, after proof that it honours conditional puts.
-pub(crate) async fn open(config: &BucketConfig, node_id: &str) -> Result<Bucket, BucketError> {
-    let store = Arc::new(Requests::new(Arc::new(client(config)?)));
+/// Opens the bucket of `config` for the node `node_id` of the data folder `dir`, after proof that it honours conditional puts.
+pub(crate) async fn open(config: &BucketConfig, dir: &FsPath, node_id: &str) -> Result<Bucket, BucketError> {
+    let path = dir.join(CACHE);
+    let cache = DiskCache::open(path.clone(), config.cache_bytes_max);
+    let cache = cache.map_err(|source| BucketError::Io { action: "open the cache in", path, source })?;
+    let store = Arc::new(Requests::new(Arc::new(client(config)?), Some(cache)));
     let bucket = Bucket { store, url: address(config).to_owned(), node_id: node_id.to_owned() };
     bucket.prove_conditional_put().await?;
     bucket.own().await?;
@@ -229,7 +241,7 @@ impl Bucket {
     /// The lake in `store`, which is not looked at.
     #[cfg(test)]
     pub(crate) fn in_store(store: Arc<dyn ObjectStore>, node_id: &str) -> Self {
-        Self { store: Arc::new(Requests::new(store)), url: "memory://".to_owned(), node_id: node_id.to_owned() }
+        Self { store: Arc::new(Requests::new(store, None)), url: "memory://".to_owned(), node_id: node_id.to_owned() }
     }
 
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
@@ -239,6 +251,11 @@ impl Bucket {
     /// How many requests were made so far.
     pub(crate) fn counts(&self) -> RequestCounts {
         self.store.counts()
+    }
+
+    /// How the cache is used.
+    pub(crate) fn cache_counts(&self) -> CacheCounts {
+        self.store.cache().map(DiskCache::counts).unwrap_or_default()
     }
 
     /// Whether the lake is still this node's. Asked before anything is written that another writer could not see coming.

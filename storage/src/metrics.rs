@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use crate::{
-    bucket::{Bucket, RequestCounts},
+    bucket::{Bucket, CacheCounts, RequestCounts},
     storage::{Inner, Storage},
 };
 
@@ -39,6 +39,7 @@ struct Reading {
     status: crate::StorageStatus,
     last: crate::flush::LastFlush,
     requests: RequestCounts,
+    cache: CacheCounts,
 }
 
 impl StorageCollector {
@@ -60,6 +61,9 @@ impl StorageCollector {
                 r.status.pending_corrections as u64
             }),
             gauge("assay_storage_flush_failing", "1 if the last flush failed", |r| r.status.flush_error.is_some().into()),
+            gauge("assay_storage_cache_bytes", "Bytes of what was read from the bucket lately, on the local disk", |r| {
+                r.cache.bytes
+            }),
             gauge("assay_storage_last_flush_milliseconds", "Duration of the last flush", |r| r.status.last_flush_ms.unwrap_or(0)),
         ];
         let counters: Vec<Result<_, prometheus::Error>> = vec![
@@ -69,6 +73,8 @@ impl StorageCollector {
             counter("assay_storage_flushes_total", "Flushes committed", |r| r.last.flushes),
             counter("assay_storage_flushed_rows_total", "Rows committed by flushes", |r| r.last.rows),
             counter("assay_storage_flushed_file_bytes_total", "Bytes of Parquet committed by flushes", |r| r.last.file_bytes),
+            counter("assay_storage_cache_hits_total", "Reads that the cache of the bucket answered", |r| r.cache.hits),
+            counter("assay_storage_cache_misses_total", "Reads that it did not", |r| r.cache.misses),
             counter("assay_storage_bucket_gets_total", "Reads from the bucket: objects, ranges of them, or their sizes", |r| {
                 r.requests.gets
             }),
@@ -105,6 +111,7 @@ impl Collector for StorageCollector {
             status: inner.status(),
             last: inner.flusher.last.lock().clone(),
             requests: inner.bucket.as_ref().map(Bucket::counts).unwrap_or_default(),
+            cache: inner.bucket.as_ref().map(Bucket::cache_counts).unwrap_or_default(),
         };
         for (gauge, read) in &self.gauges {
             gauge.set(read(&reading).cast_signed());

@@ -18,6 +18,7 @@ use arc_swap::ArcSwapOption;
 use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use chrono::{DateTime, Utc};
+use futures::StreamExt as _;
 use object_store::ObjectStore;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -264,7 +265,7 @@ impl Inner {
         let node_id = node_id(&dir)?;
         bucket::remember_place(&dir, config.bucket.as_ref())?;
         let bucket = match &config.bucket {
-            Some(place) => Some(bucket::open(place, &node_id).await?),
+            Some(place) => Some(bucket::open(place, &dir, &node_id).await?),
             None => None,
         };
         let store = match &bucket {
@@ -456,10 +457,13 @@ struct Background {
 impl Background {
     fn start(inner: &Arc<Inner>) -> Self {
         let stop = CancellationToken::new();
-        let tasks = vec![
+        let mut tasks = vec![
             Task::spawn(flush_loop(Arc::downgrade(inner), Arc::clone(&inner.flush_wanted), stop.clone())),
             Task::spawn(maintenance::run(Arc::downgrade(inner), Arc::clone(&inner.maintenance_wanted), stop.clone())),
         ];
+        if inner.bucket.is_some() {
+            tasks.push(Task::spawn(read_indexes(inner.view(), stop.clone())));
+        }
         Self { stop, tasks: Mutex::new(tasks) }
     }
 
@@ -503,6 +507,26 @@ async fn flush_loop(store: Weak<Inner>, wanted: Arc<Notify>, stop: CancellationT
         if let Err(error) = result {
             tracing::error!(error = %chain(&error), "a flush failed; its rows stay in memory and it is tried again");
         }
+    }
+}
+
+/// Reads the trace indexes of `view` until `stop`, the newest first: those that are not in the cache of the bucket are then. Whoever asks for a
+/// trace must look into all of them.
+async fn read_indexes(view: Arc<ReadView>, stop: CancellationToken) {
+    const READS_AT_ONCE: usize = 8;
+    let mut files: Vec<_> = view.lake.all().filter(|f| f.traces.is_some()).cloned().collect();
+    drop(view);
+    files.sort_by_key(|file| std::cmp::Reverse(file.time_max));
+    let n_files = files.len();
+    let read = futures::stream::iter(files).for_each_concurrent(READS_AT_ONCE, |file| async move {
+        // What cannot be read now is read, or complained about, when it is needed.
+        if let Some(index) = &file.traces {
+            drop(index.read_ahead().await);
+        }
+    });
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = read => tracing::info!(files = n_files, "trace indexes are at hand"),
     }
 }
 

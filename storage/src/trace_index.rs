@@ -144,6 +144,11 @@ impl TraceIndex {
             .ok_or_else(|| self.failed("the file has other rows than its log says".into()))
     }
 
+    /// Reads the index, so that it is quick to read again.
+    pub(crate) async fn read_ahead(&self) -> Result<(), TraceIndexError> {
+        self.load().await.map(drop)
+    }
+
     async fn load(&self) -> Result<Bytes, TraceIndexError> {
         if let Some(entries) = self.caches.indexes.get(&self.paths.index) {
             return Ok(entries);

@@ -43,10 +43,13 @@ impl LakeFiles {
         self.by_table.iter().filter(move |((of, _), _)| *of == table).flat_map(|(_, list)| list.iter())
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<DataFile>> {
+        self.by_table.values().flat_map(|list| list.iter())
+    }
+
     /// The largest write-ahead log position that a file says anything about.
     pub(crate) fn last_position(&self) -> Option<u64> {
-        let files = self.by_table.values().flat_map(|list| list.iter());
-        files.map(|file| file.corrected_to.max(file.last_position().unwrap_or(0))).max()
+        self.all().map(|file| file.corrected_to.max(file.last_position().unwrap_or(0))).max()
     }
 
     pub(crate) fn projects(&self) -> impl Iterator<Item = &ProjectId> {

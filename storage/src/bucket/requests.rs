@@ -1,6 +1,10 @@
-//! What goes over the network to a bucket: counted by kind, large objects in parts.
+//! What goes over the network to a bucket: counted by kind, large objects in parts, and not what is on the local disk already.
+//!
+//! Indexes, blobs and Parquet files never change under their name, so they may be cached: the first two whole, the third in blocks, because a
+//! question reads a footer and a few pages. What is written here is kept as well: the newest rows are those most asked for.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     ops::Range,
     sync::{
@@ -16,8 +20,9 @@ use futures::{
     stream::{self, BoxStream},
 };
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, coalesce_ranges, path::Path,
+    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, OBJECT_STORE_COALESCE_DEFAULT,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, coalesce_ranges,
+    path::Path,
 };
 
 /// Objects of more bytes are uploaded in parts, so that a lost connection costs one of them. Commits never are.
@@ -25,6 +30,12 @@ const ONE_PUT_BYTES_MAX: usize = 16 << 20;
 /// All parts but the last have the same size, as some services want it.
 const PART_BYTES: usize = 8 << 20;
 const PARTS_AT_ONCE: usize = 4;
+
+use super::cache::DiskCache;
+
+/// Parquet is cached in pieces of this size, at multiples of it.
+const BLOCK_BYTES: u64 = 1 << 20;
+const READS_AT_ONCE: usize = 8;
 
 /// How many requests were made, by kind. A listing of many pages counts as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +52,16 @@ pub(crate) struct RequestCounts {
 #[derive(Debug)]
 pub(crate) struct Requests {
     inner: Arc<dyn ObjectStore>,
+    cache: Option<DiskCache>,
     counters: Arc<Counters>,
+}
+
+/// How an object may be cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caching {
+    Whole,
+    Blocks,
+    Not,
 }
 
 #[derive(Debug, Default)]
@@ -55,8 +75,12 @@ struct Counters {
 }
 
 impl Requests {
-    pub(crate) fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner, counters: Arc::default() }
+    pub(crate) fn new(inner: Arc<dyn ObjectStore>, cache: Option<DiskCache>) -> Self {
+        Self { inner, cache, counters: Arc::default() }
+    }
+
+    pub(crate) fn cache(&self) -> Option<&DiskCache> {
+        self.cache.as_ref()
     }
 
     pub(crate) fn counts(&self) -> RequestCounts {
@@ -100,8 +124,79 @@ impl Requests {
         put.await
     }
 
-    async fn get_one_range(&self, location: &Path, range: Range<u64>) -> Result<Bytes> {
-        self.get_opts(location, GetOptions { range: Some(range.into()), ..GetOptions::default() }).await?.bytes().await
+    async fn fetch(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.counters.gets.fetch_add(1, Ordering::Relaxed);
+        let head = options.head;
+        let found = self.inner.get_opts(location, options).await?;
+        if !head {
+            self.counters.get_bytes.fetch_add(found.range.end - found.range.start, Ordering::Relaxed);
+        }
+        Ok(found)
+    }
+
+    async fn fetch_range(&self, location: &Path, range: Range<u64>) -> Result<Bytes> {
+        self.fetch(location, GetOptions { range: Some(range.into()), ..GetOptions::default() }).await?.bytes().await
+    }
+
+    async fn get_whole(&self, cache: &DiskCache, location: &Path) -> Result<GetResult> {
+        if let Some(content) = cache.get(location.as_ref()).await {
+            let range = 0..content.len() as u64;
+            return Ok(cached_result(location, content, range));
+        }
+        let content = self.fetch(location, GetOptions::default()).await?.bytes().await?;
+        cache.put(location.as_ref(), content.clone()).await;
+        let range = 0..content.len() as u64;
+        Ok(cached_result(location, content, range))
+    }
+
+    /// `ranges` of an object, from blocks that are here and from as few requests as neighbouring blocks that are not allow.
+    async fn get_in_blocks(&self, cache: &DiskCache, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let mut blocks: BTreeMap<u64, Option<Bytes>> = BTreeMap::new();
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            for block in range.start / BLOCK_BYTES..=(range.end - 1) / BLOCK_BYTES {
+                blocks.insert(block, None);
+            }
+        }
+        for (block, content) in &mut blocks {
+            *content = cache.get(&block_key(location, *block)).await;
+        }
+        let mut missing: Vec<Range<u64>> = Vec::new();
+        for block in blocks.iter().filter(|(_, content)| content.is_none()).map(|(block, _)| *block) {
+            match missing.last_mut() {
+                Some(run) if run.end == block => run.end += 1,
+                _ => missing.push(block..block + 1),
+            }
+        }
+        let reads: Vec<_> = missing
+            .into_iter()
+            .map(|run| async move {
+                let content = self.fetch_range(location, run.start * BLOCK_BYTES..run.end * BLOCK_BYTES).await?;
+                self.keep_blocks(cache, location, run.start, &content).await;
+                Ok::<_, object_store::Error>((run, content))
+            })
+            .collect();
+        let read: Vec<(Range<u64>, Bytes)> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        for (run, content) in read {
+            for (block, piece) in (run.start..).zip(pieces(&content)) {
+                blocks.insert(block, Some(piece));
+            }
+        }
+        Ok(ranges.iter().map(|range| assemble(&blocks, range)).collect())
+    }
+
+    async fn keep_blocks(&self, cache: &DiskCache, location: &Path, first: u64, content: &Bytes) {
+        for (block, piece) in (first..).zip(pieces(content)) {
+            cache.put(&block_key(location, block), piece).await;
+        }
+    }
+
+    async fn keep(&self, location: &Path, content: Bytes) {
+        let Some(cache) = &self.cache else { return };
+        match caching(location) {
+            Caching::Whole => cache.put(location.as_ref(), content).await,
+            Caching::Blocks => self.keep_blocks(cache, location, 0, &content).await,
+            Caching::Not => {}
+        }
     }
 }
 
@@ -119,7 +214,10 @@ impl ObjectStore for Requests {
             let PutOptions { tags, attributes, extensions, .. } = options;
             return self.put_in_parts(location, payload, PutMultipartOptions { tags, attributes, extensions }).await;
         }
-        self.counting_put(bytes, self.inner.put_opts(location, payload, options)).await
+        let content = payload.clone();
+        let put = self.counting_put(bytes, self.inner.put_opts(location, payload, options)).await?;
+        self.keep(location, content.into()).await;
+        Ok(put)
     }
 
     async fn put_multipart_opts(&self, location: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -127,17 +225,30 @@ impl ObjectStore for Requests {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.counters.gets.fetch_add(1, Ordering::Relaxed);
-        let head = options.head;
-        let found = self.inner.get_opts(location, options).await?;
-        if !head {
-            self.counters.get_bytes.fetch_add(found.range.end - found.range.start, Ordering::Relaxed);
+        let conditional = options.if_match.is_some()
+            || options.if_none_match.is_some()
+            || options.if_modified_since.is_some()
+            || options.if_unmodified_since.is_some();
+        let Some(cache) = self.cache.as_ref().filter(|_| !conditional && !options.head && options.version.is_none()) else {
+            return self.fetch(location, options).await;
+        };
+        match (caching(location), &options.range) {
+            (Caching::Whole, None) => self.get_whole(cache, location).await,
+            (Caching::Blocks, Some(GetRange::Bounded(range))) => {
+                let read = self.get_in_blocks(cache, location, std::slice::from_ref(range)).await?;
+                let content = read.into_iter().next().unwrap_or_default();
+                let range = range.start..range.start + content.len() as u64;
+                Ok(cached_result(location, content, range))
+            }
+            _ => self.fetch(location, options).await,
         }
-        Ok(found)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        coalesce_ranges(ranges, |range| self.get_one_range(location, range), OBJECT_STORE_COALESCE_DEFAULT).await
+        match &self.cache {
+            Some(cache) if caching(location) == Caching::Blocks => self.get_in_blocks(cache, location, ranges).await,
+            _ => coalesce_ranges(ranges, |range| self.fetch_range(location, range), OBJECT_STORE_COALESCE_DEFAULT).await,
+        }
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -163,4 +274,57 @@ impl ObjectStore for Requests {
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
     }
+}
+
+fn caching(location: &Path) -> Caching {
+    let mut parts = location.parts();
+    let folder = parts.next();
+    match folder.as_ref().map(AsRef::as_ref) {
+        Some("lake-index" | "blobs") => Caching::Whole,
+        Some("lake") if location.as_ref().ends_with(".parquet") && !parts.any(|part| part.as_ref() == "_delta_log") => {
+            Caching::Blocks
+        }
+        _ => Caching::Not,
+    }
+}
+
+fn block_key(location: &Path, block: u64) -> String {
+    format!("{location}#{block}")
+}
+
+/// `content`, which begins where a block does, in blocks.
+fn pieces(content: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
+    let block = BLOCK_BYTES as usize;
+    (0..content.len()).step_by(block).map(move |at| content.slice(at..content.len().min(at + block)))
+}
+
+/// `range` of an object out of its `blocks`. Shorter, if the object is.
+fn assemble(blocks: &BTreeMap<u64, Option<Bytes>>, range: &Range<u64>) -> Bytes {
+    if range.is_empty() {
+        return Bytes::new();
+    }
+    let (first, last) = (range.start / BLOCK_BYTES, (range.end - 1) / BLOCK_BYTES);
+    let part = |(block, content): (&u64, &Option<Bytes>)| {
+        let content = content.as_ref()?;
+        let at = |position: u64| (position.saturating_sub(block * BLOCK_BYTES) as usize).min(content.len());
+        Some(content.slice(at(range.start)..at(range.end)))
+    };
+    let mut parts: Vec<Bytes> = blocks.range(first..=last).filter_map(part).collect();
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => parts.concat().into(),
+    }
+}
+
+fn cached_result(location: &Path, content: Bytes, range: Range<u64>) -> GetResult {
+    // When it was written does not matter to what never changes; of a part, the size of the whole is not known.
+    let meta = ObjectMeta {
+        location: location.clone(),
+        last_modified: chrono::DateTime::UNIX_EPOCH,
+        size: range.end,
+        e_tag: None,
+        version: None,
+    };
+    let payload = GetResultPayload::Stream(stream::once(std::future::ready(Ok(content))).boxed());
+    GetResult { payload, meta, range, attributes: object_store::Attributes::default() }
 }

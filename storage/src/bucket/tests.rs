@@ -71,6 +71,7 @@ fn config(url: &str) -> BucketConfig {
         secret_access_key: Some(Secret::new("hidden".into())),
         path_style: true,
         allow_http: false,
+        cache_bytes_max: 1 << 30,
     }
 }
 
@@ -101,7 +102,7 @@ async fn a_lake_belongs_to_one_node() {
 
 #[tokio::test]
 async fn a_large_object_goes_up_in_parts_and_a_commit_never() {
-    let requests = Requests::new(Arc::new(InMemory::new()));
+    let requests = Requests::new(Arc::new(InMemory::new()), None);
     let content: Vec<u8> = (0..(20_u32 << 20)).map(|n| n as u8).collect();
     let path = Path::from("large");
     requests.put(&path, content.clone().into()).await.unwrap();
@@ -111,6 +112,41 @@ async fn a_large_object_goes_up_in_parts_and_a_commit_never() {
     let again = requests.put_opts(&path, content.into(), create).await;
     assert!(matches!(again, Err(Error::AlreadyExists { .. })), "{again:?}");
     assert_eq!(requests.counts().puts, 4);
+}
+
+#[tokio::test]
+async fn what_is_on_the_local_disk_is_not_asked_for_again() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Arc::new(InMemory::new()));
+    let open = || {
+        let cache = DiskCache::open(dir.path().join("cache"), 64 << 20).unwrap();
+        Requests::new(Arc::clone(&store) as _, Some(cache))
+    };
+    let content: bytes::Bytes = (0..(5_u32 << 19)).map(|n| (n / 1000) as u8).collect();
+    let (file, index) = (Path::from("lake/spans/project_id=p/a.parquet"), Path::from("lake-index/spans/a.tix"));
+    for path in [&file, &index] {
+        store.put(path, content.clone().into()).await.unwrap();
+    }
+    let size = content.len() as u64;
+    let ranges = [size - 8..size, 10..20, (1 << 20) - 5..(1 << 20) + 5, 0..0, 0..size];
+    let expected: Vec<_> = ranges.iter().map(|r| content.slice(r.start as usize..r.end as usize)).collect();
+    let cold = open();
+    assert_eq!(cold.get_range(&file, size - 8..size).await.unwrap(), expected[0]);
+    assert_eq!(cold.get_ranges(&file, &ranges).await.unwrap(), expected);
+    assert_eq!(cold.get(&index).await.unwrap().bytes().await.unwrap(), content);
+    assert_eq!(cold.counts().gets, 3, "the last block, the two before it, the index");
+    let warm = open();
+    assert_eq!(warm.get_ranges(&file, &ranges).await.unwrap(), expected);
+    assert_eq!(warm.get(&index).await.unwrap().bytes().await.unwrap(), content);
+    assert_eq!(warm.counts().gets, 0);
+    assert_eq!(warm.head(&file).await.unwrap().size, size);
+    // What is written is there to be read; what may change is never cached.
+    let (written, log) = (Path::from("lake-index/spans/b.tix"), Path::from("lake/spans/_delta_log/0.json"));
+    for path in [&written, &log] {
+        warm.put(path, "first".into()).await.unwrap();
+        store.put(path, "second".into()).await.unwrap();
+    }
+    assert_eq!(warm.get(&written).await.unwrap().bytes().await.unwrap(), "first");
+    assert_eq!(warm.get(&log).await.unwrap().bytes().await.unwrap(), "second");
 }
 
 #[test]
