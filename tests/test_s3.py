@@ -134,6 +134,16 @@ def a_trace_of_a_lake_of_many_files_costs_a_few_reads(_service, tmp_path):
                 reads = _reads(proxy) - before
                 print(f"{reads} reads of {n_files} files, cold: {cold}")
                 assert 0 < reads <= 10 if cold else reads == 0, proxy.requests[-reads:]
+            for path in (tmp_path / "data" / "cache").glob("*/*"):
+                path.unlink()
+            proxy.failing(1, ("unavailable",))
+            for question in (lambda: server.get(f"/api/v1/traces/{traces[7]}"), lambda: server.sql("SELECT max(length(input_messages)) FROM spans")):
+                with pytest.raises(Refused) as refused:
+                    question()
+                assert refused.value.status == 503 and refused.value.headers["Retry-After"], refused.value
+                assert refused.value.problem()["type"].endswith("/unavailable")
+            proxy.failing(0)
+            assert len(server.get(f"/api/v1/traces/{traces[7]}")["spans"]) == 1
 
 
 def _reads(proxy):

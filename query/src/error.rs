@@ -20,6 +20,8 @@ pub enum QueryErrorKind {
     TooLarge,
     /// Too many queries at once: try again.
     Overloaded,
+    /// Where the rows are does not answer: try again.
+    Unavailable,
     /// Somebody stopped it.
     Cancelled,
     /// Our fault.
@@ -115,11 +117,28 @@ fn explain_root(error: &DataFusionError, sql: &str, functions: &dyn Fn() -> Vec<
             QueryError::invalid(lower_first(first_line(text)))
         }
         DataFusionError::ArrowError(error, _) => QueryError::invalid(lower_first(first_line(&error.to_string()))),
+        other if store_failed(other) => {
+            tracing::error!(error = %other, "the store of the lake did not answer a query");
+            QueryError::new(QueryErrorKind::Unavailable, "the store of the lake does not answer").hint("try again in a moment")
+        }
         other => {
             tracing::error!(error = %other, "query failed");
             QueryError::new(QueryErrorKind::Internal, first_line(&other.to_string()).to_owned())
         }
     }
+}
+
+/// Whether a request to the bucket failed. An object that is not there is not that: it is our fault.
+fn store_failed(error: &DataFusionError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<object_store::Error>() {
+            return matches!(error, object_store::Error::Generic { .. });
+        }
+        cause = error.source();
+    }
+    // The reader of Parquet gives some errors as text alone.
+    error.to_string().contains("Object Store error: Generic ")
 }
 
 fn plan(text: &str, functions: &dyn Fn() -> Vec<String>) -> QueryError {
@@ -252,6 +271,15 @@ fn lower_first(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bucket_that_is_away_is_not_our_fault_and_a_missing_file_is() {
+        let kind = |error: object_store::Error| explain(&DataFusionError::ObjectStore(Box::new(error)), "", &Vec::new).kind;
+        let away = object_store::Error::Generic { store: "S3", source: "503 slow down".into() };
+        let missing = object_store::Error::NotFound { path: "lake/x".to_owned(), source: "404".into() };
+        assert_eq!(kind(away), QueryErrorKind::Unavailable);
+        assert_eq!(kind(missing), QueryErrorKind::Internal);
+    }
 
     #[test]
     fn a_misspelt_name_finds_its_neighbour() {

@@ -77,6 +77,7 @@ impl Metrics {
             QueryErrorKind::Timeout => "timeout",
             QueryErrorKind::TooLarge => "too_large",
             QueryErrorKind::Overloaded => "overloaded",
+            QueryErrorKind::Unavailable => "unavailable",
             QueryErrorKind::Cancelled => "cancelled",
             QueryErrorKind::Internal => "internal",
         };
