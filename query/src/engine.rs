@@ -9,6 +9,7 @@
 mod explain;
 mod large_limit;
 mod memory;
+mod semi_join;
 
 use std::{
     path::PathBuf,
@@ -648,6 +649,7 @@ fn base_state(
         .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
+        .with_optimizer_rule(Arc::new(semi_join::DistinctKeys))
         .build();
     functions::register(&mut state, prices)?;
     Ok(state)

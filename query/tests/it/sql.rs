@@ -308,3 +308,33 @@ async fn errors_say_what_was_meant() {
     insta::assert_snapshot!(say("").await, @"- the query is empty | a `SELECT`");
     insta::assert_snapshot!(say("SELECT 1; SELECT 2").await, @"- more than one statement | one");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subquery_that_says_the_same_many_times_is_made_distinct() {
+    let f = filled().await;
+    let many = "SELECT CAST(nullif(value % 3, 2) AS BIGINT) AS key FROM generate_series(0, 29) AS t(value)";
+    for (condition, count) in [
+        ("value IN (SELECT key FROM many)", "2"),
+        // NULL among them: nothing is known to be absent.
+        ("value NOT IN (SELECT key FROM many)", "0"),
+        ("value NOT IN (SELECT key FROM many WHERE key IS NOT NULL)", "8"),
+        ("EXISTS (SELECT 1 FROM many WHERE key = value)", "2"),
+        ("NOT EXISTS (SELECT 1 FROM many WHERE key = value)", "8"),
+        ("EXISTS (SELECT 1 FROM many WHERE key = value AND key + value > 0)", "1"),
+        ("value + 1 IN (SELECT key + 1 FROM many)", "2"),
+    ] {
+        let sql = format!("WITH many AS ({many}) SELECT count(*) FROM generate_series(0, 9) AS t(value) WHERE {condition}");
+        assert_eq!(f.value(&sql).await, count, "{condition}");
+    }
+    let plan =
+        f.table("EXPLAIN SELECT count(*) FROM spans WHERE user_id IN (SELECT user_id FROM spans WHERE error_type IS NOT NULL)");
+    let plan = plan.await;
+    let (join, keys) =
+        (plan.find("LeftSemi Join").expect("a semi join"), plan.find("Aggregate: groupBy=[[").expect("an aggregate"));
+    let grouped = plan.find("groupBy=[[__correlated_sq").expect("the keys of the subquery, each once");
+    assert!(join < grouped && keys < grouped, "{plan}");
+    // All rows equal: a join that looks at every pair of them would not come to its end.
+    let equal = "SELECT 1 AS one FROM generate_series(1, 400000)";
+    let sql = format!("SELECT count(*) FROM ({equal}) AS a WHERE one IN (SELECT one FROM ({equal}) AS b)");
+    assert_eq!(f.value(&sql).await, "400000");
+}
