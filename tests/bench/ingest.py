@@ -126,7 +126,9 @@ def _check(server, spans):
 
 
 def _flushes(server):
-    """How many flushes there were, and files of all tables they wrote."""
-    flushes = float(re.search(r"^assay_storage_flushes_total (\S+)$", server.get("/metrics"), re.MULTILINE)[1])
+    """How many flushes there were, and files of all tables they wrote. A flush is counted when its rows have been in files for a moment."""
+    flushes = 0.0
+    while not flushes:
+        flushes = float(re.search(r"^assay_storage_flushes_total (\S+)$", server.get("/metrics"), re.MULTILINE)[1])
     files = server.sql("SELECT sum(files) AS files FROM system.jobs WHERE kind = 'flush'")[0]["files"]
     return flushes, files

@@ -170,7 +170,8 @@ export default function Editor({ ref, tab, text, schema, problems, valuesOf, ...
     const editor = new EditorView({ parent: host.current, state });
     view.current = editor;
     handlersOf.set(editor, latest.current.handlers);
-    editor.focus();
+    // Who opened a menu or dialog while the editor was still on its way stays there: the loss of focus would close it.
+    if (!document.activeElement?.closest('[role="dialog"], [role="menu"]')) editor.focus();
     return () => {
       parked.set(tab, editor.state);
       editor.destroy();
