@@ -301,13 +301,14 @@ pub(crate) static TOOLS: Query = Query {
     sort: "calls",
     rows: |scope| {
         let runs = tool_runs(scope);
+        // Each trace once for each of its tools, which gives both its number and its cost: told apart within the sums, they take too much memory.
         format!(
             "SELECT runs.tool_name, calls, errors, p50_ns, p95_ns, traces, cost_usd\n\
              FROM (SELECT {TOOL} AS tool_name, {} FROM spans WHERE {runs} GROUP BY {TOOL}) AS runs\n\
-             LEFT JOIN (\n\
-             SELECT tool_name, sum(cost_usd) AS cost_usd\n\
+             JOIN (\n\
+             SELECT tool_name, count(*) AS traces, sum(cost_usd) AS cost_usd\n\
              FROM (SELECT DISTINCT {TOOL} AS tool_name, trace_id FROM spans WHERE {runs}) AS used\n\
-             JOIN ({}) AS costs ON costs.trace_id = used.trace_id GROUP BY tool_name\n\
+             LEFT JOIN ({}) AS costs ON costs.trace_id = used.trace_id GROUP BY tool_name\n\
              ) AS costs ON costs.tool_name = runs.tool_name",
             tool_sums(),
             trace_costs(scope, &format!("SELECT trace_id FROM spans WHERE {runs}"))
@@ -319,7 +320,8 @@ pub(crate) static TOOLS: Query = Query {
     totals: |scope| {
         let runs = tool_runs(scope);
         format!(
-            "SELECT count(DISTINCT {TOOL}) AS rows, {}, (SELECT sum(cost_usd) FROM ({}) AS costs) AS cost_usd\nFROM spans WHERE {runs}",
+            "SELECT count(DISTINCT {TOOL}) AS rows, {}, count(DISTINCT trace_id) AS traces, \
+             (SELECT sum(cost_usd) FROM ({}) AS costs) AS cost_usd\nFROM spans WHERE {runs}",
             tool_sums(),
             trace_costs(scope, &format!("SELECT trace_id FROM spans WHERE {runs}"))
         )
@@ -331,7 +333,7 @@ fn tool_runs(scope: &Scope) -> String {
 }
 
 fn tool_sums() -> String {
-    format!("count(*) AS calls, {ERRORS_COUNT}, {PERCENTILES}, count(DISTINCT trace_id) AS traces")
+    format!("count(*) AS calls, {ERRORS_COUNT}, {PERCENTILES}")
 }
 
 /// The cost of each trace among `traces` in the range.
