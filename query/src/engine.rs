@@ -7,6 +7,7 @@
 //! Dropping the [`Answer`] stops the query; so does cancelling it by its id, which [`QueryEngine::running`] tells.
 
 mod explain;
+mod interrupt;
 mod large_limit;
 mod memory;
 mod semi_join;
@@ -25,10 +26,7 @@ use assay_schemas::{ids::ProjectId, prices::PriceTable};
 use assay_storage::{ReadView, Storage};
 use chrono::Utc;
 use datafusion::{
-    common::{
-        Column, ParamValues, ScalarValue,
-        tree_node::{Transformed, TreeNode as _},
-    },
+    common::{Column, ParamValues, ScalarValue},
     error::DataFusionError,
     execution::{
         SessionState, SessionStateBuilder, SessionStateDefaults, TaskContext,
@@ -37,12 +35,12 @@ use datafusion::{
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
-    physical_plan::{ExecutionPlan, coop::CooperativeExec, execute_stream, execution_plan::CardinalityEffect},
+    physical_plan::{ExecutionPlan, execute_stream},
     prelude::{Expr, SessionConfig},
 };
 use futures::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 pub use self::explain::{Explanation, PlanNode, Pruning};
@@ -344,11 +342,14 @@ impl QueryEngine {
         let (batches, received) = mpsc::channel(BATCHES_AHEAD);
         let (planned, plan) = tokio::sync::oneshot::channel();
         let query = Arc::clone(&running);
+        // Cancelled with the query, and when nobody waits for its answer any more.
+        let stopped = running.cancelled.child_token();
+        let until_dropped = stopped.clone().drop_guard();
         let handle = self.threads().spawn(async move {
             let _permit = permit;
             let state = catalog.state();
             let work = async {
-                match engine.plan(&state, &question, &ask, limit).await {
+                match engine.plan(&state, &question, &ask, limit, &stopped).await {
                     Err(error) => drop(planned.send(Err(error))),
                     Ok(plan) => {
                         if planned.send(Ok(Arc::clone(&plan))).is_ok() {
@@ -364,7 +365,7 @@ impl QueryEngine {
                 () = work => {}
             }
         });
-        let task = AbortOnDrop(handle);
+        let task = AbortOnDrop(handle, until_dropped);
         let plan = plan.await.map_err(|_| QueryError::new(QueryErrorKind::Internal, "the query stopped unexpectedly"))??;
         Ok(Answer {
             schema: plan.schema(),
@@ -405,10 +406,11 @@ impl QueryEngine {
         question: &Question,
         ask: &Ask,
         limit: usize,
+        stopped: &CancellationToken,
     ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
         let plan = self.logical_plan(state, question, ask, limit).await?;
         let planned = state.create_physical_plan(&plan).await.and_then(large_limit::above_sorts);
-        planned.and_then(cancellable).map_err(|e| self.explained(&e, &ask.sql))
+        planned.and_then(|plan| interrupt::interruptible(plan, stopped)).map_err(|e| self.explained(&e, &ask.sql))
     }
 
     async fn logical_plan(
@@ -614,7 +616,7 @@ pub struct AnswerStats {
 }
 
 #[derive(Debug)]
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
+struct AbortOnDrop(tokio::task::JoinHandle<()>, #[expect(dead_code, reason = "held")] DropGuard);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -660,23 +662,6 @@ fn param_values(params: &Params) -> ParamValues {
         Params::List(values) => ParamValues::from(values.clone()),
         Params::Named(values) => ParamValues::from(values.clone()),
     }
-}
-
-/// Lets operators that can give more rows than they get (joins, `unnest`, recursion) give way to cancellation: one batch of input can become
-/// millions of batches of output, and `DataFusion` itself yields only where input is read.
-fn cancellable(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-    let multiplies = |node: &dyn ExecutionPlan| {
-        let bounded = matches!(node.cardinality_effect(), CardinalityEffect::Equal | CardinalityEffect::LowerEqual);
-        !bounded && !node.children().is_empty()
-    };
-    let yielding = plan.transform_up(|node| {
-        Ok(if multiplies(node.as_ref()) {
-            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
-        } else {
-            Transformed::no(node)
-        })
-    })?;
-    Ok(yielding.data)
 }
 
 /// JSON access gives a union of JSON types, which only our own engine understands: in an answer it is text.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use assay_query::{Ask, QueryErrorKind, QuerySource};
+use assay_query::{Ask, QueryConfig, QueryErrorKind, QuerySource};
 use assay_schemas::ids::ProjectId;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -76,6 +76,35 @@ async fn a_query_that_nobody_reads_stops_too() {
     assert_eq!(answer.next().await.unwrap_err().kind, QueryErrorKind::Cancelled);
     drop(answer);
     assert_eq!(f.get("/api/v1/sql/running").await.1, json!({"queries": []}));
+}
+
+/// Joins that compare for minutes and find nothing, so that nothing comes out of them.
+const FRUITLESS: [&str; 3] = [
+    "SELECT count(*) FROM generate_series(1, 400000) AS a(x) JOIN generate_series(1, 400000) AS b(y) ON a.x + b.y < 0",
+    "SELECT count(*) FROM generate_series(1, 400000) AS a(x) JOIN generate_series(1, 400000) AS b(y) ON a.x % 1 = b.y % 1 AND a.x + b.y < 0",
+    "SELECT count(*) FROM generate_series(1, 400000) AS a(x) LEFT JOIN generate_series(1, 400000) AS b(y) ON a.x % 1 = b.y % 1 AND a.x + b.y < 0",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_finds_nothing_stops_and_lets_others_run() {
+    let f = Fixture::with(QueryConfig { threads: 1, concurrency: 2, ..QueryConfig::default() }).await;
+    let project = ProjectId::default_project();
+    let ask = |sql: &str| {
+        let (engine, project) = (f.engine.clone(), project.clone());
+        let ask = Ask { timeout: Some(Duration::from_secs(50)), ..Ask::new(sql) };
+        tokio::spawn(async move { engine.ask(&project, ask).await?.collect().await })
+    };
+    for sql in FRUITLESS {
+        // More often than there are places: one that goes on would keep its place.
+        for _ in 0..3 {
+            let asked = ask(sql);
+            let query = running(&f).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(ask("SELECT 1").await.unwrap().unwrap().0[0].num_rows(), 1);
+            assert!(f.engine.cancel(&project, query["query_id"].as_str().unwrap().parse().unwrap()), "it still runs: {sql}");
+            assert_eq!(asked.await.unwrap().unwrap_err().kind, QueryErrorKind::Cancelled);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
