@@ -219,7 +219,7 @@ impl QueryEngine {
             .with_metadata_cache_limit(METADATA_CACHE_BYTES)
             .build_arc()
             .map_err(OpenEngineError::Setup)?;
-        let base = base_state(&config, Arc::clone(&runtime_env), prices).map_err(OpenEngineError::Setup)?;
+        let base = base_state(&config, Arc::clone(&runtime_env), Arc::clone(&prices)).map_err(OpenEngineError::Setup)?;
         let metrics = Metrics::default();
         let columns = Arc::new(ColumnCache::new(config.cache_bytes_max, metrics.columns.clone()));
         drop(threads.spawn(ColumnCache::tidy(Arc::downgrade(&columns))));
@@ -234,7 +234,7 @@ impl QueryEngine {
             threads: Some(threads),
             running: Arc::default(),
             metrics,
-            system: Arc::new(System::new(storage.clone())),
+            system: Arc::new(System::new(storage.clone(), prices)),
             storage,
             config,
         };

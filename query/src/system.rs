@@ -6,10 +6,15 @@ mod footers;
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    array::{ArrayRef, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
-use assay_schemas::{ids::ProjectId, tables::TableId};
+use assay_schemas::{
+    ids::ProjectId,
+    prices::PriceTable,
+    table::{MONEY_PRECISION, MONEY_SCALE, Money},
+    tables::TableId,
+};
 use assay_storage::{DataFile, Storage};
 use async_trait::async_trait;
 use chrono::Utc;
@@ -36,6 +41,15 @@ pub(crate) const NAME: &str = "system";
 pub(crate) struct System {
     storage: StorageHandle,
     footers: Footers,
+    prices: Prices,
+}
+
+struct Prices(Arc<PriceTable>);
+
+impl std::fmt::Debug for Prices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Prices({})", self.0.version())
+    }
 }
 
 struct StorageHandle(Storage);
@@ -47,9 +61,9 @@ impl std::fmt::Debug for StorageHandle {
 }
 
 impl System {
-    pub(crate) fn new(storage: Storage) -> Self {
+    pub(crate) fn new(storage: Storage, prices: Arc<PriceTable>) -> Self {
         let footers = Footers::new(storage.object_store());
-        Self { storage: StorageHandle(storage), footers }
+        Self { storage: StorageHandle(storage), footers, prices: Prices(prices) }
     }
 }
 
@@ -61,6 +75,7 @@ pub(crate) enum SystemTable {
     Jobs,
     Wal,
     Tables,
+    Prices,
 }
 
 /// Type of a column.
@@ -70,13 +85,14 @@ enum Kind {
     Int,
     Time,
     Date,
+    Money,
 }
 
 /// Name, type and documentation of a column.
 type ColumnSpec = (&'static str, Kind, &'static str);
 
 impl SystemTable {
-    pub(crate) const ALL: [Self; 5] = [Self::Files, Self::Columns, Self::Jobs, Self::Wal, Self::Tables];
+    pub(crate) const ALL: [Self; 6] = [Self::Files, Self::Columns, Self::Jobs, Self::Wal, Self::Tables, Self::Prices];
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|table| table.name() == name)
@@ -89,6 +105,7 @@ impl SystemTable {
             Self::Jobs => "jobs",
             Self::Wal => "wal",
             Self::Tables => "tables",
+            Self::Prices => "prices",
         }
     }
 
@@ -101,11 +118,15 @@ impl SystemTable {
             }
             Self::Wal => "The write-ahead log, all projects together: one row.",
             Self::Tables => "The tables: files and rows of the project, and when they were last written.",
+            Self::Prices => {
+                "The rates that calls are billed at, published and own ones: one row per price, rate set, tier and usage kind. \
+                 Multipliers by the hour or the region of a call are not in them."
+            }
         }
     }
 
     fn columns(self) -> &'static [ColumnSpec] {
-        use Kind::{Date, Int, Text, Time};
+        use Kind::{Date, Int, Money, Text, Time};
         match self {
             Self::Files => &[
                 ("table_name", Text, "The table."),
@@ -166,6 +187,22 @@ impl SystemTable {
                     "When its files were last merged or corrected; NULL if not since the start of the process.",
                 ),
             ],
+            Self::Prices => &[
+                ("price", Text, "The price row, as `cost_lines.price` names it."),
+                ("source", Text, "`computed` for published prices, `configured` for own ones, as in `cost_lines.source`."),
+                ("provider", Text, "Provider; NULL for an own price at every provider."),
+                ("model", Text, "Model; in an own price `*` stands for any text."),
+                ("region", Text, "Region, where it has a price of its own."),
+                (
+                    "usage_kind",
+                    Text,
+                    "Kind of token, as in `cost_lines`. A kind without a row is billed as the input or output it is part of.",
+                ),
+                ("rate_mode", Text, "Rate set: `standard`, `batch`, `flex`, `priority`, `fast` or `ultrafast`."),
+                ("tier_above_tokens", Int, "The rate is for prompts of more than so many tokens; NULL if for all."),
+                ("effective_from", Date, "First day on which the rate is known to hold, UTC; NULL if that is not known."),
+                ("usd_per_million", Money, "US dollars per million tokens."),
+            ],
         }
     }
 
@@ -194,6 +231,7 @@ impl Kind {
             Self::Int => DataType::Int64,
             Self::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Date => DataType::Date32,
+            Self::Money => DataType::Decimal128(MONEY_PRECISION, MONEY_SCALE),
         }
     }
 }
@@ -228,6 +266,7 @@ impl TableProvider for SystemProvider {
             SystemTable::Jobs => self.jobs(),
             SystemTable::Wal => self.wal(),
             SystemTable::Tables => self.tables(),
+            SystemTable::Prices => self.prices()?,
         };
         let batch = RecordBatch::try_new(self.schema(), columns)?;
         Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], self.schema(), projection.cloned())?)
@@ -332,6 +371,24 @@ impl SystemProvider {
             last("flush"),
             last("compaction"),
         ]
+    }
+
+    fn prices(&self) -> Result<Vec<ArrayRef>> {
+        let rates = self.catalog.system.prices.0.stated_rates();
+        let all = || rates.iter();
+        let money = all().map(|rate| Some(Money::to_stored(rate.usd_per_million))).collect::<Decimal128Array>();
+        Ok(vec![
+            texts(all().map(|rate| Some(rate.price.as_str()))),
+            texts(all().map(|rate| rate.source.as_str())),
+            texts(all().map(|rate| rate.provider.as_deref())),
+            texts(all().map(|rate| Some(rate.model.as_str()))),
+            texts(all().map(|rate| rate.region.as_deref())),
+            texts(all().map(|rate| Some(rate.kind.as_str()))),
+            texts(all().map(|rate| Some(rate.rate_mode))),
+            Arc::new(all().map(|rate| rate.tier_above_tokens).collect::<Int64Array>()),
+            Arc::new(all().map(|rate| rate.effective_from.map(pruning::days)).collect::<Date32Array>()),
+            Arc::new(money.with_precision_and_scale(MONEY_PRECISION, MONEY_SCALE)?),
+        ])
     }
 }
 

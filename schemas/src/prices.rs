@@ -8,6 +8,7 @@
 //! tier, then the clock and region multipliers ([`rates`]), and multiplies in decimal. Invariants: the units of the lines add up to
 //! input plus output tokens; a call is priced as a whole or not at all; no number is ever a float.
 
+mod list;
 mod load;
 mod own;
 mod pattern;
@@ -24,6 +25,7 @@ use std::{
 use rust_decimal::Decimal;
 
 pub use self::{
+    list::StatedRate,
     load::LoadPricesError,
     own::{InvalidPriceOverride, PriceOverride},
 };

@@ -56,15 +56,33 @@ async fn jobs_tables_and_wal_say_what_was_done() {
 async fn the_schema_is_described_and_read_only() {
     let f = flushed().await;
     let sql = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'system' AND comment <> ''";
-    assert_eq!(f.value(sql).await, "5");
+    assert_eq!(f.value(sql).await, "6");
     let sql = "SELECT data_type FROM information_schema.columns WHERE table_schema = 'system' AND table_name = 'files' AND column_name = 'time_min'";
     assert_eq!(f.value(sql).await, "timestamp with time zone");
     let (_, schema) = f.get("/api/v1/schema").await;
     let names: Vec<_> = schema["tables"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
-    assert!(names.ends_with(&["system.files", "system.columns", "system.jobs", "system.wal", "system.tables"]), "{names:?}");
+    assert!(
+        names.ends_with(&["system.files", "system.columns", "system.jobs", "system.wal", "system.tables", "system.prices"]),
+        "{names:?}"
+    );
     assert_eq!(f.error("SELECT * FROM system.users").await.detail, "no table `users`");
     f.error("DELETE FROM system.jobs").await;
     // A projection, an order and a join work as with any table.
     let sql = "SELECT t.table_name FROM system.tables t JOIN system.files f ON f.table_name = t.table_name ORDER BY 1 LIMIT 1";
     assert_eq!(f.value(sql).await, "spans");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prices_are_looked_up() {
+    let f = Fixture::new().await;
+    let sql = "SELECT concat_ws(' ', price, source, usage_kind, rate_mode, CAST(usd_per_million AS DOUBLE)) FROM system.prices \
+               WHERE provider = 'openai' AND model = 'gpt-4o' AND rate_mode = 'standard' AND usage_kind = 'output' \
+               ORDER BY effective_from DESC NULLS LAST LIMIT 1";
+    let rate = f.value(sql).await;
+    assert!(rate.starts_with("openai/gpt-4o") && rate.ends_with("computed output standard 10.0"), "{rate}");
+    // The same tokens by the function: a million of the answer.
+    let sql = "SELECT llm_cost('openai', 'gpt-4o', 0, 1000000, 0, 0, now()) = usd_per_million FROM system.prices \
+               WHERE provider = 'openai' AND model = 'gpt-4o' AND rate_mode = 'standard' AND usage_kind = 'output' \
+               ORDER BY effective_from DESC NULLS LAST LIMIT 1";
+    assert_eq!(f.value(sql).await, "true");
 }

@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
-    rates::{Chosen, Rate, Rates},
+    rates::{Chosen, Rate, Rates, since},
     resolve::canonical_provider,
 };
 
@@ -111,6 +111,11 @@ impl OwnPrices {
         })
     }
 
+    /// All of them, the most specific first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OwnPrice> {
+        self.0.iter()
+    }
+
     /// A hash of the prices (FNV-1a), `None` without any.
     pub(super) fn fingerprint(&self) -> Option<u32> {
         let text = (!self.0.is_empty()).then(|| format!("{:?}", self.0))?;
@@ -152,9 +157,28 @@ impl OwnPrice {
     }
 
     pub(super) fn chosen(&self) -> Chosen<'_> {
-        let provider = self.provider.as_deref().unwrap_or("*");
-        let since = self.effective_from.map(|from| format!(" since {from}")).unwrap_or_default();
-        Chosen::flat(format!("{provider}/{}{since}", self.model), &self.rates)
+        Chosen::flat(self.id(), &self.rates)
+    }
+
+    /// Names the price.
+    pub(super) fn id(&self) -> String {
+        since(format!("{}/{}", self.provider().unwrap_or("*"), self.model), self.effective_from)
+    }
+
+    pub(super) fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
+    }
+
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
+    pub(super) fn effective_from(&self) -> Option<NaiveDate> {
+        self.effective_from
+    }
+
+    pub(super) fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     pub(super) fn has_no_output(&self) -> bool {

@@ -75,7 +75,7 @@ pub(super) struct Chosen<'a> {
     multiplier: Decimal,
 }
 
-const STANDARD: &str = "standard";
+pub(super) const STANDARD: &str = "standard";
 
 /// The rate set that a service tier is billed by.
 fn mode_of(service_tier: Option<&str>) -> &'static str {
@@ -99,10 +99,7 @@ impl History {
         // What names the tier is the set that gives most of the rates.
         let tier_above_tokens = if mode.is_some() { mode_tier } else { standard_tier }.map(|(above, _)| *above);
         Chosen {
-            price: match period.from {
-                Some(from) => format!("{} since {from}", id()),
-                None => id(),
-            },
+            price: since(id(), period.from),
             mode: mode.map_or(STANDARD, |(name, _)| *name),
             tier_above_tokens,
             layers: [
@@ -118,9 +115,14 @@ impl History {
     /// The rates of a service tier are stated for the current rate set. They hold in another period only if its standard rates are
     /// the same; otherwise the standard rates of that period apply, which `rate_mode` then says.
     fn mode(&self, name: &str, period: usize) -> Option<&(&'static str, RateSet)> {
+        self.modes_of(period).iter().find(|(mode, _)| *mode == name)
+    }
+
+    /// The service tiers whose rates hold in a period.
+    pub(super) fn modes_of(&self, period: usize) -> &[(&'static str, RateSet)] {
         let standard = |idx: usize| [Rate::Input, Rate::Output].map(|rate| lookup(&self.periods[idx].rates.base, rate));
         let holds = period == self.current || standard(period) == standard(self.current);
-        self.modes.iter().find(|(mode, _)| holds && *mode == name)
+        if holds { &self.modes } else { &[] }
     }
 
     fn clock_multiplier(&self, request: &PriceRequest<'_>) -> Decimal {
@@ -199,6 +201,14 @@ fn is_chinese_holiday(day: NaiveDate) -> bool {
         2026 => matches!(month_day, (9, 25..=27) | (10, 1..=7)),
         2027.. => matches!(month_day, (1, 1) | (5, 1 | 2) | (10, 1..=3)),
         _ => false,
+    }
+}
+
+/// Names the rates of a price row since a day.
+pub(super) fn since(id: String, from: Option<NaiveDate>) -> String {
+    match from {
+        Some(from) => format!("{id} since {from}"),
+        None => id,
     }
 }
 

@@ -378,6 +378,41 @@ fn every_row_resolves_to_itself() {
     assert_eq!(table().rows.len(), 2421 - 5, "all rows but the suspect ones");
 }
 
+#[test]
+fn what_calls_are_billed_at_is_stated() {
+    let own: PriceOverride =
+        toml::from_str("model = 'mine-*'\ninput_usd_per_million = 3\noutput_usd_per_million = '4.5'").unwrap();
+    let table = PriceTable::embedded().with_overrides(&[own]).unwrap();
+    let stated = table.stated_rates();
+    let rate = |priced: &Priced, line: &CostLine| {
+        let same = |rate: &&StatedRate| {
+            Some(&rate.price) == priced.price.as_ref()
+                && (rate.kind, Some(rate.rate_mode), rate.tier_above_tokens)
+                    == (line.kind, priced.rate_mode, priced.tier_above_tokens)
+        };
+        let mut found = stated.iter().filter(same);
+        let rate = found.next().map(|rate| rate.usd_per_million);
+        assert!(found.next().is_none(), "one rate for {line:?} of {priced:?}");
+        rate
+    };
+    let calls = [
+        ("openai", "gpt-4o-2024-08-06", None, 1_000),
+        ("openai", "gpt-5", Some("flex"), 1_000),
+        ("anthropic", "claude-sonnet-4-5", None, 300_000),
+        ("somebody", "Mine-7b", None, 1_000),
+    ];
+    for (provider, model, service_tier, input) in calls {
+        let request = PriceRequest { service_tier, ..request(provider, model, "2026-11-01T12:00:00Z") };
+        let priced = table.price(&request, &tokens(input, 10));
+        assert!(priced.lines.len() == 2, "{priced:?}");
+        for line in &priced.lines {
+            assert_eq!(rate(&priced, line), line.usd_per_million, "{priced:?}");
+        }
+    }
+    assert_eq!(stated.iter().filter(|rate| rate.source == CostSource::Configured).count(), 2);
+    assert!(stated.iter().all(|rate| !rate.usd_per_million.is_sign_negative()));
+}
+
 proptest! {
     #[test]
     fn lines_add_up_and_are_never_negative(
