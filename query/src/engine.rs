@@ -6,6 +6,7 @@
 //! Each query has a memory pool of its own that spills, a deadline that covers waiting, planning and streaming, and a row limit.
 //! Dropping the [`Answer`] stops the query; so does cancelling it by its id, which [`QueryEngine::running`] tells.
 
+mod distinct_texts;
 mod explain;
 mod interrupt;
 mod large_limit;
@@ -652,6 +653,7 @@ fn base_state(
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
         .with_optimizer_rule(Arc::new(semi_join::DistinctKeys))
+        .with_optimizer_rule(Arc::new(distinct_texts::CountDistinctTexts))
         .build();
     functions::register(&mut state, prices)?;
     Ok(state)

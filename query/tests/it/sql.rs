@@ -338,3 +338,38 @@ async fn a_subquery_that_says_the_same_many_times_is_made_distinct() {
     let sql = format!("SELECT count(*) FROM ({equal}) AS a WHERE one IN (SELECT one FROM ({equal}) AS b)");
     assert_eq!(f.value(&sql).await, "400000");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn distinct_texts_are_counted_beside_other_aggregates() {
+    let f = Fixture::new().await;
+    let rows = "(SELECT value AS n, CASE WHEN value % 10 = 0 THEN NULL ELSE concat('session ', value % 700) END AS session, \
+                concat('user ', value % 90) AS user, concat('model ', value % 4001) AS model FROM generate_series(1, 40000)) AS rows";
+    let asked = [
+        ("count(DISTINCT session)", "session IS NOT NULL", "session"),
+        ("count(DISTINCT user)", "true", "user"),
+        ("count(DISTINCT session) FILTER (WHERE n % 3 = 1)", "n % 3 = 1 AND session IS NOT NULL", "session"),
+    ];
+    // Few groups, many groups, and a single one.
+    for key in ["user", "model", "n % 2", "'all'"] {
+        for (counted, condition, text) in asked {
+            let direct =
+                format!("SELECT {key} AS k, {counted} AS c, count(DISTINCT model) AS m, sum(n) AS s FROM {rows} GROUP BY 1");
+            let by_groups = format!(
+                "SELECT a.k, count({text}) AS c, m, s FROM (SELECT k, count(*) AS m FROM (SELECT DISTINCT {key} AS k, model FROM {rows}) AS models GROUP BY k) AS a \
+                 JOIN (SELECT {key} AS k, sum(n) AS s FROM {rows} GROUP BY 1) AS b ON a.k = b.k \
+                 LEFT JOIN (SELECT DISTINCT {key} AS k, {text} FROM {rows} WHERE {condition}) AS c ON c.k = a.k GROUP BY a.k, m, s"
+            );
+            let differ = format!("SELECT count(*) FROM (({direct}) EXCEPT ({by_groups})) AS differ");
+            assert_eq!(f.value(&differ).await, "0", "{key} {counted}");
+        }
+    }
+    let plain = format!(
+        "SELECT concat_ws(' ', count(DISTINCT session), count(DISTINCT user), count(DISTINCT model), count(*)) FROM {rows}"
+    );
+    assert_eq!(f.value(&plain).await, "630 90 4001 40000");
+    assert_eq!(f.value(&format!("SELECT count(DISTINCT session) + count(DISTINCT user) FROM {rows} WHERE n < 0")).await, "0");
+    let name = format!(
+        "SELECT \"count(DISTINCT rows.user)\" + \"count(DISTINCT rows.model)\" FROM (SELECT count(DISTINCT user), count(DISTINCT model) FROM {rows}) AS c"
+    );
+    assert_eq!(f.value(&name).await, "4091");
+}
