@@ -18,6 +18,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Receive, store and answer, in one process.
     Serve(ServeArgs),
+    /// Say whether a server answers, as an exit status: 0 if it does, 1 if not.
+    Health(HealthArgs),
     /// Run one SQL query and print its rows.
     Sql(SqlArgs),
     /// Write stored telemetry as OTLP.
@@ -105,6 +107,20 @@ pub(crate) struct ServerArgs {
     /// Project.
     #[arg(long, env = "ASSAY_PROJECT", default_value = "default")]
     pub(crate) project: String,
+}
+
+/// Options of `assay health`.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Address of the server.
+    #[arg(long, env = "ASSAY_URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: reqwest::Url,
+    /// Ask whether it takes requests now; an overloaded server is healthy, but not ready.
+    #[arg(long)]
+    pub(crate) ready: bool,
+    /// How long it may take to answer.
+    #[arg(long, default_value = "5s")]
+    pub(crate) timeout: humantime::Duration,
 }
 
 /// Options of `assay sql`.

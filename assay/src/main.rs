@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod demo_api;
 mod export;
+mod health;
 mod listen;
 mod mappings_api;
 mod openapi;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Serve(args) => serve::run(&args).await,
+            Command::Health(args) => return Ok(health::run(&args).await),
             Command::Sql(args) => client::sql(&args).await,
             Command::Export(args) => match args.what {
                 ExportCommand::Otlp(args) => client::export_otlp(&args).await,
