@@ -1,0 +1,81 @@
+#!/bin/bash
+# Copies the data folder of a running server to a folder beside it, as it is at one moment: `snapshot.sh HOW DATA_DIR SNAPSHOT`, where HOW is
+#
+#   --service NAME       a service of systemd         (systemctl freeze, thaw)
+#   --container NAME     a container of Docker         (docker pause, unpause)
+#   --pid PID            a process                     (signals STOP and CONT)
+#   --stopped            nothing runs
+#
+# The server stands still while this works, usually for less than a second: senders wait, nothing is refused. What the copy holds is what a kill
+# -9 at that moment would have left, which Assay starts from, losing nothing. Files of the lake never change, so they are linked, not copied:
+# both folders must be on one file system, and the snapshot takes no room until files are merged. The write-ahead log and `assay.db` are written
+# in place, so they are copied. The cache of a bucket and spilled queries are left out. Copy the snapshot to another machine, then delete it.
+#
+# Status: 0 if there is a snapshot; else there is none, and the server runs on.
+set -euo pipefail
+
+fail() { echo "snapshot.sh: $1" >&2; exit 1; }
+
+stopped=no
+freeze() { :; }
+thaw() { :; }
+case "${1:-}" in
+  --service)
+    name=$2; shift 2
+    freeze() { systemctl freeze "$name"; }
+    thaw() { systemctl thaw "$name"; } ;;
+  --container)
+    name=$2; shift 2
+    freeze() { docker pause "$name" > /dev/null; }
+    thaw() { docker unpause "$name" > /dev/null; } ;;
+  --pid)
+    pid=$2; shift 2
+    freeze() { uses_folder && kill -STOP "$pid" && until standing; do sleep 0.01; done; }
+    uses_folder() { find "/proc/$pid/fd" -lname "$(realpath "$data")/lock" 2> /dev/null | grep -q .; }
+    # Every thread: a signal reaches them one after the other, and a write that has begun is ended first.
+    standing() { ! grep -hE '^State:' "/proc/$pid/task"/*/status | grep -qv 'T (stopped)'; }
+    thaw() { kill -CONT "$pid"; } ;;
+  --stopped) shift; stopped=yes ;;
+  *) fail "found \`${1:-}\`, expected --service, --container, --pid or --stopped" ;;
+esac
+[ $# = 2 ] || fail "found $# folders, expected two: DATA_DIR SNAPSHOT"
+data=$1
+snapshot=$2
+[ -f "$data/node-id" ] || fail "\`$data\` is not a data folder: found no \`node-id\` in it"
+# The server holds a lock on this file as long as it runs.
+if flock --nonblock "$data/lock" true; then in_use=no; else in_use=yes; fi
+[ "$in_use$stopped" != yesyes ] || fail "\`$data\` is in use: name what uses it (--service, --container, --pid)"
+[ "$in_use$stopped" != nono ] || fail "no process uses \`$data\`: expected --stopped"
+[ ! -e "$snapshot" ] || fail "\`$snapshot\` exists, expected a name that is free"
+partial=$snapshot.partial
+rm -rf "$partial"
+mkdir -m 0700 "$partial"
+if [ "$(stat -c %d "$data")" != "$(stat -c %d "$partial")" ]; then
+  rmdir "$partial"
+  fail "\`$data\` and \`$snapshot\` are on different file systems, expected one"
+fi
+
+# Whatever happens, the server goes on. The copy is whole only once it has its name.
+finish() {
+  thaw || echo "snapshot.sh: could not thaw the server: do it by hand" >&2
+  [ -e "$snapshot" ] || rm -rf "$partial"
+}
+trap finish EXIT
+trap 'exit 1' INT TERM HUP
+freeze || fail "could not freeze the server"
+began=$(date +%s%N)
+at=$(date --utc +%Y-%m-%dT%H:%M:%S.%3NZ)
+for path in "$data"/*; do
+  name=$(basename "$path")
+  case "$name" in
+    lake | lake-index | blobs) cp --archive --link "$path" "$partial/" ;;
+    cache | spill | lock | lost+found) ;;
+    *) cp --archive "$path" "$partial/" ;;
+  esac
+done
+took=$((($(date +%s%N) - began) / 1000000))
+mv "$partial" "$snapshot"
+finish
+trap - EXIT
+sync --file-system "$snapshot"
+echo "snapshot of $at in $snapshot; the server stood still for $took ms"
