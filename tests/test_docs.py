@@ -6,7 +6,7 @@ import pytest
 import telemetry as otlp
 from harness import REPOSITORY, Refused, Server
 
-PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "deploy").rglob("*.md")])
 
 
 def _blocks(page, language):

@@ -1,0 +1,170 @@
+"""What `deploy/` ships, asked of the programs that it is for: Helm, the parser of Compose, systemd, and a root file system with nothing else in it.
+
+They are built from source (Go) or are those of the machine, which `make test` does without: `make test-external`.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import harness
+import kubernetes_validate
+import pytest
+import s3
+import telemetry as otlp
+import yaml
+from harness import CACHE, REPOSITORY, Server
+
+DEPLOY = REPOSITORY / "deploy"
+CHART = DEPLOY / "helm" / "assay"
+KUBERNETES = ("1.25", "1.37")
+EVERYTHING = "ingress.enabled=true,ingress.host=assay.example,ingress.tlsSecret=tls,serviceMonitor.enabled=true,bucket.url=s3://telemetry/assay"
+EVERYTHING += ",bucket.existingSecret=bucket,image.tag=v1,persistence.storageClass=fast"
+
+
+def _go_program(module, version):
+    """A program built from a Go module; once, then taken from the cache."""
+    folder = CACHE / "go" / f"{module.replace('/', '-')}-{version}"
+    if not (folder / "complete").exists():
+        environment = {**os.environ, "GOBIN": str(folder), "GOFLAGS": "-modcacherw", "GOPATH": str(CACHE / "go" / "path")}
+        subprocess.run(["go", "install", f"{module}@{version}"], env=environment, check=True)
+        (folder / "complete").touch()
+    return next(path for path in folder.iterdir() if path.name != "complete")
+
+
+@pytest.fixture(scope="module")
+def _helm():
+    program = _go_program("helm.sh/helm/v3/cmd/helm", "v3.22.0")
+    return lambda *arguments: subprocess.run([program, *arguments, CHART], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("size", ["", "small", "medium", "large"])
+@pytest.mark.parametrize("more", ["", EVERYTHING], ids=["plain", "everything"])
+def helm_renders_what_kubernetes_takes(_helm, size, more):
+    arguments = (["--values", CHART / f"values-{size}.yaml"] if size else []) + (["--set", more] if more else [])
+    linted = _helm("lint", "--strict", "--quiet", *arguments)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    # A Helm that is built from source does not know which Kubernetes it is for.
+    rendered = _helm("template", "release", "--kube-version", "1.33.0", *arguments)
+    assert rendered.returncode == 0, rendered.stderr
+    objects = [found for found in yaml.safe_load_all(rendered.stdout) if found]
+    kinds = [found["kind"] for found in objects]
+    expected = ["ConfigMap", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "ServiceAccount", "StatefulSet"]
+    assert sorted(kinds) == sorted(expected + (["Ingress", "ServiceMonitor"] if more else []))
+    for found in objects:
+        if found["kind"] != "ServiceMonitor":
+            for version in KUBERNETES:
+                kubernetes_validate.validate(found, version, strict=True)
+    _check_pod(objects, more)
+
+
+def _check_pod(objects, more):
+    of_kind = {found["kind"]: found for found in objects}
+    pod = of_kind["StatefulSet"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["securityContext"]["capabilities"]["drop"] == ["ALL"] and container["resources"]["limits"]["memory"]
+    assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+    labels = pod["metadata"]["labels"].items()
+    selectors = [found["spec"]["selector"] for found in objects if found["kind"] == "Service"]
+    selectors += [of_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"], of_kind["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]]
+    assert all(selector.items() <= labels for selector in selectors), "every selector finds the pod"
+    assert ("bucket" in str(container["env"])) == bool(more)
+    assert not [each for each in container["env"] if "SECRET" in each["name"] and "value" in each], "a secret by its value"
+
+
+def helm_refuses_values_that_mean_nothing(_helm):
+    for wrong in ("retenton=30d", "podDisruptionBudget.maxUnavailable=2", "bucket.url=telemetry", "resources.limits=null"):
+        refused = _helm("template", "release", "--kube-version", "1.33.0", "--set", wrong)
+        assert refused.returncode != 0 and "don't meet the specifications" in refused.stderr, (wrong, refused.stderr)
+
+
+@pytest.mark.parametrize("name", ["single", "s3"])
+def compose_takes_the_file(name, tmp_path):
+    program = _go_program("github.com/compose-spec/compose-go/v2/cmd", "v2.16.2")
+    parsed = subprocess.run([program, f"{name}.yaml"], cwd=DEPLOY / "compose", capture_output=True, text=True, timeout=60)
+    assert parsed.returncode == 0, parsed.stderr
+    assert "assay" in yaml.safe_load(parsed.stdout)["services"]
+
+
+def systemd_takes_the_unit_and_finds_it_shut_in(tmp_path):
+    text = (DEPLOY / "systemd" / "assay.service").read_text()
+    unit = tmp_path / "assay.service"
+    # Where the program is on this machine; nothing else differs.
+    unit.write_text(text.replace("/usr/local/bin/assay", str(harness.binary())))
+    verified = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    rated = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", unit], capture_output=True, text=True, timeout=60)
+    assert rated.returncode == 0, rated.stdout[-300:]
+    users = subprocess.run(["systemd-sysusers", "--dry-run", DEPLOY / "systemd" / "assay.sysusers.conf"], capture_output=True, text=True, timeout=60)
+    assert users.returncode == 0, users.stderr
+
+
+def the_system_calls_of_a_server_are_those_that_the_unit_allows(tmp_path):
+    allowed = set(_system_calls("@system-service")) - set(_system_calls("@privileged"))
+    trace = tmp_path / "trace"
+    wrapped = tmp_path / "assay"
+    wrapped.write_text(f'#!/bin/sh\nexec strace --follow-forks --summary-only --output={trace} --seccomp-bpf {harness.binary()} "$@"\n')
+    wrapped.chmod(0o755)
+    with Server(tmp_path / "data", executable=wrapped) as server:
+        rng = otlp.seeded(61)
+        server.send("traces", otlp.traces([otlp.chat(rng) for _ in range(20)]).SerializeToString())
+        assert server.sql("SELECT count(*) AS n FROM spans") == [{"n": 20}]
+        # The program below strace, which passes no signal on.
+        (child,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGTERM)
+        assert server.process.wait(timeout=60) == 0
+    # SQLite calls `fchown` as root alone, and the unit has a user of its own.
+    used = {line.split()[-1] for line in trace.read_text().splitlines() if re.match(r"\s*\d+\.\d+ ", line)} - {"total", "fchown"}
+    assert len(used) > 20 and used <= allowed, f"used, and not allowed: {sorted(used - allowed)}"
+
+
+def _system_calls(group):
+    listed = subprocess.check_output(["systemd-analyze", "syscall-filter", group], text=True)
+    for name in re.findall(r"^    (@?[a-z0-9_-]+)$", listed, re.MULTILINE):
+        yield from _system_calls(name) if name.startswith("@") else [name]
+
+
+def the_files_of_the_image_are_enough_to_serve_from_and_only_the_volume_is_written_to(tmp_path):
+    assert os.geteuid() == 0, "found a user that may not mount, expected root"
+    root, data = tmp_path / "root", tmp_path / "data"
+    subprocess.run(["sh", "deploy/docker/rootfs.sh", harness.binary(), root], cwd=REPOSITORY, check=True)
+    owners = {path.name for path in (root / "var" / "lib" / "dpkg" / "status.d").iterdir()}
+    assert {"libc6", "ca-certificates"} <= owners
+    data.mkdir()
+    os.chown(data, 65532, 65532)
+    (root / "proc").mkdir()
+    ports = dict(zip(("ASSAY_HTTP", "ASSAY_OTLP_GRPC", "ASSAY_OTLP_HTTP"), s3.free_ports(3)))
+    environment = {name: f"127.0.0.1:{port}" for name, port in ports.items()} | {"ASSAY_DATA_DIR": "/var/lib/assay"}
+    # As a container engine does: read-only but for the volume, as its user, and as the first process, which no signal ends by default.
+    script = f"""
+        mount --bind {root} {root} && mount --bind {data} {root}/var/lib/assay && mount -t proc proc {root}/proc
+        mount -o remount,ro,bind {root}
+        chroot=$(command -v chroot)
+        exec env -i {" ".join(f"{name}={value}" for name, value in environment.items())} $chroot --userspec=65532:65532 {root} /usr/bin/assay serve
+    """
+    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script]
+    health = ["chroot", "--userspec=65532:65532", root, "/usr/bin/assay", "health", "--url", f"http://{environment['ASSAY_HTTP']}"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run(health, capture_output=True).returncode != 0:
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        body = otlp.traces([otlp.chat(otlp.seeded(62))]).SerializeToString()
+        url = f"http://{environment['ASSAY_OTLP_HTTP']}/v1/traces"
+        urllib.request.urlopen(urllib.request.Request(url, data=body, headers={"content-type": "application/x-protobuf"}), timeout=30)
+        (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(first), signal.SIGTERM)
+        assert process.wait(timeout=60) == 0, (tmp_path / "log").read_text()
+    finally:
+        process.kill()
+    assert "stopped" in (tmp_path / "log").read_text()
+    assert {path.stat().st_uid for path in data.rglob("*")} == {65532}
+    with Server(data) as server:
+        assert server.sql("SELECT count(*) AS n FROM spans") == [{"n": 1}]
