@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
     def _serve(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
         fault = self.owner.fate(self.command, self.path)
         if fault == "unavailable":
             return self._reply(503, {}, b"<Error><Code>SlowDown</Code></Error>")
@@ -177,7 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
             # The address that the client signed, not the upstream's.
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
-                upstream.putheader(name, value)
+                if name.lower() not in ("transfer-encoding", "content-length"):
+                    upstream.putheader(name, value)
+            upstream.putheader("Content-Length", str(len(body)))
             upstream.endheaders(body)
             response = upstream.getresponse()
             status, headers, content = self.owner.answer(self.headers, response.status, dict(response.getheaders()), response.read())
@@ -190,6 +192,16 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "error after":
             return self._reply(500, {}, b"<Error><Code>InternalError</Code></Error>")
         return self._reply(status, headers, content)
+
+    def _body(self):
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = bytearray()
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return bytes(body)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
 

@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Say whether a server answers, as an exit status: 0 if it does, 1 if not.
     Health(HealthArgs),
+    /// Make the tables in ClickHouse (`storage.clickhouse`), and what they lack.
+    Migrate(MigrateArgs),
     /// Run one SQL query and print its rows.
     Sql(SqlArgs),
     /// Write stored telemetry as OTLP.
@@ -96,6 +98,14 @@ impl ServeArgs {
         config.validate()?;
         Ok(config)
     }
+}
+
+/// Options of `assay migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Configuration file (TOML).
+    #[arg(long, env = "ASSAY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Which server to talk to, as which project.

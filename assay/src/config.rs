@@ -96,6 +96,37 @@ pub(crate) struct StorageConfig {
     pub(crate) cache_max: ByteSize,
     /// How to reach the bucket of `url`.
     pub(crate) s3: S3Config,
+    /// Where rows are kept in the place of a lake.
+    pub(crate) clickhouse: ClickHouseConfig,
+}
+
+/// How to reach ClickHouse. It is used if `url` is given.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ClickHouseConfig {
+    /// Its HTTP interface, such as `https://clickhouse.example:8443`. Default: none, rows are kept in a lake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    /// Database, which `assay migrate` makes. Default `assay`.
+    pub(crate) database: String,
+    /// User. Default `default`.
+    pub(crate) user: String,
+    /// File that holds the user's password. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Cluster, as `system.clusters` names it. Default: none, one server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<String>,
+    /// Insertions on their way at the same time. Default `4`.
+    pub(crate) inserts_in_flight: NonZeroUsize,
+    /// What is not answered within this time is sent again. Default `60s`.
+    #[serde(with = "humantime_serde")]
+    pub(crate) request_timeout: Duration,
+    /// Longest wait for a connection. Default `5s`.
+    #[serde(with = "humantime_serde")]
+    pub(crate) connect_timeout: Duration,
+    /// Allow connections that are not encrypted. Default `false`.
+    pub(crate) allow_http: bool,
 }
 
 /// How to reach a bucket. What is not said is taken from the `AWS_…` variables.
@@ -208,6 +239,23 @@ impl Default for StorageConfig {
             url: None,
             cache_max: ByteSize::mib(10 << 10),
             s3: S3Config::default(),
+            clickhouse: ClickHouseConfig::default(),
+        }
+    }
+}
+
+impl Default for ClickHouseConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            database: "assay".to_owned(),
+            user: "default".to_owned(),
+            password_file: None,
+            cluster: None,
+            inserts_in_flight: NonZeroUsize::new(4).expect("4 is not 0"),
+            request_timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(5),
+            allow_http: false,
         }
     }
 }
@@ -284,6 +332,12 @@ impl Config {
                 self.storage.flush_bytes
             );
         }
+        if let (Some(url), Some(clickhouse)) = (&self.storage.url, &self.storage.clickhouse.url) {
+            bail!(
+                "found `storage.url`, `{url}`, and `storage.clickhouse.url`, `{clickhouse}`: expected one of them, rows are kept in one place"
+            );
+        }
+        self.storage.clickhouse.validate()?;
         self.storage.s3.validate()
     }
 }
@@ -296,11 +350,7 @@ impl StorageConfig {
     pub(crate) fn bucket(&self) -> anyhow::Result<Option<BucketConfig>> {
         let Some(url) = self.url.clone() else { return Ok(None) };
         let s3 = self.s3.clone();
-        let read = |path: &PathBuf| {
-            std::fs::read_to_string(path).map(|text| Secret::new(text.trim().to_owned())).with_context(|| {
-                format!("could not read the secret key in `{}` (`storage.s3.secret_access_key_file`)", path.display())
-            })
-        };
+        let read = |path: &PathBuf| secret(path, "the secret key", "storage.s3.secret_access_key_file");
         Ok(Some(BucketConfig {
             url,
             endpoint: s3.endpoint,
@@ -310,6 +360,52 @@ impl StorageConfig {
             path_style: s3.path_style,
             allow_http: s3.allow_http,
             cache_bytes_max: self.cache_max.bytes(),
+        }))
+    }
+}
+
+/// The text of `path`, to which `key` refers.
+fn secret(path: &Path, what: &str, key: &str) -> anyhow::Result<Secret> {
+    let text = std::fs::read_to_string(path);
+    let text = text.with_context(|| format!("could not read {what} in `{}` (`{key}`)", path.display()))?;
+    Ok(Secret::new(text.trim().to_owned()))
+}
+
+impl ClickHouseConfig {
+    fn validate(&self) -> anyhow::Result<()> {
+        let Some(url) = &self.url else { return Ok(()) };
+        let is_plain = url.starts_with("http://");
+        if reqwest::Url::parse(url).is_err() || !(is_plain || url.starts_with("https://")) {
+            bail!("`storage.clickhouse.url` is `{url}`: expected an address such as `https://clickhouse.example:8443`");
+        }
+        if is_plain && !self.allow_http {
+            bail!(
+                "`storage.clickhouse.url` is `{url}`: expected `https://…`, because anyone on the way could read what is stored (hint: \
+                 `storage.clickhouse.allow_http = true` allows it on a network you trust)"
+            );
+        }
+        if self.database.is_empty() {
+            bail!("`storage.clickhouse.database` is empty: expected a name");
+        }
+        Ok(())
+    }
+
+    /// ClickHouse at `url`, with the password that the configuration refers to.
+    ///
+    /// # Errors
+    /// If the file of the password cannot be read.
+    pub(crate) fn store(&self) -> anyhow::Result<Option<assay_storage::ClickHouseConfig>> {
+        let Some(url) = self.url.clone() else { return Ok(None) };
+        let read = |path: &PathBuf| secret(path, "the password", "storage.clickhouse.password_file");
+        Ok(Some(assay_storage::ClickHouseConfig {
+            url,
+            database: self.database.clone(),
+            user: self.user.clone(),
+            password: self.password_file.as_ref().map(read).transpose()?,
+            cluster: self.cluster.clone(),
+            inserts_in_flight: self.inserts_in_flight,
+            request_timeout: self.request_timeout,
+            connect_timeout: self.connect_timeout,
         }))
     }
 }
@@ -450,6 +546,21 @@ mod tests {
         assert!(check("endpoint = \"http://s3.example\"").expect_err("not encrypted").contains("expected `https://…`"));
         assert!(check("endpoint = \"s3.example\"").expect_err("no scheme").contains("expected an address such as"));
         assert!(check("access_key_id = \"id\"").expect_err("half a key").contains("expected both or none"));
+    }
+
+    #[test]
+    fn what_is_said_of_clickhouse_fits_together() {
+        let check = |text: &str| {
+            let config: Config = toml::from_str(text).expect("TOML");
+            config.validate().map_err(|error| error.to_string())
+        };
+        let clickhouse = |keys: &str| check(&format!("[storage.clickhouse]\n{keys}"));
+        assert_eq!(clickhouse("url = \"https://clickhouse.example:8443\""), Ok(()));
+        assert_eq!(clickhouse("url = \"http://localhost:8123\"\nallow_http = true"), Ok(()));
+        assert!(clickhouse("url = \"http://localhost:8123\"").expect_err("not encrypted").contains("expected `https://…`"));
+        assert!(clickhouse("url = \"clickhouse:9000\"").expect_err("no HTTP").contains("expected an address such as"));
+        let both = "[storage]\nurl = \"s3://x\"\n[storage.clickhouse]\nurl = \"https://x\"";
+        assert!(check(both).expect_err("two places").contains("expected one of them"));
     }
 
     #[test]

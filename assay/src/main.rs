@@ -11,6 +11,7 @@ mod export;
 mod health;
 mod listen;
 mod mappings_api;
+mod migrate;
 mod openapi;
 mod probe;
 mod reprice;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Serve(args) => serve::run(&args).await,
             Command::Health(args) => return Ok(health::run(&args).await),
+            Command::Migrate(args) => migrate::run(&args).await,
             Command::Sql(args) => client::sql(&args).await,
             Command::Export(args) => match args.what {
                 ExportCommand::Otlp(args) => client::export_otlp(&args).await,

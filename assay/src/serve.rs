@@ -188,6 +188,7 @@ fn storage_config(config: &Config) -> anyhow::Result<StorageConfig> {
     Ok(StorageConfig {
         data_dir: config.data_dir.clone(),
         bucket: storage.bucket()?,
+        clickhouse: storage.clickhouse.store()?,
         flush_interval: storage.flush_interval,
         flush_bytes: storage.flush_bytes.bytes(),
         hot_bytes_max: storage.hot_bytes_max.bytes(),

@@ -13,6 +13,7 @@ use datafusion::{
 use object_store::ObjectStore;
 
 use crate::{
+    clickhouse::{ClickHouseTable, OnBehalf},
     information_schema::{self, InformationSchema},
     scan::ColumnCache,
     system::{self, System, SystemProvider, SystemTable},
@@ -33,6 +34,8 @@ pub(crate) struct ProjectCatalog {
     pub(crate) store: Arc<dyn ObjectStore>,
     /// Columns of files, decoded.
     pub(crate) columns: Arc<ColumnCache>,
+    /// What ClickHouse is told, where rows are kept there.
+    pub(crate) on_behalf: OnBehalf,
     /// What the schema `system` shows.
     pub(crate) system: Arc<System>,
     /// Functions and settings, without tables.
@@ -102,6 +105,11 @@ impl SchemaProvider for ProjectCatalog {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(table) = TableId::from_name(name) {
+            if let Some(stored) = self.view.stored() {
+                let (view, stored) = (Arc::clone(&self.view), Arc::clone(stored));
+                let table = ClickHouseTable::new(table, self.project.clone(), view, stored, self.on_behalf.clone());
+                return Ok(Some(Arc::new(table)));
+            }
             let (view, store, columns) = (Arc::clone(&self.view), Arc::clone(&self.store), Arc::clone(&self.columns));
             let table = LakeTable::new(table, self.project.clone(), view, store, columns);
             return Ok(Some(Arc::new(table)));

@@ -49,6 +49,7 @@ pub use self::explain::{Explanation, PlanNode, Pruning};
 use self::memory::{QueryPool, SharedMemory};
 use crate::{
     catalog::{self, ProjectCatalog},
+    clickhouse::OnBehalf,
     error::{QueryError, QueryErrorKind, explain, position_of},
     functions,
     information_schema::{self, TableDoc},
@@ -336,7 +337,8 @@ impl QueryEngine {
     async fn start(&self, running: Registered, view: Arc<ReadView>, ask: Ask, deadline: Instant) -> Result<Answer, QueryError> {
         let question = statement::parse(&ask.sql)?;
         let permit = self.place().await?;
-        let catalog = self.catalog(&running.project, view);
+        let mut catalog = self.catalog(&running.project, view);
+        catalog.on_behalf = OnBehalf { query_id: running.id, deadline, ..catalog.on_behalf };
         // Planning and first execution happen on the query threads: a deep plan must not hold up the server.
         let (engine, limit, bytes_max) =
             (self.clone(), ask.row_limit.unwrap_or(self.inner.config.row_limit_default), ask.bytes_max.unwrap_or(usize::MAX));
@@ -475,11 +477,18 @@ impl QueryEngine {
     }
 
     fn catalog(&self, project: &ProjectId, view: Arc<ReadView>) -> ProjectCatalog {
+        let on_behalf = OnBehalf {
+            query_id: Uuid::new_v4(),
+            statements: Arc::default(),
+            deadline: Instant::now() + self.inner.config.timeout_max,
+            memory_bytes_max: self.inner.config.memory_bytes_max,
+        };
         ProjectCatalog {
             project: project.clone(),
             view,
             store: self.inner.storage.object_store(),
             columns: Arc::clone(&self.inner.columns),
+            on_behalf,
             system: Arc::clone(&self.inner.system),
             base: Arc::clone(&self.inner.base),
         }

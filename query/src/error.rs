@@ -1,5 +1,6 @@
 //! Why a query was not answered, in words that help: what was found, what was expected, where, and what was probably meant.
 
+use assay_storage::ClickHouseError;
 use datafusion::{common::SchemaError, error::DataFusionError};
 use serde::Serialize;
 
@@ -117,6 +118,7 @@ fn explain_root(error: &DataFusionError, sql: &str, functions: &dyn Fn() -> Vec<
             QueryError::invalid(lower_first(first_line(text)))
         }
         DataFusionError::ArrowError(error, _) => QueryError::invalid(lower_first(first_line(&error.to_string()))),
+        other if clickhouse_error(other).is_some() => clickhouse_error(other).map(of_clickhouse).expect("there is one"),
         other if store_failed(other) => {
             tracing::error!(error = %other, "the store of the lake did not answer a query");
             QueryError::new(QueryErrorKind::Unavailable, "the store of the lake does not answer").hint("try again in a moment")
@@ -124,6 +126,38 @@ fn explain_root(error: &DataFusionError, sql: &str, functions: &dyn Fn() -> Vec<
         other => {
             tracing::error!(error = %other, "query failed");
             QueryError::new(QueryErrorKind::Internal, first_line(&other.to_string()).to_owned())
+        }
+    }
+}
+
+fn clickhouse_error(error: &DataFusionError) -> Option<&ClickHouseError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<ClickHouseError>() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// What an error of ClickHouse means for whoever asked: its limits are those of the query, which it was told.
+fn of_clickhouse(error: &ClickHouseError) -> QueryError {
+    match error {
+        // TIMEOUT_EXCEEDED, TOO_SLOW
+        ClickHouseError::Refused { code: Some(159 | 160), .. } => {
+            QueryError::new(QueryErrorKind::Timeout, "the query did not finish in ClickHouse within its time")
+                .hint("ask for a shorter time range, or allow more with `timeout_ms`")
+        }
+        // MEMORY_LIMIT_EXCEEDED, TOO_MANY_ROWS, TOO_MANY_BYTES
+        ClickHouseError::Refused { code: Some(241 | 158 | 307), .. } => {
+            QueryError::new(QueryErrorKind::TooLarge, "the query needs more memory in ClickHouse than one query may use")
+                .hint("select fewer columns or a shorter time range, or aggregate by fewer groups")
+        }
+        error => {
+            tracing::error!(error = %error, transient = error.is_transient(), "ClickHouse did not answer a query");
+            let kind = if error.is_transient() { QueryErrorKind::Unavailable } else { QueryErrorKind::Internal };
+            QueryError::new(kind, "ClickHouse does not answer").hint("try again in a moment")
         }
     }
 }
@@ -279,6 +313,19 @@ mod tests {
         let missing = object_store::Error::NotFound { path: "lake/x".to_owned(), source: "404".into() };
         assert_eq!(kind(away), QueryErrorKind::Unavailable);
         assert_eq!(kind(missing), QueryErrorKind::Internal);
+    }
+
+    #[test]
+    fn what_clickhouse_refuses_says_what_to_do() {
+        let kind = |code, status| {
+            let error = ClickHouseError::Refused { url: String::new(), status, code, message: String::new() };
+            explain(&DataFusionError::External(Box::new(error)), "", &Vec::new).kind
+        };
+        assert_eq!(kind(Some(159), 500), QueryErrorKind::Timeout);
+        assert_eq!(kind(Some(241), 500), QueryErrorKind::TooLarge);
+        assert_eq!(kind(Some(202), 503), QueryErrorKind::Unavailable);
+        assert_eq!(kind(None, 502), QueryErrorKind::Unavailable);
+        assert_eq!(kind(Some(47), 404), QueryErrorKind::Internal);
     }
 
     #[test]

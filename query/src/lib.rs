@@ -1,12 +1,13 @@
-//! One SQL engine over hot buffer and lake, and the HTTP API that asks it.
+//! One SQL engine over hot buffer and lake, or hot buffer and ClickHouse, and the HTTP API that asks it.
 //!
-//! Reading order: [`engine`] (a question in, rows out), `statement` (what counts as a question), `catalog` and `table_provider` (what it
+//! Reading order: [`engine`] (a question in, rows out), `statement` (what counts as a question), `catalog`, `table_provider` and `clickhouse` (what it
 //! can name), `scan` (slim columns, decoded once), [`views`], `information_schema`, `system`, `functions`, [`error`] (why not).
 
 #![expect(clippy::result_large_err, reason = "an error ends its request: it is moved a few times, once per request")]
 
 pub mod api;
 mod catalog;
+mod clickhouse;
 mod corrections;
 mod dialect;
 pub mod engine;

@@ -327,7 +327,7 @@ fn newest_first(files: &[FileToRead]) -> Vec<&FileToRead> {
 }
 
 /// Comments travel in field metadata, which a union of two tables would have to agree on.
-fn without_comments(schema: &Schema) -> SchemaRef {
+pub(crate) fn without_comments(schema: &Schema) -> SchemaRef {
     let plain = |field: &Arc<Field>| Field::new(field.name(), field.data_type().clone(), field.is_nullable());
     Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
 }

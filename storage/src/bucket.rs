@@ -74,6 +74,11 @@ impl Secret {
     pub fn new(text: String) -> Self {
         Self(text)
     }
+
+    /// The text, to prove with.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -199,9 +204,9 @@ pub(crate) async fn open(config: &BucketConfig, dir: &FsPath, node_id: &str) -> 
     Ok(bucket)
 }
 
-/// Checks that the lake of the data folder `dir` is where `config` says, and remembers it: half a lake here and half there would be found by
+/// Checks that the rows of the data folder `dir` are at `place` (in the folder if `None`), and remembers it: half a lake here and half there would be found by
 /// nobody.
-pub(crate) fn remember_place(dir: &FsPath, config: Option<&BucketConfig>) -> Result<(), BucketError> {
+pub(crate) fn remember_place(dir: &FsPath, place: Option<&str>) -> Result<(), BucketError> {
     let path = dir.join(LAKE_URL);
     let io = |action| {
         let path = path.clone();
@@ -214,7 +219,7 @@ pub(crate) fn remember_place(dir: &FsPath, config: Option<&BucketConfig>) -> Res
     };
     let own_folder = dir.join("lake");
     let found = known.clone().or_else(|| fs::read_dir(&own_folder).is_ok().then(|| own_folder.display().to_string()));
-    let expected = config.map(|config| address(config).to_owned());
+    let expected = place.map(ToOwned::to_owned);
     match (found, expected) {
         (Some(found), Some(expected)) if known.as_ref() != Some(&expected) => {
             Err(BucketError::Elsewhere { dir: dir.to_owned(), found, expected })
@@ -339,7 +344,7 @@ impl Bucket {
 }
 
 /// The URL without what says nothing.
-fn address(config: &BucketConfig) -> &str {
+pub(crate) fn address(config: &BucketConfig) -> &str {
     config.url.trim_end_matches('/')
 }
 
@@ -374,8 +379,8 @@ fn client(config: &BucketConfig) -> Result<PrefixStore<AmazonS3>, BucketError> {
     if let Some(id) = &config.access_key_id {
         builder = builder.with_access_key_id(id);
     }
-    if let Some(Secret(key)) = &config.secret_access_key {
-        builder = builder.with_secret_access_key(key);
+    if let Some(key) = &config.secret_access_key {
+        builder = builder.with_secret_access_key(key.expose());
     }
     let client = builder.build().map_err(|source| BucketError::Client { url: config.url.clone(), source: source.into() })?;
     Ok(PrefixStore::new(client, prefix))

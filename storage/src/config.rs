@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::bucket::BucketConfig;
+use crate::{bucket::BucketConfig, clickhouse::ClickHouseConfig};
 
 /// How much [`crate::Storage`] may use and how often it writes.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct StorageConfig {
     pub data_dir: PathBuf,
     /// Where `lake/`, `lake-index/` and `blobs/` are, if not in `data_dir`. Default `None`.
     pub bucket: Option<BucketConfig>,
+    /// Where rows are kept in the place of a lake; not together with `bucket`. Default `None`.
+    pub clickhouse: Option<ClickHouseConfig>,
     /// Flush at least this often while there is something to flush. Default 10 s.
     pub flush_interval: Duration,
     /// Flush as soon as so many bytes of rows are in memory. Default 64 MiB.
@@ -42,6 +44,7 @@ impl Default for StorageConfig {
         Self {
             data_dir: PathBuf::from("assay-data"),
             bucket: None,
+            clickhouse: None,
             flush_interval: Duration::from_secs(10),
             flush_bytes: 64 << 20,
             wal_bytes_max: 4 << 30,

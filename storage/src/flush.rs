@@ -17,6 +17,7 @@ use crate::{
     WalPosition,
     blobs::BlobError,
     bucket::BucketError,
+    clickhouse::{ClickHouse, ClickHouseError},
     corrections::{Correction, CorrectionsByProject, RowKey},
     hot::{HotChunk, Moved},
     jobs::{Done, RunClock},
@@ -43,6 +44,9 @@ pub enum FlushError {
         /// Why.
         source: LakeError,
     },
+    /// ClickHouse did not say whether it has taken the rows, or refused them.
+    #[error("could not flush to ClickHouse")]
+    ClickHouse(#[from] ClickHouseError),
     /// The write-ahead log could not be told.
     #[error("could not release the write-ahead log")]
     Release {
@@ -98,7 +102,7 @@ struct Pending {
 struct TableFlush {
     table: TableId,
     parts: Vec<FileRows>,
-    /// Written and perhaps committed.
+    /// Written and perhaps committed; none of them where ClickHouse has the rows.
     files: Option<Vec<Arc<DataFile>>>,
 }
 
@@ -126,24 +130,25 @@ impl Inner {
     }
 
     async fn begin_and_finish(&self, slot: &mut Option<Pending>) -> Result<(), FlushError> {
-        *slot = Some(self.begin().await);
+        *slot = self.begin().await;
         self.finish(slot).await
     }
 
-    async fn begin(&self) -> Pending {
+    /// `None` while a flush that must be finished lacks rows.
+    async fn begin(&self) -> Option<Pending> {
         let orphans = std::mem::take(&mut *self.orphans.lock());
         let (cut, moved, corrections) = self.change(|state| {
             orphans.iter().for_each(|position| state.hot.complete(position.get()));
-            let (cut, moved) = state.hot.begin_flush();
-            (cut, moved, state.corrections.by_project())
-        });
+            let (cut, moved) = state.hot.begin_flush()?;
+            Some((cut, moved, state.corrections.by_project()))
+        })?;
         let persisted: HashSet<RowKey> = {
             let state = self.state.lock();
             let projects = moved.iter().map(|((_, project), _)| project);
             projects.flat_map(|project| state.corrections.persisted(project)).map(|c| RowKey::of(c)).collect()
         };
         let prepare = move || prepare(cut, moved, &corrections, &persisted);
-        blocking(prepare).await
+        Some(blocking(prepare).await)
     }
 
     async fn finish(&self, slot: &mut Option<Pending>) -> Result<(), FlushError> {
@@ -154,7 +159,10 @@ impl Inner {
         }
         // Before the rows: who reads a row finds what it refers to.
         self.blobs.upload().await?;
-        for part in &mut pending.tables {
+        if let Some(clickhouse) = self.clickhouse.as_ref().filter(|_| !pending.tables.is_empty()) {
+            self.insert(clickhouse, pending).await?;
+        }
+        for part in pending.tables.iter_mut().filter(|_| self.clickhouse.is_none()) {
             // An earlier try may have come so far.
             if part.files.is_some() && self.lake.committed(part.table) >= cut {
                 continue;
@@ -167,7 +175,12 @@ impl Inner {
             committed.map_err(|source| FlushError::Lake { table: part.table.name(), source })?;
         }
         let pending = slot.take().expect("checked above");
+        let stored = self.view().stored.as_ref().map(|stored| {
+            let parts = pending.tables.iter().flat_map(|part| part.parts.iter().map(|rows| (part.table, rows)));
+            Arc::new(stored.flushed(cut, parts))
+        });
         self.change(|state| {
+            state.stored = stored;
             let lake = Arc::make_mut(&mut state.lake);
             for part in &pending.tables {
                 lake.add(part.table, part.files.iter().flatten().cloned());
@@ -179,7 +192,10 @@ impl Inner {
         {
             let mut last = self.flusher.last.lock();
             let files = || pending.tables.iter().flat_map(|part| part.files.iter().flatten());
-            last.rows += files().map(|f| f.rows).sum::<u64>();
+            last.rows += match self.clickhouse {
+                Some(_) => pending.tables.iter().map(TableFlush::rows).sum::<u64>(),
+                None => files().map(|f| f.rows).sum::<u64>(),
+            };
             last.file_bytes += files().map(|f| f.size).sum::<u64>();
         }
         let wal = Arc::clone(&self.wal);
@@ -189,6 +205,22 @@ impl Inner {
             self.history.add(clock.end("flush", None, Done::default(), Some(chain(error))));
         }
         released
+    }
+
+    /// Sends all rows of `pending` to ClickHouse, except those of tables that it has acknowledged. What it may have taken before is sent
+    /// again: it knows it by its token.
+    async fn insert(&self, clickhouse: &ClickHouse, pending: &mut Pending) -> Result<(), FlushError> {
+        clickhouse.begin(pending.cut).await?;
+        for part in pending.tables.iter_mut().filter(|part| part.files.is_none()) {
+            let clock = RunClock::start();
+            let inserted = clickhouse.insert(part.table, &part.parts, pending.cut).await;
+            let error = inserted.as_ref().err().map(chain);
+            let done = if error.is_none() { Done { rows: part.rows(), ..Done::default() } } else { Done::default() };
+            self.history.add(clock.end("flush", Some(part.table), done, error));
+            inserted?;
+            part.files = Some(Vec::new());
+        }
+        Ok(clickhouse.done(pending.cut).await?)
     }
 
     /// Writes the files of one table, unless they are, and commits them, unless they are.
@@ -201,6 +233,12 @@ impl Inner {
             self.lake.commit_rows(part.table, files, cut).await?;
         }
         Ok(())
+    }
+}
+
+impl TableFlush {
+    fn rows(&self) -> u64 {
+        self.parts.iter().flat_map(|part| &part.batches).map(|batch| batch.num_rows() as u64).sum()
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct HotRows {
 pub(crate) struct HotBuffer {
     rows: BTreeMap<(TableId, ProjectId), HotRows>,
     watermark: Watermark,
+    /// Where the next flush must end, if it was begun before.
+    flush_end: Option<u64>,
     bytes: u64,
     flushing_bytes: u64,
     /// `bytes` by project, without those that have none.
@@ -72,6 +74,16 @@ impl HotBuffer {
         Self { watermark: Watermark { contiguous: committed, beyond: BTreeSet::new() }, ..Self::default() }
     }
 
+    /// The next flush will take everything up to `position`, and nothing beyond: an earlier process began it.
+    pub(crate) fn next_flush_ends_at(&mut self, position: u64) {
+        self.flush_end = Some(position);
+    }
+
+    /// Whether no flush can begin until more is published.
+    pub(crate) fn flush_waits(&self) -> bool {
+        self.flush_end.is_some_and(|end| self.watermark() < end)
+    }
+
     /// Adds rows of `table` that belong to `position`.
     pub(crate) fn add(&mut self, position: u64, table: TableId, batch: &RecordBatch) {
         self.since.0.get_or_insert_with(outside::monotonic);
@@ -81,7 +93,7 @@ impl HotBuffer {
             let rows = self.rows.entry((table, project)).or_default();
             let active = Arc::make_mut(&mut rows.active);
             active.push(HotChunk { batch, date, last_position: position, bytes });
-            let (before, after) = join_small(active, self.watermark.contiguous);
+            let (before, after) = join_small(active, self.watermark.contiguous, self.flush_end);
             self.bytes = self.bytes + bytes + after - before;
             *own = *own + bytes + after - before;
         }
@@ -102,9 +114,13 @@ impl HotBuffer {
         self.watermark.beyond.len()
     }
 
-    /// Moves everything up to the watermark to `flushing`, and says what the cut is and what was moved.
-    pub(crate) fn begin_flush(&mut self) -> (u64, Vec<Moved>) {
-        let cut = self.watermark.contiguous;
+    /// Moves everything up to the watermark to `flushing`, or less if the flush must end before, and says what the cut is and what was moved;
+    /// `None` while [`HotBuffer::flush_waits`].
+    pub(crate) fn begin_flush(&mut self) -> Option<(u64, Vec<Moved>)> {
+        if self.flush_waits() {
+            return None;
+        }
+        let cut = self.flush_end.unwrap_or(self.watermark.contiguous);
         let mut moved = Vec::new();
         for (key, rows) in &mut self.rows {
             debug_assert!(rows.flushing.is_empty(), "one flush at a time");
@@ -119,12 +135,13 @@ impl HotBuffer {
         }
         let still_active = self.rows.values().any(|rows| !rows.active.is_empty());
         self.since = (self.since.0.filter(|_| still_active), self.since.0);
-        (cut, moved)
+        Some((cut, moved))
     }
 
     /// Forgets what was flushing: it is in the lake.
     pub(crate) fn finish_flush(&mut self) {
         self.since.1 = None;
+        self.flush_end = None;
         self.bytes -= std::mem::take(&mut self.flushing_bytes);
         for ((_, project), rows) in &self.rows {
             if let Some(own) = self.project_bytes.get_mut(project) {
@@ -191,15 +208,19 @@ impl Watermark {
 }
 
 /// Joins the newest small chunks of one size class; returns the bytes of what was joined before and after. Only chunks up to the watermark are joined, so
-/// that a flush never has to split one.
-fn join_small(active: &mut Vec<HotChunk>, watermark: u64) -> (u64, u64) {
+/// that a flush never has to split one; nor are those up to `flush_end` with those beyond.
+fn join_small(active: &mut Vec<HotChunk>, watermark: u64, flush_end: Option<u64>) -> (u64, u64) {
     let (mut before, mut after) = (0, 0);
     loop {
         let end = active.iter().rposition(|c| c.last_position <= watermark).map_or(0, |idx| idx + 1);
         let Some(newest) = end.checked_sub(1).map(|idx| &active[idx]) else { return (before, after) };
         let (date, class) = (newest.date, size_class(newest));
+        let beyond = |chunk: &HotChunk| flush_end.is_some_and(|end| chunk.last_position > end);
+        let newest_is_beyond = beyond(newest);
         let Some(class) = class else { return (before, after) };
-        let same = |c: &&HotChunk| c.last_position <= watermark && c.date == date && size_class(c) == Some(class);
+        let same = |c: &&HotChunk| {
+            c.last_position <= watermark && c.date == date && size_class(c) == Some(class) && beyond(c) == newest_is_beyond
+        };
         let run = active[..end].iter().rev().take(JOIN_FAN_IN).take_while(same).count();
         if run < JOIN_FAN_IN {
             return (before, after);

@@ -45,16 +45,10 @@ use crate::{
     outside,
     tasks::blocking,
     text_index,
-    trace_index::{self, Cache, Caches, IndexPaths, TraceIndex, TraceIndexError},
+    trace_index::{self, Caches, IndexPaths, TraceIndex, TraceIndexError},
     view::LakeFiles,
 };
 
-/// Memory for trace indexes that were read lately.
-const INDEX_CACHE_BYTES: usize = 64 << 20;
-/// Memory for sums of traces that were read lately: some 600 000 traces.
-const SUMS_CACHE_BYTES: usize = 64 << 20;
-/// Memory for text indexes that were read lately: some five million spans of prose.
-const TEXT_CACHE_BYTES: usize = 48 << 20;
 /// A request to a bucket deletes a thousand objects at most: what lies beside so many files.
 const DELETED_AT_ONCE: usize = 300;
 const LAKE: &str = "lake";
@@ -129,14 +123,7 @@ pub(crate) struct FileRows {
 impl Lake {
     /// Opens every table, making those that are missing, and lists their files.
     pub(crate) async fn open(store: Arc<dyn ObjectStore>, node_id: &str) -> Result<(Self, LakeFiles), LakeError> {
-        let caches = Arc::new(Caches {
-            indexes: Cache::new(INDEX_CACHE_BYTES),
-            sums: Cache::new(SUMS_CACHE_BYTES),
-            text: Cache::new(TEXT_CACHE_BYTES),
-            text_turn: tokio::sync::Mutex::default(),
-        });
-        let process = outside::unique_id().as_u64_pair().0;
-        let mut lake = Self { store, caches, tables: BTreeMap::new(), process };
+        let mut lake = Self::without_tables(store);
         let mut files = LakeFiles::default();
         let ids = tables_to_open();
         let opened = futures::future::try_join_all(ids.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id)));
@@ -152,6 +139,11 @@ impl Lake {
             lake.tables.insert(id, table);
         }
         Ok((lake, files))
+    }
+
+    /// A lake without tables, where rows are kept elsewhere: only blobs are in `store`.
+    pub(crate) fn without_tables(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, caches: Arc::new(Caches::new()), tables: BTreeMap::new(), process: outside::unique_id().as_u64_pair().0 }
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {

@@ -1,12 +1,13 @@
-//! Durable storage of telemetry: write-ahead log, hot buffer, Delta lake. What is appended is durable, what is published is visible,
+//! Durable storage of telemetry: write-ahead log, hot buffer, Delta lake or ClickHouse. What is appended is durable, what is published is visible,
 //! what is flushed is in open tables; exactly once across crashes.
 //!
-//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `trace_index`, `trace_sums`, `text_index`,
+//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `clickhouse` (in its place), `trace_index`, `trace_sums`, `text_index`,
 //! `corrections`, `blobs`, `bucket`, `maintenance`, `jobs`; `outside` is what all of them ask of the world, `simulation` a world in which that fails.
 
 mod admission;
 mod blobs;
 mod bucket;
+mod clickhouse;
 mod config;
 mod corrections;
 mod flush;
@@ -34,6 +35,7 @@ pub use self::{
     admission::{Overload, Overloaded, Reservation},
     blobs::{BlobError, BlobStore, ProjectBlobs},
     bucket::{BucketConfig, BucketError, Secret},
+    clickhouse::{ClickHouseClient, ClickHouseConfig, ClickHouseError, Day, Settings, StoredRows, migrate},
     config::StorageConfig,
     corrections::{CorrectionSet, PATCHABLE, patchable, row_key_columns},
     flush::FlushError,

@@ -185,6 +185,13 @@ impl Inner {
             for table in self.lake.tables() {
                 removed += self.on_table("retention", table, self.drop_days(table, first_kept_day)).await?;
             }
+            // ClickHouse drops the rows of old days by itself.
+            self.change(|state| {
+                if let Some(stored) = &state.stored {
+                    state.stored = Some(Arc::new(stored.without_days_before(first_kept_day.to_epoch_days())));
+                    state.corrections.drop_before(first_kept_day.to_epoch_days());
+                }
+            });
             // Rows of the first day that is kept were received from midnight on.
             let midnight = first_kept_day.and_time(NaiveTime::MIN).and_utc();
             if let Err(error) = self.blobs.remove_older_than(midnight.into()).await {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! append ─> WAL (durable) ─> publish ─> hot buffer (visible) ─> flush ─> Parquet + Delta commits ─> view switched ─> WAL released
+//!                                                                or ─> ClickHouse insertions
 //! ```
 //! `State` is what a view shows, behind one lock: rows and files change together in it, so that no view sees a row twice or not at
 //! all. The order of a flush makes a crash at any point harmless: a table that was committed knows its position and drops replayed
@@ -28,6 +29,7 @@ use crate::{
     admission::{Gate, Overload, Overloaded, Reservation, Usage},
     blobs::{BlobError, BlobStore},
     bucket::{self, Bucket, BucketError},
+    clickhouse::{ClickHouse, ClickHouseError, StoredRows},
     config::StorageConfig,
     corrections::{Correction, CorrectionSet, CorrectionsByProject},
     flush::{FlushError, Flusher, chain},
@@ -86,6 +88,9 @@ pub enum OpenStorageError {
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// ClickHouse.
+    #[error(transparent)]
+    ClickHouse(#[from] ClickHouseError),
     /// The write-ahead log.
     #[error(transparent)]
     Wal(#[from] OpenWalError),
@@ -233,6 +238,8 @@ pub(crate) struct Inner {
     pub(crate) lake: Lake,
     /// Where the lake is, if not in the data folder.
     pub(crate) bucket: Option<Bucket>,
+    /// Where rows are kept in the place of the lake, which then has no tables.
+    pub(crate) clickhouse: Option<ClickHouse>,
     pub(crate) blobs: BlobStore,
     pub(crate) state: Mutex<State>,
     /// The view of `state`, until `state` changes. Written only under the lock of `state`.
@@ -254,6 +261,8 @@ pub(crate) struct State {
     pub(crate) hot: HotBuffer,
     pub(crate) lake: Arc<LakeFiles>,
     pub(crate) corrections: PendingCorrections,
+    /// What is in ClickHouse, if rows are kept there.
+    pub(crate) stored: Option<Arc<StoredRows>>,
 }
 
 impl Inner {
@@ -263,7 +272,12 @@ impl Inner {
         let dir = fs::canonicalize(&dir).map_err(io_error("resolve folder", &dir))?;
         let lock = lock(&dir)?;
         let node_id = node_id(&dir)?;
-        bucket::remember_place(&dir, config.bucket.as_ref())?;
+        let place = match (&config.bucket, &config.clickhouse) {
+            (Some(bucket), _) => Some(bucket::address(bucket).to_owned()),
+            (None, Some(clickhouse)) => Some(format!("clickhouse:{}", clickhouse.database)),
+            (None, None) => None,
+        };
+        bucket::remember_place(&dir, place.as_deref())?;
         let bucket = match &config.bucket {
             Some(place) => Some(bucket::open(place, &dir, &node_id).await?),
             None => None,
@@ -275,12 +289,18 @@ impl Inner {
                 store::local(&dir).map_err(|source| OpenStorageError::Store { path: dir.clone(), source })?
             }
         };
-        let (lake, files) = Lake::open(store, &node_id).await?;
-        let persisted = lake.read_corrections(&files).await?;
+        let opened = match &config.clickhouse {
+            Some(clickhouse) => Some(ClickHouse::open(clickhouse.clone(), config.retention, &node_id).await?),
+            None => None,
+        };
+        let (lake, files) = match &opened {
+            Some(_) => (Lake::without_tables(store), LakeFiles::default()),
+            None => Lake::open(store, &node_id).await?,
+        };
         // If the log was lost, positions must still not begin anew: the tables would drop what they believe to have, and files that another
         // node wrote would seem to have corrections folded in that are yet to come.
         let committed = lake.tables().map(|table| lake.committed(table)).max().unwrap_or(0);
-        let floor = committed.max(files.last_position().unwrap_or(0));
+        let floor = committed.max(files.last_position().unwrap_or(0)).max(opened.as_ref().map_or(0, |opened| opened.begun));
         let options = WalOptions {
             dir: dir.join("wal"),
             // The segment being written is never deleted: it must stay a small part of what the log may hold.
@@ -293,10 +313,23 @@ impl Inner {
         let wal = Arc::new(Wal::open(options, floor, move |position| orphaned.lock().push(position))?);
         let mut hot = HotBuffer::new(wal.committed().get());
         wal.never_written.clone().for_each(|position| hot.complete(position));
-        let state = State { hot, lake: Arc::new(files), corrections: PendingCorrections::new(persisted) };
+        let (clickhouse, stored, persisted) = match opened {
+            Some(opened) => {
+                // The log is released only after a flush is done: what it says is as true.
+                let position = opened.done.max(wal.committed().get());
+                if opened.begun > position {
+                    hot.next_flush_ends_at(opened.begun);
+                }
+                let (stored, corrections) = opened.store.read(position).await?;
+                (Some(opened.store), Some(Arc::new(stored)), corrections)
+            }
+            None => (None, None, lake.read_corrections(&files).await?),
+        };
+        let state = State { hot, lake: Arc::new(files), corrections: PendingCorrections::new(persisted), stored };
         Ok(Self {
             blobs: BlobStore::open(dir.join("blobs"), bucket.as_ref().map(Bucket::store))?,
             bucket,
+            clickhouse,
             config,
             wal,
             orphans,
@@ -319,7 +352,8 @@ impl Inner {
             for (table, batch) in rows {
                 debug_assert_eq!(batch.schema(), table.schema(), "a batch of `{}`", table.name());
                 // A flush that was interrupted may have committed some tables: their rows come again in a replay.
-                if position.get() <= self.lake.committed(*table) {
+                let committed = state.stored.as_ref().map_or_else(|| self.lake.committed(*table), |stored| stored.position());
+                if position.get() <= committed {
                     continue;
                 }
                 if *table == TableId::SpanCorrections {
@@ -344,6 +378,7 @@ impl Inner {
             hot: state.hot.snapshot(),
             lake: Arc::clone(&state.lake),
             corrections: state.corrections.by_project(),
+            stored: state.stored.clone(),
         });
         self.view.store(Some(Arc::clone(&view)));
         view
@@ -359,7 +394,8 @@ impl Inner {
 
     /// Returns when the rows in memory are below their limit.
     fn wait_for_memory(&self) {
-        let full = |state: &mut State| state.hot.bytes() >= self.config.hot_bytes_max;
+        // A flush that waits for more would never make room.
+        let full = |state: &mut State| state.hot.bytes() >= self.config.hot_bytes_max && !state.hot.flush_waits();
         if full(&mut self.state.lock()) {
             self.flush_wanted.notify_one();
             tokio::task::block_in_place(|| self.drained.wait_while(&mut self.state.lock(), full));
@@ -421,7 +457,10 @@ impl Inner {
             last_flush_unix_ms: last.unix_ms,
             last_flush_ms: last.took_ms,
             flush_error: last.error,
-            tables: self.lake.tables().map(|id| (id.name(), self.table_status(id, &state.lake))).collect(),
+            tables: match &state.stored {
+                Some(stored) => TableId::ALL.iter().map(|id| (id.name(), stored.status(*id))).collect(),
+                None => self.lake.tables().map(|id| (id.name(), self.table_status(id, &state.lake))).collect(),
+            },
             jobs: self.maintenance.jobs.lock().clone(),
             wal,
         }

@@ -22,6 +22,12 @@ use crate::{
 const MAGIC: [u8; 8] = *b"ASSAYTI\x01";
 const HEADER_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 24;
+/// Memory for trace indexes that were read lately.
+const INDEX_CACHE_BYTES: usize = 64 << 20;
+/// Memory for sums of traces that were read lately: some 600 000 traces.
+const SUMS_CACHE_BYTES: usize = 64 << 20;
+/// Memory for text indexes that were read lately: some five million spans of prose.
+const TEXT_CACHE_BYTES: usize = 48 << 20;
 
 /// Row ranges of the traces of one file.
 #[derive(Debug)]
@@ -51,6 +57,17 @@ pub(crate) struct Caches {
     pub(crate) text: Cache<FileText>,
     /// Text indexes of older files are made one after the other: each needs the whole file in memory.
     pub(crate) text_turn: tokio::sync::Mutex<()>,
+}
+
+impl Caches {
+    pub(crate) fn new() -> Self {
+        Self {
+            indexes: Cache::new(INDEX_CACHE_BYTES),
+            sums: Cache::new(SUMS_CACHE_BYTES),
+            text: Cache::new(TEXT_CACHE_BYTES),
+            text_turn: tokio::sync::Mutex::default(),
+        }
+    }
 }
 
 /// A trace index could neither be read nor rebuilt.

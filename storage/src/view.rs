@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
 
 use crate::{
+    clickhouse::StoredRows,
     corrections::{CorrectionSet, CorrectionsByProject},
     hot::HotRows,
     lake::DataFile,
@@ -57,13 +58,15 @@ impl LakeFiles {
     }
 }
 
-/// A consistent snapshot: every published row exactly once, in [`ReadView::hot`] or in one of [`ReadView::files`]. The files stay on
+/// A consistent snapshot: every published row exactly once, in [`ReadView::hot`] or in one of [`ReadView::files`] (in
+/// [`ReadView::stored`], where rows are kept in ClickHouse). The files stay on
 /// disk while a view that lists them is alive.
 #[derive(Debug)]
 pub struct ReadView {
     pub(crate) hot: BTreeMap<(TableId, ProjectId), HotRows>,
     pub(crate) lake: Arc<LakeFiles>,
     pub(crate) corrections: Arc<CorrectionsByProject>,
+    pub(crate) stored: Option<Arc<StoredRows>>,
 }
 
 impl ReadView {
@@ -80,6 +83,21 @@ impl ReadView {
         self.lake.of(table, project).to_vec()
     }
 
+    /// The rows that are in ClickHouse; `None` where they are in files.
+    #[must_use]
+    pub fn stored(&self) -> Option<&Arc<StoredRows>> {
+        self.stored.as_ref()
+    }
+
+    /// How many rows of `table` there are, wherever they are: exact for files, an estimate for ClickHouse.
+    #[must_use]
+    pub fn rows(&self, table: TableId, project: &ProjectId) -> u64 {
+        let hot = self.hot(table, project).iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        let files = self.lake.of(table, project).iter().map(|file| file.rows).sum::<u64>();
+        let stored = self.stored.iter().flat_map(|stored| stored.days(table, project)).map(|day| day.rows).sum::<u64>();
+        hot + files + stored
+    }
+
     /// Corrections that are not folded into the rows of this view; `None` if there are none. They concern hot rows and files alike.
     #[must_use]
     pub fn corrections(&self, project: &ProjectId) -> Option<Arc<CorrectionSet>> {
@@ -90,7 +108,8 @@ impl ReadView {
     #[must_use]
     pub fn projects(&self) -> Vec<ProjectId> {
         let hot = self.hot.keys().map(|(_, project)| project);
-        let mut projects: Vec<_> = hot.chain(self.lake.projects()).cloned().collect();
+        let stored = self.stored.iter().flat_map(|stored| stored.projects());
+        let mut projects: Vec<_> = hot.chain(self.lake.projects()).chain(stored).cloned().collect();
         projects.sort();
         projects.dedup();
         projects

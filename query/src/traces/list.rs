@@ -465,6 +465,8 @@ impl Density {
     fn of(reader: &Reader<'_>) -> Self {
         let files = reader.view.files(TableId::Spans, reader.project);
         let mut parts: Vec<_> = files.iter().filter_map(|f| Some((f.time_min?, f.time_max?, f.rows))).collect();
+        let days = reader.view.stored().into_iter().flat_map(|stored| stored.days(TableId::Spans, reader.project));
+        parts.extend(days.map(|day| (day.time_min, day.time_max, day.rows)));
         for batch in reader.view.hot(TableId::Spans, reader.project) {
             let times =
                 batch.column_by_name("start_time").expect("spans have a start").as_primitive::<TimestampMicrosecondType>();

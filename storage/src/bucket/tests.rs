@@ -165,15 +165,15 @@ fn an_url_names_a_bucket_and_perhaps_a_folder() {
 #[test]
 fn a_lake_does_not_move_by_itself() {
     let dir = tempfile::tempdir().unwrap();
-    let (here, there) = (config("s3://telemetry/here"), config("s3://telemetry/there"));
+    let (here, there) = (Some("s3://telemetry/here"), Some("s3://telemetry/there"));
     remember_place(dir.path(), None).unwrap();
-    remember_place(dir.path(), Some(&here)).unwrap();
-    remember_place(dir.path(), Some(&config("s3://telemetry/here/"))).unwrap();
-    let error = remember_place(dir.path(), Some(&there)).unwrap_err().to_string();
+    remember_place(dir.path(), here).unwrap();
+    remember_place(dir.path(), Some(address(&config("s3://telemetry/here/")))).unwrap();
+    let error = remember_place(dir.path(), there).unwrap_err().to_string();
     assert!(error.ends_with("is in `s3://telemetry/here`, expected `s3://telemetry/there`, which is configured"), "{error}");
     assert!(remember_place(dir.path(), None).is_err());
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("lake")).unwrap();
     remember_place(dir.path(), None).unwrap();
-    assert!(matches!(remember_place(dir.path(), Some(&here)), Err(BucketError::Elsewhere { .. })));
+    assert!(matches!(remember_place(dir.path(), here), Err(BucketError::Elsewhere { .. })));
 }

@@ -53,6 +53,27 @@ fn null_columns_count_where_they_have_memory_of_their_own() {
     assert!(per_row(NULLS_SHARED_MAX + 1) > per_row(NULLS_SHARED_MAX) * 3 / 2);
 }
 
+#[test]
+fn a_flush_that_was_begun_before_ends_where_it_did() {
+    let mut buffer = HotBuffer::new(0);
+    buffer.next_flush_ends_at(40);
+    let publish = |buffer: &mut HotBuffer, positions: std::ops::RangeInclusive<u64>| {
+        for position in positions {
+            buffer.add(position, TableId::Scores, &batch("a", 1, &[&position.to_string()]));
+            buffer.complete(position);
+        }
+    };
+    publish(&mut buffer, 1..=39);
+    assert!(buffer.flush_waits() && buffer.begin_flush().is_none());
+    // Many small batches are joined meanwhile, but none across the end.
+    publish(&mut buffer, 40..=400);
+    let (cut, moved) = buffer.begin_flush().unwrap();
+    assert_eq!((cut, moved[0].1.iter().map(|chunk| chunk.batch.num_rows()).sum::<usize>()), (40, 40));
+    buffer.finish_flush();
+    let (cut, moved) = buffer.begin_flush().unwrap();
+    assert_eq!((cut, moved[0].1.iter().map(|chunk| chunk.batch.num_rows()).sum::<usize>()), (400, 360));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -66,7 +87,7 @@ proptest! {
             buffer.add(*position, TableId::Scores, &batch("a", 1, &[&position.to_string()]));
             buffer.complete(*position);
             if nth % every == 0 || nth + 1 == order.len() {
-                let (cut, moved) = buffer.begin_flush();
+                let (cut, moved) = buffer.begin_flush().expect("nothing was begun before");
                 for (_, chunks) in &moved {
                     flushed.extend(names(chunks.iter()).iter().map(|n| n.parse::<u64>().unwrap()));
                 }

@@ -1,0 +1,393 @@
+//! One table of one project where rows are kept in ClickHouse: the hot rows of a [`ReadView`] and what the server gives for the rest.
+//!
+//! ```text
+//! CorrectionsExec (only while corrections are pending and a correctable column is read)
+//! └─ UnionExec
+//!    ├─ hot batches, filtered             (memory)
+//!    └─ ClickHouseExec                    (projection, filters and limit are in its SQL, which EXPLAIN shows)
+//! ```
+//! Only predicates that mean the same on both sides are sent (`dialect`), the rest is DataFusion's. The project and the position of the view are
+//! put into the statement here, never by the caller's SQL.
+
+mod dialect;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arrow::{
+    array::{AsArray as _, RecordBatch, RecordBatchOptions},
+    compute::cast,
+    datatypes::{SchemaRef, UInt64Type},
+};
+use assay_schemas::{
+    clickhouse::{identifier, text},
+    ids::ProjectId,
+    tables::TableId,
+};
+use assay_storage::{ClickHouseClient, PATCHABLE, ReadView, StoredRows, patchable, row_key_columns};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    common::{DFSchema, Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
+    datasource::{TableType, memory::MemorySourceConfig, source::DataSourceExec},
+    error::DataFusionError,
+    execution::{SendableRecordBatchStream, TaskContext},
+    logical_expr::{Expr, TableProviderFilterPushDown, utils::conjunction},
+    physical_expr::{EquivalenceProperties, PhysicalExpr, expressions::Column},
+    physical_plan::{
+        ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+        ReplaceChildrenOptions,
+        empty::EmptyExec,
+        execution_plan::{Boundedness, EmissionType},
+        filter::FilterExec,
+        metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet},
+        projection::ProjectionExec,
+        stream::RecordBatchStreamAdapter,
+        union::UnionExec,
+    },
+};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use uuid::Uuid;
+
+use crate::{corrections::CorrectionsExec, table_provider::without_comments};
+
+/// What ClickHouse is told about the query that it works for.
+#[derive(Clone, Debug)]
+pub(crate) struct OnBehalf {
+    /// Name of the query; each statement of it gets a number more.
+    pub(crate) query_id: Uuid,
+    pub(crate) statements: Arc<AtomicU64>,
+    pub(crate) deadline: Instant,
+    pub(crate) memory_bytes_max: usize,
+}
+
+/// A table of a project at one moment.
+#[derive(Debug)]
+pub(crate) struct ClickHouseTable {
+    table: TableId,
+    project: ProjectId,
+    view: Arc<ReadView>,
+    stored: Arc<StoredRows>,
+    on_behalf: OnBehalf,
+    schema: SchemaRef,
+}
+
+impl ClickHouseTable {
+    /// `table` of `project` as `view` shows it, of which `stored` is in ClickHouse.
+    pub(crate) fn new(
+        table: TableId,
+        project: ProjectId,
+        view: Arc<ReadView>,
+        stored: Arc<StoredRows>,
+        on_behalf: OnBehalf,
+    ) -> Self {
+        Self { table, project, view, stored, on_behalf, schema: without_comments(&table.schema()) }
+    }
+
+    /// `filter` in ClickHouse's SQL, if it can be answered there.
+    fn pushed(&self, filter: &Expr) -> Option<String> {
+        let corrected = || self.view.corrections(&self.project).is_some_and(|set| set.concerns(self.table));
+        // What is stored in a correctable column may be out of date.
+        if filter.column_refs().iter().any(|column| PATCHABLE.contains(&column.name.as_str())) && corrected() {
+            return None;
+        }
+        dialect::predicate(filter, &self.schema)
+    }
+
+    /// The hot rows for which all `filters` hold.
+    fn hot_plan(&self, state: &dyn Session, projection: &[usize], filters: &[Expr]) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let hot = self.view.hot(self.table, &self.project);
+        if hot.is_empty() {
+            return Ok(None);
+        }
+        let with_schema = |batch: RecordBatch| Ok(RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?);
+        let hot = hot.into_iter().map(with_schema).collect::<Result<Vec<_>>>()?;
+        let source = |projection: Option<Vec<usize>>| {
+            let source = MemorySourceConfig::try_new(&[hot], Arc::clone(&self.schema), projection)?.with_show_sizes(false);
+            Ok::<_, DataFusionError>(Arc::new(DataSourceExec::new(Arc::new(source))) as Arc<dyn ExecutionPlan>)
+        };
+        let Some(filter) = conjunction(filters.to_vec()) else { return Ok(Some(source(Some(projection.to_vec()))?)) };
+        let mut read = projection.to_vec();
+        for column in filter.column_refs() {
+            let idx = self.schema.index_of(&column.name)?;
+            if !read.contains(&idx) {
+                read.push(idx);
+            }
+        }
+        let read_schema = Arc::new(self.schema.project(&read)?);
+        let predicate = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&read_schema))?)?;
+        let filtered = Arc::new(FilterExec::try_new(predicate, source(Some(read))?)?);
+        let wanted = read_schema.fields()[..projection.len()].iter().enumerate();
+        let wanted = wanted.map(|(idx, f)| (Arc::new(Column::new(f.name(), idx)) as Arc<dyn PhysicalExpr>, f.name().clone()));
+        Ok(Some(Arc::new(ProjectionExec::try_new(wanted.collect::<Vec<_>>(), filtered)?)))
+    }
+
+    fn stored_plan(
+        &self,
+        projection: &[usize],
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if self.stored.days(self.table, &self.project).next().is_none() {
+            return Ok(None);
+        }
+        let mut conditions = vec![
+            format!("project_id = {}", text(self.project.as_str())),
+            // Rows beyond are in the hot batches, and perhaps here too.
+            format!("wal_position <= {}", self.stored.position()),
+        ];
+        for filter in filters {
+            let pushed = self.pushed(filter);
+            conditions.push(pushed.ok_or_else(|| DataFusionError::Internal(format!("`{filter}` was not to be pushed down")))?);
+        }
+        let statement = Statement {
+            columns: projection.iter().map(|idx| identifier(self.table.columns()[*idx].name)).collect(),
+            table: self.stored.name(self.table).to_owned(),
+            conditions,
+            limit,
+        };
+        let schema = Arc::new(self.schema.project(projection)?);
+        Ok(Some(Arc::new(ClickHouseExec::new(statement, schema, self.stored.client().clone(), self.on_behalf.clone()))))
+    }
+
+    fn reads_correctable(&self, projection: &[usize]) -> bool {
+        projection.iter().any(|idx| patchable(self.table).contains(&self.table.columns()[*idx].name))
+    }
+}
+
+#[async_trait]
+impl TableProvider for ClickHouseTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        // ClickHouse drops old days when it likes.
+        let rows = usize::try_from(self.view.rows(self.table, &self.project)).unwrap_or(usize::MAX);
+        statistics.num_rows = Precision::Inexact(rows);
+        Some(statistics)
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let supports = |filter: &&Expr| match self.pushed(filter) {
+            Some(_) => TableProviderFilterPushDown::Exact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(supports).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.columns().len()).collect());
+        let corrections =
+            self.view.corrections(&self.project).filter(|set| set.concerns(self.table) && self.reads_correctable(&wanted));
+        let mut read = wanted.clone();
+        if corrections.is_some() {
+            for (idx, column) in self.table.columns().iter().enumerate() {
+                if row_key_columns(self.table).contains(&column.name) && !read.contains(&idx) {
+                    read.push(idx);
+                }
+            }
+        }
+        let parts = [self.hot_plan(state, &read, filters)?, self.stored_plan(&read, filters, limit)?];
+        let mut parts = parts.into_iter().flatten();
+        let input = match (parts.next(), parts.next()) {
+            (None, _) => return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&wanted)?)))),
+            (Some(only), None) => only,
+            (Some(hot), Some(stored)) => UnionExec::try_new(vec![hot, stored])?,
+        };
+        Ok(match corrections {
+            Some(set) => Arc::new(CorrectionsExec::try_new(self.table, set, input, wanted.len())?),
+            None => input,
+        })
+    }
+}
+
+/// A question to ClickHouse.
+#[derive(Clone, Debug)]
+struct Statement {
+    columns: Vec<String>,
+    table: String,
+    conditions: Vec<String>,
+    limit: Option<usize>,
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { columns, table, conditions, limit } = self;
+        let where_ = conditions.join(" AND ");
+        match (columns.is_empty(), limit) {
+            // Only how many rows there are is asked.
+            (true, None) => write!(f, "SELECT count() FROM {table} WHERE {where_}"),
+            (true, Some(limit)) => write!(f, "SELECT count() FROM (SELECT 1 FROM {table} WHERE {where_} LIMIT {limit})"),
+            (false, None) => write!(f, "SELECT {} FROM {table} WHERE {where_}", columns.join(", ")),
+            (false, Some(limit)) => write!(f, "SELECT {} FROM {table} WHERE {where_} LIMIT {limit}", columns.join(", ")),
+        }
+    }
+}
+
+/// The operator: sends its statement when it is executed, and gives the rows as they arrive.
+#[derive(Debug)]
+pub(crate) struct ClickHouseExec {
+    statement: Statement,
+    schema: SchemaRef,
+    client: ClickHouseClient,
+    on_behalf: OnBehalf,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl ClickHouseExec {
+    fn new(statement: Statement, schema: SchemaRef, client: ClickHouseClient, on_behalf: OnBehalf) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&schema)),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { statement, schema, client, on_behalf, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+    }
+}
+
+impl DisplayAs for ClickHouseExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClickHouseExec: sql={}", self.statement)
+    }
+}
+
+impl ExecutionPlan for ClickHouseExec {
+    fn name(&self) -> &'static str {
+        "ClickHouseExec"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (client, sql, on_behalf) = (self.client.clone(), self.statement.to_string(), self.on_behalf.clone());
+        let schema = Arc::clone(&self.schema);
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let bytes = MetricBuilder::new(&self.metrics).counter("bytes_scanned", partition);
+        let batches = stream::once(async move { asked(client, sql, &on_behalf).await }).try_flatten();
+        let batches = batches.map(move |batch| {
+            let batch = with_schema(&schema, &batch?)?;
+            bytes.add(batch.get_array_memory_size());
+            metrics.record_output(batch.num_rows());
+            Ok(batch)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// The rows of the answer to `sql`, for which the server has as long as the query. Dropping them early stops the server too.
+async fn asked(
+    client: ClickHouseClient,
+    sql: String,
+    on_behalf: &OnBehalf,
+) -> Result<impl futures::Stream<Item = Result<RecordBatch>> + Send + use<>> {
+    let left = on_behalf.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let query_id = format!("{}-{}", on_behalf.query_id, on_behalf.statements.fetch_add(1, Ordering::Relaxed));
+    let settings = vec![
+        ("query_id", query_id.clone()),
+        ("max_execution_time", format!("{:.3}", left.as_secs_f64())),
+        ("max_memory_usage", on_behalf.memory_bytes_max.to_string()),
+        ("cancel_http_readonly_queries_on_client_close", "1".to_owned()),
+    ];
+    let mut guard = KillUnlessDone { client: Some(client.clone()), query_id };
+    let answer = client.query(sql, settings, left).await.map_err(|e| DataFusionError::External(Box::new(e)));
+    if answer.is_err() {
+        guard.done();
+    }
+    let mut answer = answer?;
+    Ok(stream::poll_fn(move |cx| {
+        let polled = answer.poll_next_unpin(cx);
+        if let std::task::Poll::Ready(None | Some(Err(_))) = polled {
+            guard.done();
+        }
+        polled.map_err(|e| DataFusionError::External(Box::new(e)))
+    }))
+}
+
+/// Stops a statement that nobody waits for any more.
+struct KillUnlessDone {
+    client: Option<ClickHouseClient>,
+    query_id: String,
+}
+
+impl KillUnlessDone {
+    fn done(&mut self) {
+        self.client = None;
+    }
+}
+
+impl Drop for KillUnlessDone {
+    fn drop(&mut self) {
+        if let Some(client) = &self.client {
+            client.kill(&self.query_id);
+        }
+    }
+}
+
+/// `batch` as this version names and types its columns.
+fn with_schema(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
+    if schema.fields().is_empty() {
+        let counts = batch.column(0).as_primitive::<UInt64Type>();
+        let rows = counts.values().iter().map(|count| usize::try_from(*count).unwrap_or(usize::MAX)).sum();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        return Ok(RecordBatch::try_new_with_options(Arc::clone(schema), Vec::new(), &options)?);
+    }
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
+        true => Ok(Arc::clone(column)),
+        false => cast(column, field.data_type()),
+    });
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<std::result::Result<Vec<_>, _>>()?)?)
+}

@@ -1,0 +1,476 @@
+//! ClickHouse as the store of rows, in the place of the lake: how flushes get there exactly once, and what is known of it at start.
+//!
+//! ```text
+//! flush to position C:   "begun C" ─> one insertion for each table and day, under the token `node:C:day` ─> "done C" ─> view switched
+//! start after a crash:   "begun C" without "done C" ─> the first flush is up to C again, under the same tokens ─> …
+//! ```
+//! A table forgets an insertion whose token it has seen, so that what is unclear is sent again. That needs the same rows under the same token:
+//! a flush that was begun is finished with the end it had, in this process or the next one, whatever was published meanwhile. Rows beyond the
+//! position that a view shows are not read ([`StoredRows::position`]): those of a flush on its way are still shown from memory.
+//!
+//! One data folder writes one database.
+
+mod client;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use arrow::{
+    array::{ArrayRef, AsArray as _, Date32Array, RecordBatch, StringArray},
+    compute::{max, min},
+    datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType, UInt64Type},
+};
+use assay_schemas::{
+    clickhouse::{self as ddl, Ddl, FLUSHES, NODE_ID, VERSION, VERSIONS, text, time_column, type_of},
+    ids::ProjectId,
+    tables::TableId,
+};
+use futures::{StreamExt as _, TryStreamExt as _};
+
+pub use self::client::{ClickHouseClient, Settings};
+use crate::{bucket::Secret, corrections::Correction, lake::FileRows, status::TableStatus};
+
+/// Where the rows are kept, if not in a lake.
+#[derive(Clone, Debug)]
+pub struct ClickHouseConfig {
+    /// Its HTTP interface, such as `https://clickhouse.example:8443`.
+    pub url: String,
+    /// Database; `assay migrate` makes it.
+    pub database: String,
+    /// User.
+    pub user: String,
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// The cluster, as `system.clusters` names it; one server if `None`.
+    pub cluster: Option<String>,
+    /// Insertions on their way at the same time.
+    pub inserts_in_flight: NonZeroUsize,
+    /// Without an answer for so long, an insertion or statement is sent again.
+    pub request_timeout: Duration,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+}
+
+/// ClickHouse cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClickHouseError {
+    /// No answer, or half of one.
+    #[error("no answer from ClickHouse at `{url}`")]
+    Request {
+        /// Where.
+        url: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The server refused.
+    #[error("ClickHouse at `{url}` answered with status {status}: {message}")]
+    Refused {
+        /// Where.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// Its error code.
+        code: Option<u32>,
+        /// Its message.
+        message: String,
+    },
+    /// The answer began and did not end.
+    #[error("ClickHouse broke off its answer: {message}")]
+    Incomplete {
+        /// What it said.
+        message: String,
+    },
+    /// The tables are not those of this version.
+    #[error(
+        "the schema of the ClickHouse database `{database}` has {}, expected version {VERSION} (hint: {})",
+        found.map_or_else(|| "no version".to_owned(), |version| format!("version {version}")),
+        if found.is_some_and(|version| version > VERSION) { "a newer Assay made it, and this one cannot write it" } else { "run `assay migrate` with the same configuration" }
+    )]
+    Version {
+        /// The database.
+        database: String,
+        /// Its version.
+        found: Option<u32>,
+    },
+    /// A column is not what this version writes.
+    #[error(
+        "column `{column}` of the ClickHouse table `{table}` {found}, expected type `{expected}` (hint: run `assay migrate`)"
+    )]
+    Column {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// What is there.
+        found: String,
+        /// Its type.
+        expected: String,
+    },
+    /// Another data folder writes there.
+    #[error(
+        "the ClickHouse database `{database}` is written by node `{found}`, expected `{expected}`, the node of this data folder (hint: one \
+         data folder writes one database; if that node is gone for good, remove its rows from `{FLUSHES}` and start again)"
+    )]
+    OtherOwner {
+        /// The database.
+        database: String,
+        /// The node that writes it.
+        found: String,
+        /// This node.
+        expected: String,
+    },
+    /// An answer is not what was asked for.
+    #[error("ClickHouse's answer is not what was asked for")]
+    Answer(#[source] arrow::error::ArrowError),
+}
+
+/// Codes of errors that pass: timeouts, too much at once, no memory, replicas and Keeper away, an insertion of unknown outcome.
+const TRANSIENT: &[u32] = &[159, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286, 289, 319, 394, 425, 439, 999];
+
+impl ClickHouseError {
+    /// Whether the same request may succeed a moment later. It may also have been done: only what can be repeated is sent again.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Request { source, .. } => !source.is_builder(),
+            Self::Refused { code: Some(code), .. } => TRANSIENT.contains(code),
+            Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Incomplete { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// The database, which this node alone writes.
+#[derive(Debug)]
+pub(crate) struct ClickHouse {
+    client: ClickHouseClient,
+    ddl: Ddl,
+    node_id: String,
+}
+
+/// What is known of the database at start.
+pub(crate) struct Opened {
+    pub(crate) store: ClickHouse,
+    /// Everything up to here is in it.
+    pub(crate) done: u64,
+    /// A flush up to here was begun.
+    pub(crate) begun: u64,
+}
+
+/// Corrections that are not folded into rows, by project.
+type Corrections = HashMap<ProjectId, Vec<Arc<Correction>>>;
+
+/// Makes the database, its tables and what they lack, and says which version it had.
+///
+/// # Errors
+/// [`ClickHouseError`] if the server does not answer or refuses, or if a newer version made the tables.
+pub async fn migrate(config: ClickHouseConfig, retention: Option<Duration>) -> Result<Option<u32>, ClickHouseError> {
+    let ddl = ddl_of(&config, retention);
+    let client = ClickHouseClient::new(config)?;
+    let exists =
+        format!("SELECT count() FROM system.tables WHERE database = {} AND name = {}", text(&ddl.database), text(VERSIONS));
+    let found = match number(&client.rows(&exists).await?) {
+        Some(0) | None => None,
+        Some(_) => version(&client, &ddl).await?,
+    };
+    if found.is_some_and(|found| found > VERSION) {
+        return Err(ClickHouseError::Version { database: ddl.database, found });
+    }
+    for statement in ddl.statements() {
+        client.execute(&statement, vec![("allow_suspicious_low_cardinality_types", "1".to_owned())]).await?;
+    }
+    if found != Some(VERSION) {
+        let assay = text(env!("CARGO_PKG_VERSION"));
+        let insert = format!("INSERT INTO {} (version, assay) VALUES ({VERSION}, {assay})", ddl.name(VERSIONS));
+        client.execute(&insert, Settings::new()).await?;
+    }
+    check_columns(&client, &ddl).await?;
+    Ok(found)
+}
+
+impl ClickHouse {
+    /// Opens the database of `config` for the node `node_id`.
+    pub(crate) async fn open(
+        config: ClickHouseConfig,
+        retention: Option<Duration>,
+        node_id: &str,
+    ) -> Result<Opened, ClickHouseError> {
+        let ddl = ddl_of(&config, retention);
+        let client = ClickHouseClient::new(config)?;
+        let found = match version(&client, &ddl).await {
+            // Unknown table, unknown database.
+            Err(ClickHouseError::Refused { code: Some(60 | 81), .. }) => None,
+            result => result?,
+        };
+        if found != Some(VERSION) {
+            return Err(ClickHouseError::Version { database: ddl.database, found });
+        }
+        check_columns(&client, &ddl).await?;
+        let store = Self { client, ddl, node_id: node_id.to_owned() };
+        store.apply_retention().await?;
+        let (done, begun) = store.flushes().await?;
+        tracing::info!(
+            url = store.client.config().url,
+            database = store.ddl.database,
+            done,
+            begun,
+            "rows are kept in ClickHouse"
+        );
+        Ok(Opened { store, done, begun })
+    }
+
+    /// What is there up to `position`.
+    pub(crate) async fn read(&self, position: u64) -> Result<(StoredRows, Corrections), ClickHouseError> {
+        Ok((StoredRows::read(self, position).await?, self.corrections(position).await?))
+    }
+
+    /// `table` as statements name it.
+    pub(crate) fn name(&self, table: TableId) -> String {
+        self.ddl.name(table.name())
+    }
+
+    /// Says that a flush up to `position` begins. Afterwards it must be finished with this end.
+    pub(crate) async fn begin(&self, position: u64) -> Result<(), ClickHouseError> {
+        self.record("begun", position).await
+    }
+
+    /// Says that everything up to `position` is there.
+    pub(crate) async fn done(&self, position: u64) -> Result<(), ClickHouseError> {
+        self.record("done", position).await
+    }
+
+    async fn record(&self, state: &str, position: u64) -> Result<(), ClickHouseError> {
+        let node = text(&self.node_id);
+        let sql =
+            format!("INSERT INTO {} (node_id, state, position) VALUES ({node}, '{state}', {position})", self.ddl.name(FLUSHES));
+        self.client.execute(&sql, vec![("async_insert", "0".to_owned())]).await
+    }
+
+    /// Inserts the rows of `table` that a flush up to `position` moves, of each day at once.
+    pub(crate) async fn insert(&self, table: TableId, parts: &[FileRows], position: u64) -> Result<(), ClickHouseError> {
+        let mut days: BTreeMap<i32, Vec<RecordBatch>> = BTreeMap::new();
+        for part in parts {
+            let batches = part.batches.iter().filter(|batch| batch.num_rows() > 0);
+            days.entry(part.date).or_default().extend(batches.map(|batch| self.whole(part, batch)));
+        }
+        let table = self.name(table);
+        let inserts = days.into_iter().map(|(day, batches)| {
+            let token = format!("{}:{position}:{day}", self.node_id);
+            let (table, batches) = (&table, Arc::new(batches));
+            async move { self.client.insert(table, &token, &batches).await }
+        });
+        futures::stream::iter(inserts).buffer_unordered(self.client.config().inserts_in_flight.get()).try_collect().await
+    }
+
+    /// `batch` with the columns that are folders in a lake, and the node.
+    fn whole(&self, part: &FileRows, batch: &RecordBatch) -> RecordBatch {
+        let rows = batch.num_rows();
+        let same = |text: &str| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows))) as ArrayRef;
+        let mut fields: Vec<Arc<Field>> = batch.schema_ref().fields().iter().cloned().collect();
+        let mut columns = batch.columns().to_vec();
+        fields.push(Arc::new(Field::new("project_id", DataType::Utf8, false)));
+        columns.push(same(part.project.as_str()));
+        fields.push(Arc::new(Field::new("date", DataType::Date32, false)));
+        columns.push(Arc::new(Date32Array::from(vec![part.date; rows])));
+        fields.push(Arc::new(Field::new(NODE_ID, DataType::Utf8, false)));
+        columns.push(same(&self.node_id));
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("all columns have the length of the batch")
+    }
+
+    /// Tells each table for how long it keeps rows, if it keeps them for another time.
+    async fn apply_retention(&self) -> Result<(), ClickHouseError> {
+        let count = format!(
+            "SELECT count() FROM system.tables WHERE database = {} AND position(engine_full, {}) > 0",
+            text(&self.ddl.database),
+            text(&self.ddl.ttl())
+        );
+        let statements = self.ddl.retention();
+        if number(&self.client.rows(&count).await?) != Some(statements.len() as u64) {
+            for statement in statements {
+                self.client.execute(&statement, Settings::new()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How far this node has written, and how far it meant to.
+    async fn flushes(&self) -> Result<(u64, u64), ClickHouseError> {
+        let others = format!("SELECT min(node_id) FROM {} WHERE node_id != {}", self.ddl.name(FLUSHES), text(&self.node_id));
+        let other = self.client.rows(&others).await?;
+        if let Some(found) = other.iter().find(|b| b.num_rows() > 0).map(|b| b.column(0).as_string::<i32>().value(0).to_owned())
+            && !found.is_empty()
+        {
+            let (database, expected) = (self.ddl.database.clone(), self.node_id.clone());
+            return Err(ClickHouseError::OtherOwner { database, found, expected });
+        }
+        let position = async |state: &str| {
+            let sql = format!(
+                "SELECT max(position) FROM {} WHERE node_id = {} AND state = '{state}'",
+                self.ddl.name(FLUSHES),
+                text(&self.node_id)
+            );
+            Ok(number(&self.client.rows(&sql).await?).unwrap_or(0))
+        };
+        Ok((position("done").await?, position("begun").await?))
+    }
+
+    /// The corrections that are not folded into rows, by project.
+    async fn corrections(&self, position: u64) -> Result<Corrections, ClickHouseError> {
+        let table = TableId::SpanCorrections;
+        let mut corrections = Corrections::new();
+        let columns: Vec<_> = table.columns().iter().map(|column| ddl::identifier(column.name)).collect();
+        let sql = format!("SELECT {} FROM {} WHERE wal_position <= {position}", columns.join(", "), self.name(table));
+        for batch in self.client.rows(&sql).await? {
+            for (project, date, batch) in crate::hot::split_by_partition(&batch) {
+                corrections.entry(project).or_default().extend(Correction::read(&batch, date));
+            }
+        }
+        Ok(corrections)
+    }
+}
+
+/// The rows in ClickHouse that a view shows: those up to a position. How many there are is an estimate, old days may be gone.
+#[derive(Clone, Debug)]
+pub struct StoredRows {
+    client: ClickHouseClient,
+    names: Arc<BTreeMap<TableId, String>>,
+    position: u64,
+    days: BTreeMap<(TableId, ProjectId), BTreeMap<i32, Day>>,
+}
+
+/// The rows of a table, project and day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Day {
+    /// How many.
+    pub rows: u64,
+    /// Earliest time (`start_time`, `time`, …), microseconds since 1970.
+    pub time_min: i64,
+    /// Latest time.
+    pub time_max: i64,
+}
+
+impl StoredRows {
+    async fn read(store: &ClickHouse, position: u64) -> Result<Self, ClickHouseError> {
+        let names = TableId::ALL.iter().map(|table| (*table, store.name(*table))).collect();
+        let mut rows = Self { client: store.client.clone(), names: Arc::new(names), position, days: BTreeMap::new() };
+        for table in TableId::ALL {
+            let time = ddl::identifier(time_column(*table));
+            let sql = format!(
+                "SELECT toString(project_id), toInt64(date), toInt64(count()), toInt64(toUnixTimestamp64Micro(min({time}))), \
+                 toInt64(toUnixTimestamp64Micro(max({time}))) FROM {} WHERE wal_position <= {position} GROUP BY project_id, date",
+                store.name(*table)
+            );
+            for batch in store.client.rows(&sql).await? {
+                let number = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
+                for row in 0..batch.num_rows() {
+                    // Rows of other names were not written by Assay.
+                    let Ok(project) = ProjectId::new(batch.column(0).as_string::<i32>().value(row)) else { continue };
+                    let day = Day { rows: number(2, row).cast_unsigned(), time_min: number(3, row), time_max: number(4, row) };
+                    let date = i32::try_from(number(1, row)).unwrap_or(i32::MAX);
+                    rows.days.entry((*table, project)).or_default().insert(date, day);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The same after everything up to `position` is there; of that, `parts` are new.
+    pub(crate) fn flushed<'a>(&self, position: u64, parts: impl Iterator<Item = (TableId, &'a FileRows)>) -> Self {
+        let mut rows = Self { position, ..self.clone() };
+        for (table, part) in parts {
+            let days = rows.days.entry((table, part.project.clone())).or_default();
+            for batch in &part.batches {
+                let times = batch.column_by_name(time_column(table)).expect("the time of the table");
+                let times = times.as_primitive::<TimestampMicrosecondType>();
+                let (Some(first), Some(last)) = (min(times), max(times)) else { continue };
+                let day = days.entry(part.date).or_insert(Day { rows: 0, time_min: first, time_max: last });
+                day.rows += batch.num_rows() as u64;
+                day.time_min = day.time_min.min(first);
+                day.time_max = day.time_max.max(last);
+            }
+        }
+        rows
+    }
+
+    /// The same without the days before `date` (days since 1970).
+    pub(crate) fn without_days_before(&self, date: i32) -> Self {
+        let mut rows = self.clone();
+        rows.days.values_mut().for_each(|days| days.retain(|day, _| *day >= date));
+        rows
+    }
+
+    /// Rows beyond this position of the log are not to be read: they are on their way, and in memory.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// `table` as statements name it.
+    #[must_use]
+    pub fn name(&self, table: TableId) -> &str {
+        &self.names[&table]
+    }
+
+    /// Asks the server.
+    #[must_use]
+    pub fn client(&self) -> &ClickHouseClient {
+        &self.client
+    }
+
+    /// The rows of `table` and `project`, day by day.
+    pub fn days(&self, table: TableId, project: &ProjectId) -> impl Iterator<Item = Day> + use<'_> {
+        self.days.get(&(table, project.clone())).into_iter().flat_map(|days| days.values().copied())
+    }
+
+    pub(crate) fn projects(&self) -> impl Iterator<Item = &ProjectId> {
+        self.days.keys().map(|(_, project)| project)
+    }
+
+    pub(crate) fn status(&self, table: TableId) -> TableStatus {
+        let days = self.days.iter().filter(|((of, _), _)| *of == table).flat_map(|(_, days)| days.values());
+        TableStatus { rows: days.map(|day| day.rows).sum(), committed: self.position, ..TableStatus::default() }
+    }
+}
+
+fn ddl_of(config: &ClickHouseConfig, retention: Option<Duration>) -> Ddl {
+    // A day is dropped when its last hour is old enough.
+    let days = |time: Duration| u32::try_from(time.as_secs().div_ceil(24 * 3600)).unwrap_or(u32::MAX - 1) + 1;
+    Ddl { database: config.database.clone(), cluster: config.cluster.clone(), retention_days: retention.map(days) }
+}
+
+async fn version(client: &ClickHouseClient, ddl: &Ddl) -> Result<Option<u32>, ClickHouseError> {
+    let found = client.rows(&format!("SELECT toUInt64(max(version)) FROM {}", ddl.name(VERSIONS))).await?;
+    Ok(number(&found).and_then(|version| u32::try_from(version).ok()).filter(|version| *version > 0))
+}
+
+/// Checks that each table has the columns of this version. What it has beside them may be.
+async fn check_columns(client: &ClickHouseClient, ddl: &Ddl) -> Result<(), ClickHouseError> {
+    let sql = format!("SELECT table, name, type FROM system.columns WHERE database = {}", text(&ddl.database));
+    let mut found: HashMap<(String, String), String> = HashMap::new();
+    for batch in client.rows(&sql).await? {
+        let value = |column: usize, row: usize| batch.column(column).as_string::<i32>().value(row).to_owned();
+        found.extend((0..batch.num_rows()).map(|row| ((value(0, row), value(1, row)), value(2, row))));
+    }
+    for table in TableId::ALL {
+        for column in table.columns() {
+            let expected = type_of(column);
+            let found = found.get(&(table.name().to_owned(), column.name.to_owned()));
+            if found != Some(&expected) {
+                let found = found.map_or_else(|| "is missing".to_owned(), |found| format!("has type `{found}`"));
+                return Err(ClickHouseError::Column { table: table.name(), column: column.name, found, expected });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The number that is the answer.
+fn number(batches: &[RecordBatch]) -> Option<u64> {
+    let batch = batches.iter().find(|batch| batch.num_rows() > 0)?;
+    Some(batch.column(0).as_primitive_opt::<UInt64Type>()?.value(0))
+}
