@@ -8,8 +8,10 @@
 //! totals  one row over everything that the list is about, on the first page
 //! ```
 //! Unknown keys come last in either direction. A page of calls is found by slim columns; previews are read for its rows alone. So are the
-//! numbers of sessions and users: which ones are on the page is known by the sort key.
+//! numbers of sessions and users: which ones are on the page is known by the sort key. Tools and errors take the costs of traces from their
+//! sums ([`of_traces`]).
 
+mod of_traces;
 mod page;
 mod queries;
 mod rows;
@@ -160,13 +162,22 @@ pub(crate) async fn list<R: DeserializeOwned, T: DeserializeOwned>(
     let started = Instant::now();
     let page = Page::new(query, request)?;
     let totals_sql = (query.totals)(&page.scope);
-    let totals = async {
-        match request.cursor {
-            None => typed::<T>(total_row(reader, query, &page, &totals_sql).await?).map(Some),
-            Some(_) => Ok(None),
+    let summed = match &query.of_traces {
+        Some(of) => of_traces::list(reader, query, of, &page).await?,
+        None => None,
+    };
+    let (rows, totals) = match summed {
+        Some((rows, totals)) => (rows, totals.map(typed::<T>).transpose()?),
+        None => {
+            let totals = async {
+                match page.is_first() {
+                    true => typed::<T>(total_row(reader, query, &page, &totals_sql).await?).map(Some),
+                    false => Ok(None),
+                }
+            };
+            futures::try_join!(page.rows(reader), totals)?
         }
     };
-    let (rows, totals) = futures::try_join!(page.rows(reader), totals)?;
     Ok(List {
         columns: query.columns.to_vec(),
         rows: rows.rows.into_iter().map(typed).collect::<Result<_, _>>()?,

@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
         Ok(self.answer(sql, rows_max).await?.collect().await?.0)
     }
 
-    async fn answer(&self, sql: &str, rows_max: usize) -> Result<Answer, QueryError> {
+    pub(crate) async fn answer(&self, sql: &str, rows_max: usize) -> Result<Answer, QueryError> {
         let ask = Ask { row_limit: Some(rows_max), ..Ask::new(sql) };
         self.engine.ask_view(self.project, Arc::clone(&self.view), ask).await.map_err(ours)
     }

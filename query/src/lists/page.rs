@@ -1,5 +1,8 @@
 //! One page of a list: where it begins, how it is ordered, and where the next one begins.
 
+use std::cmp::Ordering;
+
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -73,20 +76,41 @@ impl Page {
 
     pub(super) async fn rows(&self, reader: &Reader<'_>) -> Result<Rows, QueryError> {
         let wanted = self.limit + 1;
-        let mut rows = match self.query.group {
+        let rows = match self.query.group {
             Some(group) => self.groups(reader, group, wanted).await?,
             None => {
                 let body = self.query.keys.unwrap_or(self.query.rows)(&self.scope);
                 reader.rows(&self.page_sql("*", &body, wanted), wanted).await?
             }
         };
+        let mut page = self.ended(rows);
+        if let Some(details) = self.query.details {
+            page.rows = details(reader, page.rows).await?;
+        }
+        Ok(page)
+    }
+
+    /// The page among `all` rows of the list: what [`Page::sql`] does, done here.
+    pub(super) fn of_all(&self, all: Vec<Map<String, Value>>) -> Rows {
+        let place = |row: &Map<String, Value>| {
+            let id = self.query.id.iter().map(|name| text(row, name).unwrap_or_default()).collect();
+            Place { key: text(row, self.column.name), id }
+        };
+        let from = self.cursor.as_ref().map(|cursor| Place { key: cursor.key.clone(), id: cursor.id.clone() });
+        let order = |a: &Place, b: &Place| a.compare(b, self.column.r#type, self.ascending);
+        let mut rows: Vec<_> = all.into_iter().map(|row| (place(&row), row)).collect();
+        rows.retain(|(place, _)| from.as_ref().is_none_or(|from| order(from, place).is_lt()));
+        rows.sort_by(|(a, _), (b, _)| order(a, b));
+        rows.truncate(self.limit + 1);
+        self.ended(rows.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// The page of rows that are one too many if there are more.
+    fn ended(&self, mut rows: Vec<Map<String, Value>>) -> Rows {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
         let next_cursor = rows.last().filter(|_| more).map(|row| self.cursor_after(row).encode());
-        if let Some(details) = self.query.details {
-            rows = details(reader, rows).await?;
-        }
-        Ok(Rows { rows, next_cursor })
+        Rows { rows, next_cursor }
     }
 
     /// The rows of a page of groups: which they are and when they were by the sort key alone, then their numbers by what lies between.
@@ -111,6 +135,11 @@ impl Page {
         let mut rows = reader.rows(&(self.query.rows)(&Scope { range, filter: None }), wanted).await?;
         rows.sort_by_cached_key(|row| ids.iter().position(|id| row[group] == *id));
         Ok(rows)
+    }
+
+    /// Whether no page comes before it.
+    pub(super) fn is_first(&self) -> bool {
+        self.cursor.is_none()
     }
 
     /// The time range of the list.
@@ -141,11 +170,6 @@ impl Page {
     }
 
     fn cursor_after(&self, row: &Map<String, Value>) -> Cursor {
-        let text = |name: &str| match row.get(name) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(other) => Some(other.to_string()),
-        };
         Cursor {
             list: self.query.name.to_owned(),
             from: self.from,
@@ -153,9 +177,50 @@ impl Page {
             sort: self.column.name.to_owned(),
             ascending: self.ascending,
             q: self.q.clone(),
-            key: text(self.column.name),
-            id: self.query.id.iter().map(|name| text(name).unwrap_or_default()).collect(),
+            key: text(row, self.column.name),
+            id: self.query.id.iter().map(|name| text(row, name).unwrap_or_default()).collect(),
         }
+    }
+}
+
+/// Where a row stands in a list.
+struct Place {
+    /// Sort key; none if it is unknown.
+    key: Option<String>,
+    id: Vec<String>,
+}
+
+impl Place {
+    /// As `ORDER BY key NULLS LAST, id`, both in the same direction.
+    fn compare(&self, other: &Self, key_type: ColumnType, ascending: bool) -> Ordering {
+        let directed = |order: Ordering| if ascending { order } else { order.reverse() };
+        let keys = match (&self.key, &other.key) {
+            (Some(a), Some(b)) => directed(compare(key_type, a, b)),
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        };
+        keys.then_with(|| directed(self.id.cmp(&other.id)))
+    }
+}
+
+/// The order of two values in SQL. Text is ordered by its bytes, and times of one form are ordered as text.
+fn compare(of: ColumnType, a: &str, b: &str) -> Ordering {
+    match of {
+        ColumnType::Text | ColumnType::Time | ColumnType::List => a.cmp(b),
+        ColumnType::Integer => a.parse::<i64>().ok().cmp(&b.parse().ok()),
+        ColumnType::Money => a.parse::<Decimal>().ok().cmp(&b.parse().ok()),
+        ColumnType::Double => {
+            let number = |text: &str| text.parse().unwrap_or(f64::NAN);
+            number(a).total_cmp(&number(b))
+        }
+    }
+}
+
+/// A value as text; none if it is unknown.
+fn text(row: &Map<String, Value>, name: &str) -> Option<String> {
+    match row.get(name)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
     }
 }
 

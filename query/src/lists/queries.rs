@@ -40,6 +40,18 @@ pub(crate) struct Query {
     pub(super) group: Option<&'static str>,
     /// SQL of one row over all of them.
     pub(super) totals: fn(&Scope) -> String,
+    /// How the same is had without joining traces to their costs, where there is that.
+    pub(super) of_traces: Option<OfTraces>,
+}
+
+/// A list of groups with the number and the cost of the traces that each is found in.
+pub(super) struct OfTraces {
+    /// SQL of all rows without these two columns.
+    pub(super) rows: fn(&Scope) -> String,
+    /// SQL of the totals without them.
+    pub(super) totals: fn(&Scope) -> String,
+    /// SQL of each row with each of its traces, once: the columns that name the row, then `trace_id`.
+    pub(super) traces: fn(&Scope) -> String,
 }
 
 const fn column(name: &'static str, r#type: ColumnType, unit: Option<Unit>) -> ListColumn {
@@ -110,6 +122,7 @@ pub(crate) static CALLS: Query = Query {
             scope.rows()
         )
     },
+    of_traces: None,
 };
 
 const CALL_COLUMNS: &str = "trace_id, span_id, log_id, start_time, duration_ns, status_code, provider, request_model, response_model, operation, \
@@ -188,6 +201,7 @@ pub(crate) static SESSIONS: Query = Query {
             scope.whole("session_id")
         )
     },
+    of_traces: None,
 };
 
 /// Sessions of the steps for which `condition` holds.
@@ -236,6 +250,7 @@ pub(crate) static USERS: Query = Query {
             scope.whole("user_id")
         )
     },
+    of_traces: None,
 };
 
 /// Models, by who answered.
@@ -275,6 +290,7 @@ pub(crate) static MODELS: Query = Query {
             model_sums()
         )
     },
+    of_traces: None,
 };
 
 fn model_sums() -> String {
@@ -326,6 +342,13 @@ pub(crate) static TOOLS: Query = Query {
             trace_costs(scope, &format!("SELECT trace_id FROM spans WHERE {runs}"))
         )
     },
+    of_traces: Some(OfTraces {
+        rows: |scope| {
+            format!("SELECT {TOOL} AS tool_name, {} FROM spans WHERE {} GROUP BY {TOOL}", tool_sums(), tool_runs(scope))
+        },
+        totals: |scope| format!("SELECT count(DISTINCT {TOOL}) AS rows, {} FROM spans WHERE {}", tool_sums(), tool_runs(scope)),
+        traces: |scope| format!("SELECT DISTINCT {TOOL} AS tool_name, trace_id FROM spans WHERE {}", tool_runs(scope)),
+    }),
 };
 
 fn tool_runs(scope: &Scope) -> String {
@@ -366,9 +389,7 @@ pub(crate) static ERRORS: Query = Query {
         format!(
             "SELECT error_type, service_name, first_value(name ORDER BY last_time DESC) AS name, message, sum(spans) AS spans, \
              count(errors_of_trace.trace_id) AS traces, count(DISTINCT user_id) AS users, min(first_time) AS first_time, \
-             max(last_time) AS last_time, \
-             first_value(errors_of_trace.trace_id ORDER BY last_time DESC) FILTER (WHERE errors_of_trace.trace_id IS NOT NULL) AS last_trace_id, \
-             sum(cost_usd) AS cost_usd\nFROM ({}) AS errors_of_trace\nLEFT JOIN ({}) AS costs ON costs.trace_id = errors_of_trace.trace_id\n\
+             max(last_time) AS last_time, {LAST_TRACE}, sum(cost_usd) AS cost_usd\nFROM ({}) AS errors_of_trace\nLEFT JOIN ({}) AS costs ON costs.trace_id = errors_of_trace.trace_id\n\
              GROUP BY error_type, service_name, message",
             errors_of_traces(scope),
             trace_costs(scope, &failed_traces(scope))
@@ -387,8 +408,33 @@ pub(crate) static ERRORS: Query = Query {
             failures(scope)
         )
     },
+    of_traces: Some(OfTraces {
+        rows: |scope| {
+            format!(
+                "SELECT error_type, service_name, first_value(name ORDER BY last_time DESC) AS name, message, sum(spans) AS spans, \
+                 count(DISTINCT user_id) AS users, min(first_time) AS first_time, max(last_time) AS last_time, {LAST_TRACE}\n\
+                 FROM ({}) AS errors_of_trace GROUP BY error_type, service_name, message",
+                errors_of_traces(scope)
+            )
+        },
+        totals: |scope| {
+            format!(
+                "SELECT (SELECT count(*) FROM (SELECT DISTINCT error_type, service_name, {MESSAGE} FROM steps WHERE {}) AS errors) AS rows, \
+                 count(*) AS spans, count(DISTINCT user_id) AS users FROM steps WHERE {}",
+                failures(scope),
+                failures(scope)
+            )
+        },
+        traces: |scope| {
+            format!(
+                "SELECT DISTINCT error_type, service_name, {MESSAGE} AS message, trace_id FROM steps WHERE {} AND trace_id IS NOT NULL",
+                failures(scope)
+            )
+        },
+    }),
 };
 
+const LAST_TRACE: &str = "first_value(errors_of_trace.trace_id ORDER BY last_time DESC) FILTER (WHERE errors_of_trace.trace_id IS NOT NULL) AS last_trace_id";
 const MESSAGE: &str = "normalise_message(coalesce(error_message, status_message))";
 
 fn failures(scope: &Scope) -> String {

@@ -138,7 +138,7 @@ async fn of_sums(reader: &Reader<'_>, range: sums::Range, scope: &Scope) -> Resu
 }
 
 /// The calls that only logs reported, by trace.
-async fn of_logs(reader: &Reader<'_>, scope: &Scope) -> Result<Vec<(TraceKey, TraceSum)>, QueryError> {
+pub(super) async fn of_logs(reader: &Reader<'_>, scope: &Scope) -> Result<Vec<(TraceKey, TraceSum)>, QueryError> {
     let sql = format!(
         "SELECT trace_id, count(*) AS calls, count(error_type) AS errors, count(*) FILTER (WHERE cost_source = 'unpriced') AS unpriced_calls, \
          sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, CAST(sum(cost_usd) AS DECIMAL(38, 15)) AS cost_usd \
