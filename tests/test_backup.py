@@ -114,6 +114,7 @@ def what_is_restored_after_the_disk_is_lost_is_what_was_there(tmp_path):
         snapshot = _taken(server, tmp_path / "snapshot")
         server.send("traces", otlp.traces([otlp.chat(rng)]).SerializeToString())
         server.kill()
+    assert snapshot.stat().st_mode == data.stat().st_mode, "put in its place, it can be used by the same user"
     shutil.rmtree(data)
     shutil.copytree(snapshot, data)
     with Server(data) as restored:
@@ -175,6 +176,27 @@ def a_snapshot_that_cannot_be_taken_says_why_and_leaves_the_server_running(tmp_p
         assert sorted(path.name for path in tmp_path.glob("s*")) == []
     assert "no process uses" in _snapshot("--pid", pid, data, tmp_path / "s").stderr
     assert _snapshot("--stopped", data, tmp_path / "s").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "program", "commands"),
+    [("--service", "systemctl", ["freeze assay", "thaw assay"]), ("--container", "docker", ["pause assay", "unpause assay"])],
+)
+def a_service_and_a_container_are_frozen_and_thawed_by_name(how, program, commands, tmp_path):
+    """With a stand-in for the program, which freezes the process as the real one does: neither systemd nor Docker runs where tests do."""
+    with Server(tmp_path / "data") as server:
+        programs, calls = tmp_path / "bin", tmp_path / "calls"
+        programs.mkdir()
+        script = f'#!/bin/sh\necho "$@" >> {calls}\ncase $1 in freeze | pause) kill -STOP {server.process.pid};; *) kill -CONT {server.process.pid};; esac\n'
+        (programs / program).write_text(script)
+        (programs / program).chmod(0o755)
+        environment = {"PATH": f"{programs}:/usr/bin:/bin"}
+        command = [SNAPSHOT, how, "assay", server.data_dir, tmp_path / "snapshot"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert calls.read_text().splitlines() == commands
+        server.get("/readyz")
+    assert (tmp_path / "snapshot" / "node-id").exists()
 
 
 @pytest.fixture(scope="module")

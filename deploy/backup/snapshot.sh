@@ -6,7 +6,7 @@
 #   --pid PID            a process                     (signals STOP and CONT)
 #   --stopped            nothing runs
 #
-# The server stands still while this works, usually for less than a second: senders wait, nothing is refused. What the copy holds is what a kill
+# The server stands still while this works, for less than a second unless the log is long: senders wait, nothing is refused. What the copy holds is what a kill
 # -9 at that moment would have left, which Assay starts from, losing nothing. Files of the lake never change, so they are linked, not copied:
 # both folders must be on one file system, and the snapshot takes no room until files are merged. The write-ahead log and `assay.db` are written
 # in place, so they are copied. The cache of a bucket and spilled queries are left out. Copy the snapshot to another machine, then delete it.
@@ -21,13 +21,13 @@ freeze() { :; }
 thaw() { :; }
 case "${1:-}" in
   --service)
-    name=$2; shift 2
-    freeze() { systemctl freeze "$name"; }
-    thaw() { systemctl thaw "$name"; } ;;
+    service=$2; shift 2
+    freeze() { systemctl freeze "$service"; }
+    thaw() { systemctl thaw "$service"; } ;;
   --container)
-    name=$2; shift 2
-    freeze() { docker pause "$name" > /dev/null; }
-    thaw() { docker unpause "$name" > /dev/null; } ;;
+    container=$2; shift 2
+    freeze() { docker pause "$container" > /dev/null; }
+    thaw() { docker unpause "$container" > /dev/null; } ;;
   --pid)
     pid=$2; shift 2
     freeze() { uses_folder && kill -STOP "$pid" && until standing; do sleep 0.01; done; }
@@ -57,8 +57,8 @@ fi
 
 # Whatever happens, the server goes on. The copy is whole only once it has its name.
 finish() {
-  thaw || echo "snapshot.sh: could not thaw the server: do it by hand" >&2
   [ -e "$snapshot" ] || rm -rf "$partial"
+  thaw || { echo "snapshot.sh: could not thaw the server: do it by hand" >&2; return 1; }
 }
 trap finish EXIT
 trap 'exit 1' INT TERM HUP
@@ -66,13 +66,14 @@ freeze || fail "could not freeze the server"
 began=$(date +%s%N)
 at=$(date --utc +%Y-%m-%dT%H:%M:%S.%3NZ)
 for path in "$data"/*; do
-  name=$(basename "$path")
-  case "$name" in
+  case "${path##*/}" in
     lake | lake-index | blobs) cp --archive --link "$path" "$partial/" ;;
     cache | spill | lock | lost+found) ;;
     *) cp --archive "$path" "$partial/" ;;
   esac
 done
+chown --reference="$data" "$partial"
+chmod --reference="$data" "$partial"
 took=$((($(date +%s%N) - began) / 1000000))
 mv "$partial" "$snapshot"
 finish

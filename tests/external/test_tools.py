@@ -1,4 +1,4 @@
-"""What `deploy/` ships, asked of the programs that it is for: Helm, the parser of Compose, systemd, and a root file system with nothing else in it.
+"""What `deploy/` ships, asked of the programs that it is for: Helm, the parser of Compose, PromQL, systemd, and a root file system with nothing else in it.
 
 They are built from source (Go) or are those of the machine, which `make test` does without: `make test-external`.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import harness
 import kubernetes_validate
+import promql_parser
 import pytest
 import s3
 import telemetry as otlp
@@ -89,6 +90,14 @@ def compose_takes_the_file(name, tmp_path):
     parsed = subprocess.run([program, f"{name}.yaml"], cwd=DEPLOY / "compose", capture_output=True, text=True, timeout=60)
     assert parsed.returncode == 0, parsed.stderr
     assert "assay" in yaml.safe_load(parsed.stdout)["services"]
+
+
+def prometheus_understands_the_alerts():
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "assay.rules.yaml").read_text())["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        promql_parser.parse(rule["expr"])
+    with pytest.raises(ValueError):
+        promql_parser.parse("assay_storage_wal_failed ==")
 
 
 def systemd_takes_the_unit_and_finds_it_shut_in(tmp_path):
