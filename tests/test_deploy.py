@@ -188,6 +188,16 @@ def the_unit_runs_a_command_that_exists_as_the_user_that_is_made(tmp_path):
         assert process.wait(timeout=60) == 0
 
 
+def the_daily_backup_is_one_of_the_folder_that_the_unit_writes_to():
+    text = (DEPLOY / "systemd" / "assay-snapshot.service").read_text()
+    data = dict(line.split("=", 1) for line in _unit()["Environment"])["ASSAY_DATA_DIR"]
+    (taken, copied) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    assert taken.split()[1:] == ["--service", "assay.service", data, f"{data}.snapshot"]
+    assert f" {data}.snapshot/ " in copied
+    removed = re.findall(r"^ExecSt(?:artPre|opPost)=/bin/rm -rf (.*)$", text, re.MULTILINE)
+    assert removed == [f"{data}.snapshot"] * 2, "never the folder itself"
+
+
 def _configurations():
     """(name, TOML, memory limit) of everything that is shipped with one."""
     for name in COMPOSE:

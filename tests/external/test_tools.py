@@ -24,7 +24,7 @@ DEPLOY = REPOSITORY / "deploy"
 CHART = DEPLOY / "helm" / "assay"
 KUBERNETES = ("1.25", "1.37")
 EVERYTHING = "ingress.enabled=true,ingress.host=assay.example,ingress.tlsSecret=tls,serviceMonitor.enabled=true,bucket.url=s3://telemetry/assay"
-EVERYTHING += ",bucket.existingSecret=bucket,image.tag=v1,persistence.storageClass=fast"
+EVERYTHING += ",bucket.existingSecret=bucket,image.tag=v1,env[0].name=ASSAY_LOG,env[0].value=debug,persistence.storageClass=fast"
 
 
 def _go_program(module, version):
@@ -106,6 +106,12 @@ def systemd_takes_the_unit_and_finds_it_shut_in(tmp_path):
     # Where the program is on this machine; nothing else differs.
     unit.write_text(text.replace("/usr/local/bin/assay", str(harness.binary())))
     verified = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    for name in ("assay-snapshot.service", "assay-snapshot.timer"):
+        backup = (DEPLOY / "systemd" / name).read_text().replace("/usr/local/bin/assay-snapshot", str(DEPLOY / "backup" / "snapshot.sh"))
+        (tmp_path / name).write_text(backup.replace("/usr/bin/rsync", "/bin/true"))
+    command = ["systemd-analyze", "verify", "--man=no", tmp_path / "assay-snapshot.service", tmp_path / "assay-snapshot.timer"]
+    verified = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (verified.returncode, verified.stderr) == (0, "")
     rated = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", unit], capture_output=True, text=True, timeout=60)
     assert rated.returncode == 0, rated.stdout[-300:]
