@@ -15,10 +15,10 @@ START_TIMEOUT_SECONDS = 60
 
 
 class ClickHouse:
-    """One server over `folder`, on a free port."""
+    """One server over `folder`, on a free port; `options` are those of `serve.py`."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, *options):
+        self.folder, self.options = folder, options
         self._process = None
         self.address = None
 
@@ -28,7 +28,7 @@ class ClickHouse:
         (port,) = s3.free_ports(1)
         self.address = f"127.0.0.1:{port}"
         with (self.folder / "serve.log").open("ab") as log:
-            command = [python, SERVE, "--port", str(port), "--path", self.folder / "data"]
+            command = [python, SERVE, "--port", str(port), "--path", self.folder / "data", *self.options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         atexit.register(self._process.kill)
         deadline = time.monotonic() + START_TIMEOUT_SECONDS

@@ -4,6 +4,7 @@ Whether other people's programs take it (Helm, Compose, systemd) is asked in `te
 """
 
 import fnmatch
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import clickhouse_server
 import harness
 import pytest
 import s3
@@ -25,7 +27,7 @@ from harness import REPOSITORY, Refused, Server
 
 DEPLOY = REPOSITORY / "deploy"
 CHART = DEPLOY / "helm" / "assay"
-COMPOSE = ("single", "s3")
+COMPOSE = ("single", "s3", "clickhouse")
 SIZES = ("small", "medium", "large")
 # Memory beyond what the configuration counts (allocator, decoding, encoding, indexes of files), as measured at full load: see "Sizing".
 UNCOUNTED_BYTES = 800 << 20
@@ -236,7 +238,8 @@ def containers_are_shut_in_and_bounded_and_hold_no_secret(name):
         assert "ports" not in each or each is service
         assert "mem_limit" in each or each["restart"] == "no"
         assert not [variable for variable in each.get("environment", {}) if re.search("SECRET|PASSWORD|TOKEN|KEY", variable)]
-        assert set(each.get("secrets", [])) <= composed.get("secrets", {}).keys()
+        sources = {secret if isinstance(secret, str) else secret["source"] for secret in each.get("secrets", [])}
+        assert sources <= composed.get("secrets", {}).keys()
     assert all(secret["file"].startswith("./secrets/") for secret in composed.get("secrets", {}).values())
     ignored = subprocess.run(["git", "check-ignore", "--quiet", "deploy/compose/secrets/s3-key"], cwd=REPOSITORY)
     assert ignored.returncode == 0, "a secret would be committed"
@@ -248,7 +251,7 @@ def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path):
     make_secrets = ["sh", DEPLOY / "compose" / "secrets.sh", secrets]
     subprocess.run(make_secrets, check=True)
     key = (secrets / "s3-key").read_text()
-    subprocess.run(make_secrets, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(make_secrets, check=True)
     assert (secrets / "s3-key").read_text() == key and len(key) == 64 and secrets.stat().st_mode & 0o077 == 0
 
     names = ("master", "volume", "filer", "s3")
@@ -289,6 +292,31 @@ def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def the_clickhouse_of_compose_takes_the_rows_by_the_password_alone(tmp_path):
+    services = _compose("clickhouse")["services"]
+    secrets = tmp_path / "secrets"
+    subprocess.run(["sh", DEPLOY / "compose" / "secrets.sh", secrets], check=True)
+    password = (secrets / "clickhouse-password").read_text()
+    (hashed,) = re.findall("<password_sha256_hex>(.*)</password_sha256_hex>", (secrets / "clickhouse-users.xml").read_text())
+    assert hashed == hashlib.sha256(password.encode()).hexdigest()
+    config = (DEPLOY / "compose" / "clickhouse.toml").read_text()
+    with clickhouse_server.ClickHouse(tmp_path / "engine", "--user", "assay", "--password", password) as service:
+        config = config.replace("clickhouse:8123", service.address).replace("/run/secrets", str(secrets))
+        server = Server(tmp_path / "data", config)
+        migrate = {"ASSAY_CONFIG": str(tmp_path / "data.toml")}
+        assert services["migrate"]["command"] == ["migrate"] and services["migrate"]["environment"].keys() == migrate.keys()
+        # Twice: `up` runs it each time.
+        for _ in range(2):
+            subprocess.run([harness.binary(), "migrate"], env=migrate, check=True, timeout=120)
+        with server:
+            server.send("traces", otlp.traces([otlp.chat(otlp.seeded(52))]).SerializeToString())
+        with server:
+            assert server.sql("SELECT count(*) AS n FROM spans") == [{"n": 1}]
+        server.configure(config.replace('user = "assay"', 'user = "default"'))
+        with pytest.raises(AssertionError, match="assay ended"):
+            server.start()
 
 
 def _until_answers(url):

@@ -1,19 +1,19 @@
 #!/bin/sh
-# Makes the key with which Assay reaches the bucket of s3.yaml: in ./secrets (or the folder given), once. A key that is there is kept.
+# Makes what Assay and the services beside it tell each other, in ./secrets (or the folder given): the key of the bucket of s3.yaml, the password
+# of clickhouse.yaml. What is there is kept.
 #
 # The files are readable by every user, because the containers run as users of their own; the folder is readable by its owner alone.
 set -eu
 folder=${1:-$(dirname "$0")/secrets}
-if [ -e "$folder/s3.json" ]; then
-  echo "secrets.sh: \`$folder\` has a key already" >&2
-  exit 0
-fi
 mkdir -p "$folder"
 chmod 0700 "$folder"
-key=$(od -An -N 32 -t x1 /dev/urandom | tr -d ' \n')
 umask 022
-printf '%s' "$key" > "$folder/s3-key"
-cat > "$folder/s3.json" <<JSON
+
+random() { od -An -N 32 -t x1 /dev/urandom | tr -d ' \n'; }
+
+if [ ! -e "$folder/s3-key" ]; then
+  key=$(random)
+  cat > "$folder/s3.json" <<JSON
 {
   "identities": [
     {
@@ -24,3 +24,24 @@ cat > "$folder/s3.json" <<JSON
   ]
 }
 JSON
+  printf '%s' "$key" > "$folder/s3-key"
+fi
+
+if [ ! -e "$folder/clickhouse-password" ]; then
+  password=$(random)
+  hash=$(printf '%s' "$password" | sha256sum | cut -d ' ' -f 1)
+  cat > "$folder/clickhouse-users.xml" <<XML
+<clickhouse>
+  <users>
+    <default remove="remove"/>
+    <assay>
+      <password_sha256_hex>$hash</password_sha256_hex>
+      <networks><ip>::/0</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+    </assay>
+  </users>
+</clickhouse>
+XML
+  printf '%s' "$password" > "$folder/clickhouse-password"
+fi

@@ -24,7 +24,7 @@ DEPLOY = REPOSITORY / "deploy"
 CHART = DEPLOY / "helm" / "assay"
 KUBERNETES = ("1.25", "1.37")
 EVERYTHING = "ingress.enabled=true,ingress.host=assay.example,ingress.tlsSecret=tls,serviceMonitor.enabled=true,bucket.url=s3://telemetry/assay"
-EVERYTHING += ",bucket.existingSecret=bucket,image.tag=v1,env[0].name=ASSAY_LOG,env[0].value=debug,persistence.storageClass=fast"
+EVERYTHING += ",bucket.existingSecret=bucket,image.tag=v1,env[0].name=ASSAY_LOG,env[0].value=debug,migrate=true,secretFiles=files,persistence.storageClass=fast"
 
 
 def _go_program(module, version):
@@ -84,7 +84,7 @@ def helm_refuses_values_that_mean_nothing(_helm):
         assert refused.returncode != 0 and "don't meet the specifications" in refused.stderr, (wrong, refused.stderr)
 
 
-@pytest.mark.parametrize("name", ["single", "s3"])
+@pytest.mark.parametrize("name", ["single", "s3", "clickhouse"])
 def compose_takes_the_file(name, tmp_path):
     program = _go_program("github.com/compose-spec/compose-go/v2/cmd", "v2.16.2")
     parsed = subprocess.run([program, f"{name}.yaml"], cwd=DEPLOY / "compose", capture_output=True, text=True, timeout=60)

@@ -19,3 +19,19 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
+
+{{/* What a container may do, and where it finds its settings: of the server, and of the migration before it. */}}
+
+{{- define "assay.shut-in" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "assay.settings" -}}
+- {name: config, mountPath: /etc/assay, readOnly: true}
+{{- if .Values.secretFiles }}
+- {name: secrets, mountPath: /run/secrets/assay, readOnly: true}
+{{- end }}
+{{- end -}}
