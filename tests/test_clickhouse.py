@@ -59,6 +59,32 @@ QUERIES = (
     "SELECT metric_name, sum(count), min(min), max(max) FROM metrics_histogram GROUP BY 1 ORDER BY 1",
     "SELECT date, wal_position FROM spans WHERE false",
     "SELECT 1 FROM spans LIMIT 3",
+    "SELECT avg(input_tokens), count(input_tokens), count(*), sum(input_tokens), min(input_tokens), max(input_tokens) FROM spans",
+    "SELECT count(*), sum(input_tokens), min(name), max(start_time), avg(input_tokens) FROM spans WHERE name = 'no such name'",
+    "SELECT min(cost_usd), max(cost_usd), min(error_type), max(session_id), min(date), max(counted) FROM spans",
+    "SELECT count(*) FILTER (WHERE counted), sum(cost_usd) FILTER (WHERE counted), max(name) FILTER (WHERE counted) FROM spans",
+    "SELECT sum(input_tokens) FILTER (WHERE pending), count(*) FILTER (WHERE pending) FROM spans",
+    "SELECT count(*) FILTER (WHERE input_tokens > 10) FROM spans",
+    "SELECT session_id, user_id, count(*), min(start_time) FROM spans GROUP BY 1, 2 ORDER BY 3 DESC, 1 NULLS LAST, 2 NULLS LAST",
+    "SELECT counted, count(*) FROM spans WHERE trace_id > '8' GROUP BY counted ORDER BY counted",
+    "SELECT name, max(duration_ns) AS longest FROM spans GROUP BY name ORDER BY longest DESC, name LIMIT 7",
+    "SELECT service_name, count(*) FROM spans GROUP BY service_name HAVING sum(input_tokens) > 100 ORDER BY 2 DESC, 1",
+    "SELECT count(*) FROM (SELECT DISTINCT trace_id, session_id FROM spans)",
+    "SELECT DISTINCT operation FROM spans ORDER BY 1 NULLS FIRST",
+    "SELECT sum(n) FROM (SELECT trace_id, count(*) AS n FROM spans GROUP BY trace_id)",
+    "SELECT sum(value), count(value), avg(int_value), max(value) FROM metrics_gauge",
+    "SELECT stddev(duration_ns), var_pop(duration_ns), median(duration_ns), corr(duration_ns, input_tokens) FROM spans",
+    "SELECT max(session_id), span_id FROM spans GROUP BY span_id ORDER BY 1 DESC NULLS LAST, 2 LIMIT 5",
+    "SELECT error_type, span_id FROM spans ORDER BY error_type NULLS FIRST, span_id DESC LIMIT 12",
+    "SELECT session_id, span_id, input_messages FROM spans ORDER BY session_id DESC NULLS LAST, span_id LIMIT 6",
+    "SELECT name AS called, start_time AS at, span_id FROM spans WHERE counted ORDER BY at, span_id LIMIT 9",
+    "SELECT span_id FROM (SELECT span_id, duration_ns FROM spans ORDER BY duration_ns DESC, span_id LIMIT 20) ORDER BY span_id LIMIT 5",
+    "SELECT log_id IS NOT NULL, severity_number, body FROM logs ORDER BY severity_number DESC, time, body LIMIT 3",
+    "SELECT a.name, count(*) FROM spans a WHERE a.trace_id IN (SELECT trace_id FROM spans WHERE error_type IS NOT NULL) GROUP BY 1 ORDER BY 1",
+    "SELECT name FROM spans WHERE EXISTS (SELECT 1 FROM cost_lines c WHERE c.span_id = spans.span_id) ORDER BY span_id LIMIT 10",
+    "WITH t AS (SELECT trace_id, sum(cost_usd) AS c FROM spans WHERE counted GROUP BY 1) SELECT count(*), max(c), sum(c) FROM t",
+    "SELECT upper(name), length(name), CASE WHEN counted THEN 1 ELSE 0 END FROM spans ORDER BY span_id LIMIT 10",
+    "SELECT CAST(input_tokens AS DOUBLE) / nullif(output_tokens, 0) FROM spans WHERE output_tokens IS NOT NULL ORDER BY span_id",
     "(SELECT span_id FROM spans UNION SELECT span_id FROM cost_lines) EXCEPT SELECT span_id FROM logs ORDER BY 1 NULLS FIRST",
 )
 
@@ -137,6 +163,58 @@ def explain_shows_what_clickhouse_is_asked(_clickhouse, tmp_path):
             f"{position} AND `name` = 'chat gpt-4o-mini' AND `service_name` = 'tests' LIMIT 3"
         )
         assert sql in plan.replace("\\'", "'"), plan
+        _assert_asked(server, "SELECT name, count(*), sum(cost_usd) FROM spans GROUP BY name", "GROUP BY `name`")
+        _assert_asked(server, "SELECT count(*) FROM spans WHERE counted", "SELECT count() FROM")
+        trace_id = server.sql("SELECT trace_id FROM spans LIMIT 1")[0]["trace_id"]
+        by_id = f"SELECT count(*) AS n FROM spans WHERE trace_id = '{trace_id}'"
+        _assert_asked(server, by_id, "`explained`.`trace_times`")
+        assert server.sql(by_id) == [{"n": 1}]
+        # Nothing rests on what the view knows.
+        _clickhouse.execute("TRUNCATE TABLE explained.trace_times")
+        assert server.sql(by_id) == [{"n": 1}]
+        _assert_asked(server, "SELECT span_id FROM spans ORDER BY start_time DESC LIMIT 5", "ORDER BY `start_time` DESC NULLS FIRST LIMIT 5")
+        # Also while there are hot rows, which are put together here.
+        server.send("traces", otlp.traces([otlp.chat(rng) for _ in range(5)]).SerializeToString())
+        _assert_asked(server, "SELECT name, count(*), sum(cost_usd) FROM spans GROUP BY name", "GROUP BY `name`")
+        assert server.sql("SELECT name, count(*) AS n FROM spans GROUP BY name") == [{"name": "chat gpt-4o-mini", "n": 10}]
+
+
+def _assert_asked(server, query, part):
+    plan = str(server.sql(f"EXPLAIN {query}"))
+    assert part in plan, plan
+
+
+def corrections_become_values_of_their_rows(_clickhouse, tmp_path):
+    lake, server = Server(tmp_path / "lake", f"[storage]\n{QUICK}"), _server(tmp_path / "data", _clickhouse.address, "corrected", QUICK)
+    rng = otlp.seeded(45)
+    # So many corrections do not wait.
+    requests = [otlp.traces([otlp.chat(rng, model="own-model") for _ in range(120)]) for _ in range(10)]
+    query = "SELECT span_id, cost_usd, cost_source, counted FROM spans ORDER BY span_id"
+    for each in (lake, server):
+        with each:
+            for request in requests:
+                each.send("traces", request.SerializeToString())
+            _until(lambda: each.get("/api/v1/status")["storage"]["hot_rows"] == 0, "a flush")
+        price = '[[prices]]\nmodel = "own-model"\ninput_usd_per_million = "3"\noutput_usd_per_million = "7"\n'
+        each.configure(price + each._config_path.read_text())
+    with lake, server:
+        for each in (lake, server):
+            each.cli("reprice", "--from", "2025-11-21T00:00:00Z", "--to", "2025-11-22T00:00:00Z", "--apply")
+        expected = lake.sql(query)
+        assert len(expected) == 1200 and {row["cost_source"] for row in expected} == {"configured"}
+        assert server.sql(query) == expected
+        _until(lambda: _pending(server) == (0, 0), "a fold")
+        assert server.sql(query) == expected
+        values = _clickhouse.rows("SELECT count() AS n, uniqExact(cost_usd) AS values, min(cost_source) AS source FROM corrected.spans")
+        assert values == [{"n": 1200, "values": 1, "source": "configured"}]
+        assert _clickhouse.rows("SELECT count() AS n FROM corrected.span_corrections") == [{"n": 0}]
+    with server:
+        assert server.sql(query) == expected
+
+
+def _pending(server):
+    storage = server.get("/api/v1/status")["storage"]
+    return storage["hot_rows"], storage["pending_corrections"]
 
 
 def rows_of_other_projects_are_not_seen(_clickhouse, tmp_path):

@@ -6,10 +6,11 @@
 //!    ├─ hot batches, filtered             (memory)
 //!    └─ ClickHouseExec                    (projection, filters and limit are in its SQL, which EXPLAIN shows)
 //! ```
-//! Only predicates that mean the same on both sides are sent (`dialect`), the rest is DataFusion's. The project and the position of the view are
+//! Aggregates and the first rows of an order are sent too (`pushdown`). Only predicates that mean the same on both sides are sent (`dialect`), the rest is DataFusion's. The project and the position of the view are
 //! put into the statement here, never by the caller's SQL.
 
 mod dialect;
+mod pushdown;
 
 use std::{
     fmt,
@@ -23,7 +24,7 @@ use std::{
 use arrow::{
     array::{AsArray as _, RecordBatch, RecordBatchOptions},
     compute::cast,
-    datatypes::{SchemaRef, UInt64Type},
+    datatypes::{DataType, SchemaRef, UInt64Type},
 };
 use assay_schemas::{
     clickhouse::{identifier, text},
@@ -55,7 +56,14 @@ use datafusion::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use uuid::Uuid;
 
-use crate::{corrections::CorrectionsExec, table_provider::without_comments};
+pub(crate) use self::pushdown::PushDown;
+use crate::{
+    corrections::CorrectionsExec,
+    table_provider::{wanted_traces, without_comments},
+};
+
+/// Of more traces than this, it is not asked first when they were.
+const TRACES_MAX: usize = 100;
 
 /// What ClickHouse is told about the query that it works for.
 #[derive(Clone, Debug)]
@@ -146,14 +154,39 @@ impl ClickHouseTable {
             let pushed = self.pushed(filter);
             conditions.push(pushed.ok_or_else(|| DataFusionError::Internal(format!("`{filter}` was not to be pushed down")))?);
         }
+        if let Some(traces) = wanted_traces(filters).filter(|traces| self.table == TableId::Spans && traces.len() <= TRACES_MAX) {
+            conditions.push(self.when(traces.iter().map(String::as_str)));
+        }
         let statement = Statement {
             columns: projection.iter().map(|idx| identifier(self.table.columns()[*idx].name)).collect(),
             table: self.stored.name(self.table).to_owned(),
             conditions,
+            group_by: None,
+            order_by: Vec::new(),
             limit,
         };
         let schema = Arc::new(self.schema.project(projection)?);
         Ok(Some(Arc::new(ClickHouseExec::new(statement, schema, self.stored.client().clone(), self.on_behalf.clone()))))
+    }
+
+    /// When `traces` have spans, by the table that a materialised view keeps; at any time if it knows none of them. Rows lie in order of time:
+    /// so those of a trace are found without a look at the others.
+    fn when<'a>(&self, traces: impl Iterator<Item = &'a str>) -> String {
+        let traces: Vec<_> = traces.map(text).collect();
+        let known = format!(
+            "FROM {} WHERE project_id = {} AND trace_id IN ({})",
+            self.stored.trace_times(),
+            text(self.project.as_str()),
+            traces.join(", ")
+        );
+        let time = |known_time: &str, else_: &str| {
+            format!("(SELECT if(count() = 0, toDateTime64('{else_}', 6, 'UTC'), {known_time}) {known})")
+        };
+        format!(
+            "start_time >= {} AND start_time <= {}",
+            time("min(time_min)", "1900-01-01 00:00:00"),
+            time("max(time_max)", "2299-12-31 23:59:59.999999")
+        )
     }
 
     fn reads_correctable(&self, projection: &[usize]) -> bool {
@@ -225,19 +258,32 @@ struct Statement {
     columns: Vec<String>,
     table: String,
     conditions: Vec<String>,
+    /// Rows are put together by these; all into one if there are none of them.
+    group_by: Option<Vec<String>>,
+    order_by: Vec<String>,
     limit: Option<usize>,
 }
 
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { columns, table, conditions, limit } = self;
+        let Self { columns, table, conditions, group_by, order_by, limit } = self;
         let where_ = conditions.join(" AND ");
         match (columns.is_empty(), limit) {
             // Only how many rows there are is asked.
-            (true, None) => write!(f, "SELECT count() FROM {table} WHERE {where_}"),
-            (true, Some(limit)) => write!(f, "SELECT count() FROM (SELECT 1 FROM {table} WHERE {where_} LIMIT {limit})"),
-            (false, None) => write!(f, "SELECT {} FROM {table} WHERE {where_}", columns.join(", ")),
-            (false, Some(limit)) => write!(f, "SELECT {} FROM {table} WHERE {where_} LIMIT {limit}", columns.join(", ")),
+            (true, None) => return write!(f, "SELECT count() FROM {table} WHERE {where_}"),
+            (true, Some(limit)) => {
+                return write!(f, "SELECT count() FROM (SELECT 1 FROM {table} WHERE {where_} LIMIT {limit})");
+            }
+            (false, _) => write!(f, "SELECT {} FROM {table} WHERE {where_}", columns.join(", "))?,
+        }
+        for (what, list) in [("GROUP BY", group_by.as_deref().unwrap_or_default()), ("ORDER BY", order_by)] {
+            if !list.is_empty() {
+                write!(f, " {what} {}", list.join(", "))?;
+            }
+        }
+        match limit {
+            Some(limit) => write!(f, " LIMIT {limit}"),
+            None => Ok(()),
         }
     }
 }
@@ -262,6 +308,31 @@ impl ClickHouseExec {
             Boundedness::Bounded,
         );
         Self { statement, schema, client, on_behalf, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+    }
+}
+
+impl ClickHouseExec {
+    /// Whether it gives rows of the table, not yet what was made of them.
+    fn is_plain(&self) -> bool {
+        let Statement { group_by, order_by, limit, .. } = &self.statement;
+        group_by.is_none() && order_by.is_empty() && limit.is_none()
+    }
+
+    /// The column at `idx` of what it gives, as ClickHouse names it.
+    fn column(&self, idx: usize) -> Option<(String, DataType)> {
+        Some((self.statement.columns.get(idx)?.clone(), self.schema.field(idx).data_type().clone()))
+    }
+
+    /// The same rows, put together: `columns` for each of `groups`, with `schema`.
+    fn aggregated(&self, columns: Vec<String>, groups: Vec<String>, schema: SchemaRef) -> Self {
+        let statement = Statement { columns, group_by: Some(groups), ..self.statement.clone() };
+        Self::new(statement, schema, self.client.clone(), self.on_behalf.clone())
+    }
+
+    /// The first `rows` of the same rows in the order of `keys`.
+    fn first(&self, keys: Vec<String>, rows: usize) -> Self {
+        let statement = Statement { order_by: keys, limit: Some(rows), ..self.statement.clone() };
+        Self::new(statement, self.schema(), self.client.clone(), self.on_behalf.clone())
     }
 }
 

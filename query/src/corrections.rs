@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fmt, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
-use assay_schemas::tables::TableId;
+use assay_schemas::{clickhouse::identifier, tables::TableId};
 use assay_storage::{CorrectionSet, PATCHABLE};
 use datafusion::{
     common::{ColumnStatistics, Result, Statistics, tree_node::TreeNodeRecursion},
@@ -47,6 +47,22 @@ impl CorrectionsExec {
             input.boundedness(),
         ));
         Ok(Self { table, corrections, input, columns, schema, properties })
+    }
+}
+
+impl CorrectionsExec {
+    pub(crate) fn input(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.input
+    }
+
+    /// Whether the value of the column that `sql` begins with can be another one above.
+    pub(crate) fn may_change(&self, sql: &str) -> bool {
+        PATCHABLE.iter().any(|name| sql.starts_with(&identifier(name)))
+    }
+
+    /// The same over `input`, which has the same columns.
+    pub(crate) fn over(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::try_new(self.table, Arc::clone(&self.corrections), input, self.columns)?))
     }
 }
 

@@ -36,6 +36,7 @@ use datafusion::{
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
+    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::{ExecutionPlan, execute_stream},
     prelude::{Expr, SessionConfig},
 };
@@ -49,7 +50,7 @@ pub use self::explain::{Explanation, PlanNode, Pruning};
 use self::memory::{QueryPool, SharedMemory};
 use crate::{
     catalog::{self, ProjectCatalog},
-    clickhouse::OnBehalf,
+    clickhouse::{OnBehalf, PushDown},
     error::{QueryError, QueryErrorKind, explain, position_of},
     functions,
     information_schema::{self, TableDoc},
@@ -662,10 +663,18 @@ fn base_state(
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
         .with_optimizer_rule(Arc::new(semi_join::DistinctKeys))
+        .with_physical_optimizer_rules(physical_rules())
         .with_optimizer_rule(Arc::new(distinct_texts::CountDistinctTexts))
         .build();
     functions::register(&mut state, prices)?;
     Ok(state)
+}
+
+/// DataFusion's own, after what ClickHouse does better.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.insert(0, Arc::new(PushDown));
+    rules
 }
 
 fn param_values(params: &Params) -> ParamValues {

@@ -373,7 +373,7 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 }
 
 /// The trace ids to which `filters` limit the rows, if they do.
-fn wanted_traces(filters: &[Expr]) -> Option<BTreeSet<String>> {
+pub(crate) fn wanted_traces(filters: &[Expr]) -> Option<BTreeSet<String>> {
     filters.iter().filter_map(traces_of).min_by_key(BTreeSet::len)
 }
 

@@ -69,11 +69,14 @@ impl Ddl {
     }
 
     /// The name of what holds the rows of `table` on each node.
-    fn local(&self, table: &str) -> String {
+    #[must_use]
+    pub fn local(&self, table: &str) -> String {
         if self.cluster.is_some() { self.name(&format!("{table}_local")) } else { self.name(table) }
     }
 
-    fn on_cluster(&self) -> String {
+    /// What makes a statement run on every node.
+    #[must_use]
+    pub fn on_cluster(&self) -> String {
         self.cluster.as_ref().map_or_else(String::new, |cluster| format!(" ON CLUSTER {}", identifier(cluster)))
     }
 

@@ -11,6 +11,7 @@
 //! One data folder writes one database.
 
 mod client;
+mod fold;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +26,7 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType, UInt64Type},
 };
 use assay_schemas::{
-    clickhouse::{self as ddl, Ddl, FLUSHES, NODE_ID, VERSION, VERSIONS, text, time_column, type_of},
+    clickhouse::{self as ddl, Ddl, FLUSHES, NODE_ID, TRACE_TIMES, VERSION, VERSIONS, text, time_column, type_of},
     ids::ProjectId,
     tables::TableId,
 };
@@ -339,6 +340,7 @@ impl ClickHouse {
 pub struct StoredRows {
     client: ClickHouseClient,
     names: Arc<BTreeMap<TableId, String>>,
+    trace_times: Arc<str>,
     position: u64,
     days: BTreeMap<(TableId, ProjectId), BTreeMap<i32, Day>>,
 }
@@ -357,7 +359,9 @@ pub struct Day {
 impl StoredRows {
     async fn read(store: &ClickHouse, position: u64) -> Result<Self, ClickHouseError> {
         let names = TableId::ALL.iter().map(|table| (*table, store.name(*table))).collect();
-        let mut rows = Self { client: store.client.clone(), names: Arc::new(names), position, days: BTreeMap::new() };
+        let trace_times = store.ddl.name(TRACE_TIMES).into();
+        let client = store.client.clone();
+        let mut rows = Self { client, names: Arc::new(names), trace_times, position, days: BTreeMap::new() };
         for table in TableId::ALL {
             let time = ddl::identifier(time_column(*table));
             let sql = format!(
@@ -414,6 +418,12 @@ impl StoredRows {
     #[must_use]
     pub fn name(&self, table: TableId) -> &str {
         &self.names[&table]
+    }
+
+    /// The table that says when a trace has spans, as statements name it.
+    #[must_use]
+    pub fn trace_times(&self) -> &str {
+        &self.trace_times
     }
 
     /// Asks the server.

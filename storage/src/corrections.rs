@@ -71,6 +71,11 @@ pub(crate) struct Correction {
 }
 
 impl Correction {
+    /// The new value of `column`, if it has one.
+    pub(crate) fn value(&self, column: &str) -> Option<&Value> {
+        self.patch.get(column)
+    }
+
     /// Reads the corrections of a batch of `span_corrections`, all of one day. A patch that is not a JSON object corrects nothing and is logged.
     pub(crate) fn read(batch: &RecordBatch, date: i32) -> Vec<Arc<Self>> {
         let column = |name: &str| batch.column_by_name(name).expect("a column of span_corrections");
@@ -211,6 +216,15 @@ impl RowKey {
         &self.trace_id
     }
 
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Trace and identifier as one text; those of spans and of log records differ in length.
+    pub(crate) fn text(&self) -> String {
+        format!("{}{}", self.trace_id, self.id)
+    }
+
     pub(crate) fn of(correction: &Correction) -> Self {
         correction.key.clone()
     }
@@ -299,7 +313,7 @@ fn array_of<'a>(data_type: &DataType, values: impl Iterator<Item = &'a Value>) -
     }
 }
 
-fn text_of(value: &Value) -> Option<String> {
+pub(crate) fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
@@ -307,7 +321,7 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-fn money_of(value: &Value) -> Option<Decimal> {
+pub(crate) fn money_of(value: &Value) -> Option<Decimal> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),

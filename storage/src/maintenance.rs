@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clickhouse::{ClickHouse, ClickHouseError},
     corrections::{Correction, RowKey},
     flush::chain,
     jobs::{Done, RunClock},
@@ -46,7 +47,7 @@ const FOLD_AFTER: Duration = Duration::from_secs(15 * 60);
 pub struct MaintenanceError {
     job: &'static str,
     table: &'static str,
-    source: LakeError,
+    source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// State of the jobs of one store.
@@ -149,7 +150,15 @@ impl Inner {
             if fold {
                 let projects = self.state.lock().corrections.projects();
                 for project in projects {
-                    let fold = async { self.fold(&project).await.map_err(failed("fold corrections into", TableId::Spans)) };
+                    let fold = async {
+                        match &self.clickhouse {
+                            Some(clickhouse) => {
+                                let folded = self.fold_in_clickhouse(clickhouse, &project).await;
+                                folded.map_err(failed("fold corrections into", TableId::Spans))
+                            }
+                            None => self.fold(&project).await.map_err(failed("fold corrections into", TableId::Spans)),
+                        }
+                    };
                     replaced += self.on_table("compaction", TableId::Spans, fold).await?;
                 }
             }
@@ -397,6 +406,20 @@ impl Inner {
         Ok((replaced, done))
     }
 
+    /// Sets in ClickHouse what corrections of `project` say, and removes those corrections. Returns how many rows were corrected.
+    async fn fold_in_clickhouse(&self, clickhouse: &ClickHouse, project: &ProjectId) -> Result<(u64, Done), ClickHouseError> {
+        let (corrections, position) = {
+            let state = self.state.lock();
+            let position = state.stored.as_ref().map_or(0, |stored| stored.position());
+            (state.corrections.persisted(project).to_vec(), position)
+        };
+        let folded = clickhouse.fold(project, &corrections, position).await?;
+        let is_done = |c: &Correction| folded.get(&RowKey::of(c)).is_some_and(|position| c.position <= *position);
+        self.change(|state| state.corrections.remove(project, &is_done));
+        let rows = folded.len() as u64;
+        Ok((rows, Done { rows, ..Done::default() }))
+    }
+
     /// The rows of `newest` that can be in `file` of `table`: their trace is, or they have none.
     async fn held_by<'a>(
         &self,
@@ -442,7 +465,7 @@ impl Inner {
         let clock = RunClock::start();
         let result = work.await;
         match &result {
-            Ok((_, done)) if done.files == 0 => {}
+            Ok((_, done)) if *done == Done::default() => {}
             Ok((_, done)) => self.history.add(clock.end(kind, Some(table), *done, None)),
             Err(error) => self.history.add(clock.end(kind, Some(table), Done::default(), Some(chain(error)))),
         }
@@ -518,8 +541,8 @@ fn size_class(raw_bytes: u64) -> u32 {
     u32::try_from(MERGE_FAN_IN).map_or(0, |fan_in| (raw_bytes / SMALLEST_CLASS_BYTES).max(1).ilog(u64::from(fan_in)))
 }
 
-fn failed(job: &'static str, table: TableId) -> impl FnOnce(LakeError) -> MaintenanceError {
-    move |source| MaintenanceError { job, table: table.name(), source }
+fn failed<E: std::error::Error + Send + Sync + 'static>(job: &'static str, table: TableId) -> impl FnOnce(E) -> MaintenanceError {
+    move |source| MaintenanceError { job, table: table.name(), source: source.into() }
 }
 
 #[cfg(test)]

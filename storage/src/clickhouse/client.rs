@@ -58,11 +58,22 @@ impl ClickHouseClient {
         .await
     }
 
+    /// As [`ClickHouseClient::execute`] for what takes as long as `timeout`; not sent again.
+    pub(crate) async fn execute_once(&self, sql: &str, settings: Settings, timeout: Duration) -> Result<(), ClickHouseError> {
+        let response = self.send(self.request(&settings).timeout(timeout).body(sql.to_owned())).await?;
+        response.bytes().await.map(drop).map_err(|source| self.no_answer(source))
+    }
+
     /// All rows of the answer to `sql`, which must be known to be few.
     pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>, ClickHouseError> {
+        self.rows_with(sql, Settings::new()).await
+    }
+
+    /// The same with `settings`.
+    pub(crate) async fn rows_with(&self, sql: &str, mut settings: Settings) -> Result<Vec<RecordBatch>, ClickHouseError> {
+        settings.push(("max_execution_time", self.config.request_timeout.as_secs().max(1).to_string()));
         self.with_patience(|| async {
-            let limit = ("max_execution_time", self.config.request_timeout.as_secs().max(1).to_string());
-            let stream = self.query(sql.to_owned(), vec![limit], self.config.request_timeout).await?;
+            let stream = self.query(sql.to_owned(), settings.clone(), self.config.request_timeout).await?;
             let batches: Vec<Result<RecordBatch, ClickHouseError>> = stream.collect().await;
             batches.into_iter().collect()
         })
