@@ -9,7 +9,7 @@
 //! ```
 //! Unknown keys come last in either direction. A page of calls is found by slim columns; previews are read for its rows alone. So are the
 //! numbers of sessions and users: which ones are on the page is known by the sort key. Tools and errors take the costs of traces from their
-//! sums ([`of_traces`]).
+//! sums ([`of_traces`]); users are read all at once unless they are many ([`whole`]).
 
 mod of_traces;
 mod page;
@@ -18,6 +18,7 @@ mod rows;
 mod series;
 mod session;
 mod totals;
+mod whole;
 
 use std::time::Instant;
 
@@ -160,18 +161,20 @@ pub(crate) async fn list<R: DeserializeOwned, T: DeserializeOwned>(
     request: &ListRequest,
 ) -> Result<List<R, T>, QueryError> {
     let started = Instant::now();
-    let page = Page::new(query, request)?;
+    let mut page = Page::new(query, request)?;
+    page.narrow(reader).await?;
     let totals_sql = (query.totals)(&page.scope);
-    let summed = match &query.of_traces {
-        Some(of) => of_traces::list(reader, query, of, &page).await?,
-        None => None,
+    let summed = match (&query.of_traces, &query.whole, query.group) {
+        (Some(of), _, _) => of_traces::list(reader, query, of, &page).await?,
+        (None, Some(whole), Some(group)) => whole::list(reader, query, whole, group, &page).await?,
+        _ => None,
     };
     let (rows, totals) = match summed {
         Some((rows, totals)) => (rows, totals.map(typed::<T>).transpose()?),
         None => {
             let totals = async {
                 match page.is_first() {
-                    true => typed::<T>(total_row(reader, query, &page, &totals_sql).await?).map(Some),
+                    true => typed::<T>(total_row(reader, query, &page).await?).map(Some),
                     false => Ok(None),
                 }
             };
@@ -189,13 +192,14 @@ pub(crate) async fn list<R: DeserializeOwned, T: DeserializeOwned>(
     })
 }
 
-/// The one row that `sql` gives: totals of the list.
-async fn total_row(reader: &Reader<'_>, query: &Query, page: &Page, sql: &str) -> Result<Map<String, Value>, QueryError> {
+/// Totals of the list.
+async fn total_row(reader: &Reader<'_>, query: &Query, page: &Page) -> Result<Map<String, Value>, QueryError> {
+    let sql = (query.totals)(&page.asked);
     let none = || QueryError::new(QueryErrorKind::Internal, "totals have no row");
     if let Some(group) = query.group {
         // Told apart as SQL tells them apart, traces take longer than all other totals together; their rows stand side by side in files.
         let other_totals = sql.replacen(TRACES, "CAST(0 AS BIGINT)", 1);
-        let condition = page.scope.whole(group);
+        let condition = page.asked.whole(group);
         let (other, traces) =
             futures::try_join!(reader.rows(&other_totals, 1), distinct_traces(reader, page.range(), &condition))?;
         if let Some(traces) = traces {
@@ -204,7 +208,7 @@ async fn total_row(reader: &Reader<'_>, query: &Query, page: &Page, sql: &str) -
             return Ok(row);
         }
     }
-    reader.rows(sql, 1).await?.into_iter().next().ok_or_else(none)
+    reader.rows(&sql, 1).await?.into_iter().next().ok_or_else(none)
 }
 
 /// How many traces have a step in `range` for which `condition` holds; `None` if they are too many for memory.

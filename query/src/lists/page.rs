@@ -13,6 +13,9 @@ use crate::{
     traces::{Reader, sums},
 };
 
+/// Groups that are named in a question at most.
+const NAMED_MAX: usize = 5_000;
+
 /// A page that is asked for.
 pub(super) struct Page {
     query: &'static Query,
@@ -24,6 +27,8 @@ pub(super) struct Page {
     to: i64,
     q: String,
     pub(super) scope: Scope,
+    /// The same, as it is asked: [`Page::narrow`] may know what the filter comes to.
+    pub(super) asked: Scope,
 }
 
 /// Rows of a page.
@@ -66,7 +71,8 @@ impl Page {
         // A relative range would move between pages.
         let (from, to) = cursor.as_ref().map_or((request.from, request.to), |c| (c.from, c.to));
         let scope = Scope::new(from, to, &request.filter);
-        Ok(Self { query, column, ascending: request.ascending, limit: request.limit, cursor, from, to, q, scope })
+        let asked = scope.clone();
+        Ok(Self { query, column, ascending: request.ascending, limit: request.limit, cursor, from, to, q, scope, asked })
     }
 
     /// SQL that gives the page as it is shown.
@@ -79,7 +85,7 @@ impl Page {
         let rows = match self.query.group {
             Some(group) => self.groups(reader, group, wanted).await?,
             None => {
-                let body = self.query.keys.unwrap_or(self.query.rows)(&self.scope);
+                let body = self.query.keys.unwrap_or(self.query.rows)(&self.asked);
                 reader.rows(&self.page_sql("*", &body, wanted), wanted).await?
             }
         };
@@ -119,7 +125,7 @@ impl Page {
         if !columns.contains(&self.column.name) {
             columns.push(self.column.name);
         }
-        let keys_sql = self.page_sql(&columns.join(", "), &(self.query.rows)(&self.scope), wanted);
+        let keys_sql = self.page_sql(&columns.join(", "), &(self.query.rows)(&self.asked), wanted);
         let keys = reader.rows(&keys_sql, wanted).await?;
         let texts = |name: &'static str| keys.iter().filter_map(move |row| row[name].as_str());
         // All times have the same form, so that the first text is the first time.
@@ -135,6 +141,22 @@ impl Page {
         let mut rows = reader.rows(&(self.query.rows)(&Scope { range, filter: None }), wanted).await?;
         rows.sort_by_cached_key(|row| ids.iter().position(|id| row[group] == *id));
         Ok(rows)
+    }
+
+    /// Asks once which groups the filter lets through, where that is asked for in several questions, and names them if they are few.
+    ///
+    /// # Errors
+    /// As the question it asks.
+    pub(super) async fn narrow(&mut self, reader: &Reader<'_>) -> Result<(), QueryError> {
+        let (Some(group), Some(_)) = (self.query.group, &self.scope.filter) else { return Ok(()) };
+        let sql = format!("SELECT DISTINCT {group} FROM steps WHERE {} AND {group} IS NOT NULL", self.scope.rows());
+        let rows = reader.rows(&sql, NAMED_MAX + 1).await?;
+        let ids: Vec<String> = rows.iter().filter_map(|row| row[group].as_str().map(quoted)).collect();
+        if (1..=NAMED_MAX).contains(&ids.len()) {
+            let range = format!("{} AND {group} IN ({})", self.scope.range, ids.join(", "));
+            self.asked = Scope { range, filter: None };
+        }
+        Ok(())
     }
 
     /// Whether no page comes before it.

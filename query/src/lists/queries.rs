@@ -42,6 +42,16 @@ pub(crate) struct Query {
     pub(super) totals: fn(&Scope) -> String,
     /// How the same is had without joining traces to their costs, where there is that.
     pub(super) of_traces: Option<OfTraces>,
+    /// Where groups are few enough to read them all: their page and most totals then come from one question.
+    pub(super) whole: Option<Whole>,
+}
+
+/// How totals are had from all groups of a list.
+pub(super) struct Whole {
+    /// Columns of groups that add up to the totals of the same name.
+    pub(super) added: &'static [&'static str],
+    /// SQL of the other totals but `rows` and `traces`.
+    pub(super) others: fn(&Scope) -> String,
 }
 
 /// A list of groups with the number and the cost of the traces that each is found in.
@@ -123,6 +133,7 @@ pub(crate) static CALLS: Query = Query {
         )
     },
     of_traces: None,
+    whole: None,
 };
 
 const CALL_COLUMNS: &str = "trace_id, span_id, log_id, start_time, duration_ns, status_code, provider, request_model, response_model, operation, \
@@ -202,6 +213,7 @@ pub(crate) static SESSIONS: Query = Query {
         )
     },
     of_traces: None,
+    whole: None,
 };
 
 /// Sessions of the steps for which `condition` holds.
@@ -251,6 +263,10 @@ pub(crate) static USERS: Query = Query {
         )
     },
     of_traces: None,
+    whole: Some(Whole {
+        added: &["llm_calls", "errors", "input_tokens", "output_tokens", "cost_usd", "unpriced_calls"],
+        others: |scope| format!("SELECT count(DISTINCT session_id) AS sessions FROM steps WHERE {}", scope.whole("user_id")),
+    }),
 };
 
 /// Models, by who answered.
@@ -291,6 +307,7 @@ pub(crate) static MODELS: Query = Query {
         )
     },
     of_traces: None,
+    whole: None,
 };
 
 fn model_sums() -> String {
@@ -349,6 +366,7 @@ pub(crate) static TOOLS: Query = Query {
         totals: |scope| format!("SELECT count(DISTINCT {TOOL}) AS rows, {} FROM spans WHERE {}", tool_sums(), tool_runs(scope)),
         traces: |scope| format!("SELECT DISTINCT {TOOL} AS tool_name, trace_id FROM spans WHERE {}", tool_runs(scope)),
     }),
+    whole: None,
 };
 
 fn tool_runs(scope: &Scope) -> String {
@@ -432,6 +450,7 @@ pub(crate) static ERRORS: Query = Query {
             )
         },
     }),
+    whole: None,
 };
 
 const LAST_TRACE: &str = "first_value(errors_of_trace.trace_id ORDER BY last_time DESC) FILTER (WHERE errors_of_trace.trace_id IS NOT NULL) AS last_trace_id";
