@@ -7,7 +7,7 @@ binary=$1
 root=$2
 id=65532
 
-mkdir -p "$root/usr/bin" "$root/etc/ssl/certs" "$root/var/lib/assay" "$root/var/lib/dpkg/status.d" "$root/usr/share/doc/assay"
+mkdir -p "$root/usr/bin" "$root/etc/ssl/certs" "$root/var/lib/dpkg/status.d" "$root/usr/share/doc/assay"
 install -m 0755 "$binary" "$root/usr/bin/assay"
 install -m 0644 LICENSE "$root/usr/share/doc/assay/LICENSE"
 

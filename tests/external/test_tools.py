@@ -152,7 +152,8 @@ def the_files_of_the_image_are_enough_to_serve_from_and_only_the_volume_is_writt
     assert {"libc6", "ca-certificates"} <= owners
     data.mkdir()
     os.chown(data, 65532, 65532)
-    (root / "proc").mkdir()
+    for mounted in ("proc", "var/lib/assay"):
+        (root / mounted).mkdir()
     ports = dict(zip(("ASSAY_HTTP", "ASSAY_OTLP_GRPC", "ASSAY_OTLP_HTTP"), s3.free_ports(3)))
     environment = {name: f"127.0.0.1:{port}" for name, port in ports.items()} | {"ASSAY_DATA_DIR": "/var/lib/assay"}
     # As a container engine does: read-only but for the volume, as its user, and as the first process, which no signal ends by default.
