@@ -30,10 +30,22 @@ case "${1:-}" in
     thaw() { docker unpause "$container" > /dev/null; } ;;
   --pid)
     pid=$2; shift 2
-    freeze() { uses_folder && kill -STOP "$pid" && until standing; do sleep 0.01; done; }
-    uses_folder() { find "/proc/$pid/fd" -lname "$(realpath "$data")/lock" 2> /dev/null | grep -q .; }
+    freeze() {
+      uses_folder && kill -STOP "$pid" || return 1
+      for _ in $(seq 1000); do
+        if standing; then return 0; fi
+        sleep 0.01
+      done
+      return 1
+    }
+    # Files and threads come and go while they are listed, so the status of `find` and `grep` says nothing here; what they print does.
+    uses_folder() { [ -n "$(find "/proc/$pid/fd" -lname "$(realpath "$data")/lock" 2> /dev/null)" ]; }
     # Every thread: a signal reaches them one after the other, and a write that has begun is ended first.
-    standing() { ! grep -hE '^State:' "/proc/$pid/task"/*/status | grep -qv 'T (stopped)'; }
+    standing() {
+      local states
+      states=$(grep -hE '^State:' "/proc/$pid/task"/*/status 2> /dev/null || true)
+      [ -n "$states" ] && ! grep -qv 'T (stopped)' <<< "$states"
+    }
     thaw() { kill -CONT "$pid"; } ;;
   --stopped) shift; stopped=yes ;;
   *) fail "found \`${1:-}\`, expected --service, --container, --pid or --stopped" ;;
