@@ -87,6 +87,14 @@ QUERIES = (
     "SELECT CAST(input_tokens AS DOUBLE) / nullif(output_tokens, 0) FROM spans WHERE output_tokens IS NOT NULL ORDER BY span_id",
     "(SELECT span_id FROM spans UNION SELECT span_id FROM cost_lines) EXCEPT SELECT span_id FROM logs ORDER BY 1 NULLS FIRST",
 )
+# Read models of the UI, over the same rows: with bounds, because those that are open move with the clock.
+RANGE = "from=2000-01-01T00:00:00Z&to=2100-01-01T00:00:00Z"
+PAGES = (
+    *(f"/api/v1/traces?limit={limit}&sort={sort}&{RANGE}" for limit, sort in ((200, "start_time"), (20, "cost_usd"), (7, "duration_ns"))),
+    *(f"/api/v1/lists/{name}?limit=50&{RANGE}" for name in ("calls", "sessions", "users", "models", "tools", "errors")),
+    f"/api/v1/traces/totals?{RANGE}",
+    f"/api/v1/traces?limit=50&{RANGE}&q=has:error",
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +113,9 @@ def _server(folder, address, database, storage="", clickhouse="", migrate=True):
 
 def captures_give_the_same_answers_as_over_a_lake(_clickhouse, tmp_path):
     lake, server = Server(tmp_path / "lake"), _server(tmp_path / "data", _clickhouse.address, "equal")
-    scenarios = [files for folder in capture_files.FOLDERS for files in capture_files.scenarios(folder).values()]
+    # Two of them use one trace identifier: which of two names such a trace has is not decided.
+    folders = [folder for folder in capture_files.FOLDERS if folder != "plain-otel-grpc-python"]
+    scenarios = [files for folder in folders for files in capture_files.scenarios(folder).values()]
     assert len(scenarios) > 20
     halves = scenarios[::2], scenarios[1::2]
     for half in halves:
@@ -115,14 +125,16 @@ def captures_give_the_same_answers_as_over_a_lake(_clickhouse, tmp_path):
                 for meta, body in files:
                     for each in (lake, server):
                         capture_files.send(each, meta, body)
-            _assert_same(lake, server)
+            _assert_same(lake, server, PAGES if half is halves[1] else ())
     with lake, server:
-        _assert_same(lake, server)
+        _assert_same(lake, server, PAGES)
+        many = ", ".join(f"'{n:032x}'" for n in range(20_000))
+        assert server.sql(f"SELECT count(*) AS n FROM spans WHERE trace_id IN ({many})") == [{"n": 0}]
         stored = _clickhouse.rows("SELECT count() AS n, uniqExact(trace_id, span_id) AS ids FROM equal.spans")[0]
         assert stored["n"] == server.sql("SELECT count(*) AS n FROM spans")[0]["n"]
 
 
-def _assert_same(lake, server):
+def _assert_same(lake, server, pages):
     differing = {}
     for query in QUERIES:
         expected, found = lake.sql(query, row_limit=100_000), server.sql(query, row_limit=100_000)
@@ -130,9 +142,11 @@ def _assert_same(lake, server):
             first = next((pair for pair in zip(expected, found) if not _same(*pair)), (len(expected), len(found)))
             differing[query] = first
     assert not differing, differing
-    for path in ("/api/v1/traces?limit=200", "/api/v1/traces?limit=20&sort=cost_usd"):
-        ids = [[trace["trace_id"] for trace in each.get(path)["traces"]] for each in (lake, server)]
-        assert sorted(ids[0]) == sorted(ids[1]), path
+    for path in pages:
+        expected, found = ({**each.get(path), "elapsed_ms": None} for each in (lake, server))
+        if not _same(expected, found):
+            differing[path] = [(key, expected[key], found[key]) for key in expected if not _same(expected[key], found.get(key))]
+    assert not differing, differing
     trace_id = lake.sql("SELECT trace_id, count(*) AS n FROM spans GROUP BY 1 ORDER BY n DESC, 1 LIMIT 1")[0]["trace_id"]
     traces = [each.get(f"/api/v1/traces/{trace_id}")["spans"] for each in (lake, server)]
     assert traces[0] == traces[1]

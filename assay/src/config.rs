@@ -378,6 +378,11 @@ impl ClickHouseConfig {
         if reqwest::Url::parse(url).is_err() || !(is_plain || url.starts_with("https://")) {
             bail!("`storage.clickhouse.url` is `{url}`: expected an address such as `https://clickhouse.example:8443`");
         }
+        if reqwest::Url::parse(url).is_ok_and(|url| !url.username().is_empty() || url.password().is_some()) {
+            bail!(
+                "`storage.clickhouse.url` holds credentials: expected them in `storage.clickhouse.user` and `.password_file`, because urls are logged"
+            );
+        }
         if is_plain && !self.allow_http {
             bail!(
                 "`storage.clickhouse.url` is `{url}`: expected `https://…`, because anyone on the way could read what is stored (hint: \
@@ -559,6 +564,7 @@ mod tests {
         assert_eq!(clickhouse("url = \"http://localhost:8123\"\nallow_http = true"), Ok(()));
         assert!(clickhouse("url = \"http://localhost:8123\"").expect_err("not encrypted").contains("expected `https://…`"));
         assert!(clickhouse("url = \"clickhouse:9000\"").expect_err("no HTTP").contains("expected an address such as"));
+        assert!(clickhouse("url = \"https://me:secret@x\"").expect_err("logged").contains("holds credentials"));
         let both = "[storage]\nurl = \"s3://x\"\n[storage.clickhouse]\nurl = \"https://x\"";
         assert!(check(both).expect_err("two places").contains("expected one of them"));
     }

@@ -31,7 +31,7 @@ use assay_schemas::{
     ids::ProjectId,
     tables::TableId,
 };
-use assay_storage::{ClickHouseClient, PATCHABLE, ReadView, StoredRows, patchable, row_key_columns};
+use assay_storage::{ClickHouseClient, ClickHouseError, PATCHABLE, ReadView, StoredRows, patchable, row_key_columns};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -53,7 +53,7 @@ use datafusion::{
         union::UnionExec,
     },
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use uuid::Uuid;
 
 pub(crate) use self::pushdown::PushDown;
@@ -64,6 +64,9 @@ use crate::{
 
 /// Of more traces than this, it is not asked first when they were.
 const TRACES_MAX: usize = 100;
+/// Length of a statement, far beyond what is asked.
+const STATEMENT_BYTES_MAX: &str = "100000000";
+const STATEMENT_ELEMENTS_MAX: &str = "1000000";
 
 /// What ClickHouse is told about the query that it works for.
 #[derive(Clone, Debug)]
@@ -404,20 +407,12 @@ async fn asked(
     sql: String,
     on_behalf: &OnBehalf,
 ) -> Result<impl futures::Stream<Item = Result<RecordBatch>> + Send + use<>> {
-    let left = on_behalf.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let query_id = format!("{}-{}", on_behalf.query_id, on_behalf.statements.fetch_add(1, Ordering::Relaxed));
-    let settings = vec![
-        ("query_id", query_id.clone()),
-        ("max_execution_time", format!("{:.3}", left.as_secs_f64())),
-        ("max_memory_usage", on_behalf.memory_bytes_max.to_string()),
-        ("cancel_http_readonly_queries_on_client_close", "1".to_owned()),
-    ];
-    let mut guard = KillUnlessDone { client: Some(client.clone()), query_id };
-    let answer = client.query(sql, settings, left).await.map_err(|e| DataFusionError::External(Box::new(e)));
-    if answer.is_err() {
-        guard.done();
+    let (mut answer, mut guard) = match attempt(&client, &sql, on_behalf).await {
+        // A connection that the server has just closed, or one request too many: once more, before anyone is told.
+        Err(error) if error.is_momentary() => attempt(&client, &sql, on_behalf).await,
+        first => first,
     }
-    let mut answer = answer?;
+    .map_err(|e| DataFusionError::External(Box::new(e)))?;
     Ok(stream::poll_fn(move |cx| {
         let polled = answer.poll_next_unpin(cx);
         if let std::task::Poll::Ready(None | Some(Err(_))) = polled {
@@ -425,6 +420,33 @@ async fn asked(
         }
         polled.map_err(|e| DataFusionError::External(Box::new(e)))
     }))
+}
+
+type Rows = BoxStream<'static, std::result::Result<RecordBatch, ClickHouseError>>;
+
+async fn attempt(
+    client: &ClickHouseClient,
+    sql: &str,
+    on_behalf: &OnBehalf,
+) -> std::result::Result<(Rows, KillUnlessDone), ClickHouseError> {
+    let left = on_behalf.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let query_id = format!("{}-{}", on_behalf.query_id, on_behalf.statements.fetch_add(1, Ordering::Relaxed));
+    let settings = vec![
+        ("query_id", query_id.clone()),
+        ("max_execution_time", format!("{:.3}", left.as_secs_f64())),
+        ("max_memory_usage", on_behalf.memory_bytes_max.to_string()),
+        ("cancel_http_readonly_queries_on_client_close", "1".to_owned()),
+        // Lists of thousands of traces are asked for.
+        ("max_query_size", STATEMENT_BYTES_MAX.to_owned()),
+        ("max_ast_elements", STATEMENT_ELEMENTS_MAX.to_owned()),
+        ("max_expanded_ast_elements", STATEMENT_ELEMENTS_MAX.to_owned()),
+    ];
+    let mut guard = KillUnlessDone { client: Some(client.clone()), query_id };
+    let answer = client.query(sql.to_owned(), settings, left).await;
+    if answer.is_err() {
+        guard.done();
+    }
+    Ok((answer?, guard))
 }
 
 /// Stops a statement that nobody waits for any more.

@@ -209,7 +209,7 @@ pub fn identifier(name: &str) -> String {
 /// `value` as a literal.
 #[must_use]
 pub fn text(value: &str) -> String {
-    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'").replace('\0', "\\0"))
 }
 
 /// One table.
@@ -443,6 +443,7 @@ mod tests {
     #[test]
     fn quotes_cannot_be_left() {
         assert_eq!(text("a'; DROP TABLE spans --\\"), r"'a\'; DROP TABLE spans --\\'");
+        assert_eq!(text("a\0b"), r"'a\0b'");
         assert_eq!(identifier("a`b\\"), r"`a\`b\\`");
     }
 }

@@ -133,6 +133,16 @@ pub enum ClickHouseError {
 const TRANSIENT: &[u32] = &[159, 202, 203, 209, 210, 225, 236, 241, 242, 243, 252, 279, 285, 286, 289, 319, 394, 425, 439, 999];
 
 impl ClickHouseError {
+    /// Whether the same request may succeed at once: the connection broke before an answer, or there was one request too many.
+    #[must_use]
+    pub fn is_momentary(&self) -> bool {
+        match self {
+            Self::Request { source, .. } => !source.is_builder() && !source.is_timeout(),
+            Self::Refused { code, .. } => *code == Some(202),
+            _ => false,
+        }
+    }
+
     /// Whether the same request may succeed a moment later. It may also have been done: only what can be repeated is sent again.
     #[must_use]
     pub fn is_transient(&self) -> bool {

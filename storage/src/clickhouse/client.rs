@@ -38,6 +38,8 @@ impl ClickHouseClient {
     pub(crate) fn new(config: ClickHouseConfig) -> Result<Self, ClickHouseError> {
         let http = reqwest::Client::builder()
             .connect_timeout(config.connect_timeout)
+            // ClickHouse closes idle connections after ten seconds, older ones after three.
+            .pool_idle_timeout(Duration::from_secs(2))
             .user_agent(concat!("assay/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|source| ClickHouseError::Request { url: config.url.clone(), source })?;
