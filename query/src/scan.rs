@@ -13,6 +13,7 @@ mod chunk;
 mod dictionary;
 mod evaluate;
 mod metrics;
+mod packed;
 mod row_groups;
 mod scanner;
 

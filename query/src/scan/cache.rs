@@ -1,4 +1,4 @@
-//! Decoded columns of row groups of the lake, kept for the next question. Bounded by bytes, and by what queries leave of the memory that
+//! Decoded columns of row groups of the lake, packed and kept for the next question. Bounded by bytes, and by what queries leave of the memory that
 //! they share; what was not used for longest goes first, and what nobody asks for any more goes after a while. A scan never drives out what
 //! it uses itself, so that one that is larger than the cache still finds a part of its columns the next time.
 
@@ -17,7 +17,7 @@ use assay_storage::DataFile;
 use object_store::path::Path;
 use parking_lot::Mutex;
 
-use super::{chunk::Chunk, dictionary::Dictionary};
+use super::{chunk::Chunk, dictionary::Dictionary, packed::Packed};
 use crate::metrics::ColumnMetrics;
 
 /// A column chunk of more than this part of the cache is not kept.
@@ -68,7 +68,7 @@ struct Place {
 #[derive(Debug)]
 struct Cached {
     file: Weak<DataFile>,
-    chunk: Chunk,
+    chunk: Arc<Packed>,
     bytes: usize,
     used: (ScanNumber, u64),
 }
@@ -97,15 +97,16 @@ impl ColumnCache {
     /// Column `column` of a row group.
     pub(crate) fn get(&self, scan: ScanNumber, file: &DataFile, row_group: usize, column: usize) -> Option<Chunk> {
         let place = Place { file: file.path.clone(), row_group, column };
-        let chunk = self.inner.lock().used(scan, &place);
-        let counter = if chunk.is_some() { &self.metrics.hits } else { &self.metrics.misses };
+        let packed = self.inner.lock().used(scan, &place);
+        let counter = if packed.is_some() { &self.metrics.hits } else { &self.metrics.misses };
         counter.inc();
-        chunk
+        packed.map(|packed| packed.chunk())
     }
 
     /// Keeps a column of a row group, if there is room; whether there is.
     pub(crate) fn put(&self, scan: ScanNumber, file: &Arc<DataFile>, row_group: usize, column: usize, chunk: &Chunk) -> bool {
-        let bytes = chunk.bytes();
+        let packed = Arc::new(Packed::new(chunk));
+        let bytes = packed.bytes();
         if bytes > self.bytes_max / CHUNK_PART {
             return false;
         }
@@ -115,7 +116,7 @@ impl ColumnCache {
         let has_room = inner.all_bytes() + bytes <= bytes_max;
         if has_room {
             let place = Place { file: file.path.clone(), row_group, column };
-            inner.add(scan, place, Cached { file: Arc::downgrade(file), chunk: chunk.clone(), bytes, used: (scan, 0) });
+            inner.add(scan, place, Cached { file: Arc::downgrade(file), chunk: packed, bytes, used: (scan, 0) });
         }
         self.note(&inner);
         has_room
@@ -172,7 +173,7 @@ impl ColumnCache {
 }
 
 impl Inner {
-    fn used(&mut self, scan: ScanNumber, place: &Place) -> Option<Chunk> {
+    fn used(&mut self, scan: ScanNumber, place: &Place) -> Option<Arc<Packed>> {
         self.uses += 1;
         let cached = self.chunks.get_mut(place)?;
         if let Some(place) = self.by_use.remove(&cached.used) {
@@ -180,7 +181,7 @@ impl Inner {
             cached.used = (cached.used.0.max(scan), self.uses);
             self.by_use.insert(cached.used, place);
         }
-        Some(cached.chunk.clone())
+        Some(Arc::clone(&cached.chunk))
     }
 
     fn add(&mut self, scan: ScanNumber, place: Place, mut cached: Cached) {

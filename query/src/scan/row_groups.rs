@@ -76,7 +76,7 @@ impl RowGroups {
         Ok(self.readers.create_reader(self.partition, file, None, &self.metrics)?)
     }
 
-    /// The columns `columns` (places in the table) of a row group, from the cache or the file, and the bytes that only the caller holds.
+    /// The columns `columns` (places in the table) of a row group, from the cache or the file, and their bytes in memory.
     pub(super) async fn columns(
         &self,
         open: &mut OpenFile,
@@ -94,18 +94,15 @@ impl RowGroups {
                 None => missing.push(*column),
             }
         }
-        if missing.is_empty() {
-            return Ok((found, 0));
-        }
-        let mut own_bytes = 0;
-        for (column, array) in self.decode(open, row_group, &missing, None).await? {
-            let chunk = self.encoded(&open.file, column, array)?;
-            if !self.cache.put(self.scan, &open.file, row_group, column, &chunk) {
-                own_bytes += chunk.bytes();
+        if !missing.is_empty() {
+            for (column, array) in self.decode(open, row_group, &missing, None).await? {
+                let chunk = self.encoded(&open.file, column, array)?;
+                self.cache.put(self.scan, &open.file, row_group, column, &chunk);
+                found.insert(column, chunk);
             }
-            found.insert(column, chunk);
         }
-        Ok((found, own_bytes))
+        let bytes = found.values().map(Chunk::bytes).sum();
+        Ok((found, bytes))
     }
 
     /// The columns `columns` of the rows of a row group for which `keep` is true; nothing is kept.

@@ -253,9 +253,8 @@ impl Scanner {
     async fn fill(&mut self, chunks: &mut [Option<Chunk>], row_group: usize, columns: &[usize]) -> Result<()> {
         let Some((open, _)) = &mut self.open else { return Ok(()) };
         let missing: Vec<usize> = columns.iter().filter(|c| chunks[**c].is_none()).map(|c| self.scan.projection[*c]).collect();
-        let (loaded, own_bytes) = self.row_groups.columns(open, row_group, &missing).await?;
-        // What the cache holds is counted there.
-        self.memory.grow(own_bytes);
+        let (loaded, bytes) = self.row_groups.columns(open, row_group, &missing).await?;
+        self.memory.grow(bytes);
         place(chunks, &self.scan.projection, &loaded);
         Ok(())
     }

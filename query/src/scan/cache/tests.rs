@@ -11,7 +11,12 @@ use assay_storage::{Storage, StorageConfig, WalRecord};
 use super::*;
 
 fn column() -> Chunk {
-    Chunk::Plain(Arc::new(Int64Array::from(vec![7; 1000])))
+    rows(1000)
+}
+
+/// Numbers that cannot be packed.
+fn rows(rows: i64) -> Chunk {
+    Chunk::Plain(Arc::new(Int64Array::from_iter_values((0..rows).map(|n| n.wrapping_mul(i64::MAX / 3)))))
 }
 
 /// A cache that holds 20 columns, and a file.
@@ -53,7 +58,7 @@ async fn what_was_used_last_stays() {
     let put: Vec<bool> = (100..130).map(|c| cache.put(large, &file, 0, c, &column())).collect();
     assert_eq!(put.iter().filter(|kept| **kept).count(), 20);
     assert_eq!(kept(&cache), (100..120).collect::<Vec<_>>());
-    assert!(!cache.put(large, &file, 0, 1, &Chunk::Plain(Arc::new(Int64Array::from(vec![7; 2000])))), "too large a part of it");
+    assert!(!cache.put(large, &file, 0, 1, &rows(2000)), "too large a part of it");
 }
 
 #[tokio::test]
