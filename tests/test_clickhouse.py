@@ -267,6 +267,9 @@ def nothing_acknowledged_is_lost_or_doubled_while_the_store_fails_and_the_server
         server.stop()
         server.start()
         senders.assert_stored_once(server, acknowledged)
+        # One line for each request, by its position in the log: which are there twice says which flush was.
+        twice = "SELECT wal_position, count() AS n, groupUniqArray(_part) AS parts FROM unsteady.ingest_ledger GROUP BY 1 HAVING n > 1 ORDER BY 1"
+        assert _clickhouse.rows(twice) == []
         senders.assert_ledger(server, acknowledged, load.refused)
         server.stop()
     assert len(acknowledged) > 500, "the load was too light to prove anything"
