@@ -1,11 +1,13 @@
-//! Columns as the cache keeps them: numbers as their distance from the smallest one, in as few bytes as the largest distance takes. Most
-//! are small (tokens, codes of texts) or close together (times, money), and to widen them again takes less than a nanosecond each.
+//! Columns as the cache keeps them. Numbers stand as their distance from the smallest one, in as few bytes as the largest distance takes:
+//! most are small (tokens, codes of texts) or close together (times, money), and to widen them again takes less than a nanosecond each.
+//! Texts that follow themselves, as the identifiers of traces do, stand once.
 
-use std::sync::Arc;
+use std::{mem::size_of, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray as _, PrimitiveArray},
+    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray as _, PrimitiveArray, StringArray, StringBuilder, UInt32Array},
     buffer::NullBuffer,
+    compute::take,
     datatypes::{DataType, Decimal128Type, Int64Type, TimeUnit, TimestampMicrosecondType},
 };
 
@@ -18,6 +20,8 @@ pub(crate) enum Packed {
     AsIs(Chunk),
     /// Codes, each one more than it is, so that NULL is 0.
     Codes { codes: Narrow, dictionary: Arc<Dictionary> },
+    /// Texts, each with the row where the next one begins.
+    Runs { texts: StringArray, ends: Box<[u32]> },
     /// Whole numbers of 64 or 128 bits.
     Numbers { distances: Narrow, smallest: i128, nulls: Option<NullBuffer>, data_type: DataType },
 }
@@ -44,6 +48,7 @@ impl Packed {
                 DataType::Int64 => numbers::<Int64Type>(array, 8),
                 DataType::Timestamp(TimeUnit::Microsecond, _) => numbers::<TimestampMicrosecondType>(array, 8),
                 DataType::Decimal128(_, _) => numbers::<Decimal128Type>(array, 16),
+                DataType::Utf8 => runs(array.as_string()),
                 _ => None,
             },
             Chunk::Constant { .. } => None,
@@ -59,6 +64,15 @@ impl Packed {
                 codes: codes.widen(|code| (code as u32).wrapping_sub(1)).into(),
                 dictionary: Arc::clone(dictionary),
             },
+            Self::Runs { texts, ends } => {
+                let mut begin = 0;
+                let mut rows = Vec::with_capacity(ends.last().map_or(0, |end| *end as usize));
+                for (text, end) in (0..).zip(ends) {
+                    rows.extend(std::iter::repeat_n(text, (*end - begin) as usize));
+                    begin = *end;
+                }
+                Chunk::Plain(take(texts, &UInt32Array::from(rows), None).expect("every run has a text"))
+            }
             Self::Numbers { distances, smallest, nulls, data_type } => {
                 let nulls = nulls.clone();
                 // The smallest of numbers of 64 bits has 64 bits, and so has each of them.
@@ -84,6 +98,7 @@ impl Packed {
         match self {
             Self::AsIs(chunk) => chunk.bytes(),
             Self::Codes { codes, .. } => codes.bytes(),
+            Self::Runs { texts, ends } => texts.get_array_memory_size() + ends.len() * size_of::<u32>(),
             Self::Numbers { distances, nulls, .. } => {
                 distances.bytes() + nulls.as_ref().map_or(0, |nulls| nulls.buffer().capacity())
             }
@@ -106,6 +121,34 @@ fn numbers<T: ArrowPrimitiveType<Native: Into<i128>>>(array: &ArrayRef, width: u
         return None;
     }
     Some(Packed::Numbers { distances, smallest, nulls: array.nulls().cloned(), data_type: array.data_type().clone() })
+}
+
+/// `texts`, if there are not more than half as many runs of equal ones as there are rows.
+fn runs(texts: &StringArray) -> Option<Packed> {
+    if texts.is_empty() {
+        return None;
+    }
+    let most = texts.len() / 2;
+    let (mut ends, mut bytes, mut last) = (Vec::new(), 0, None);
+    for (row, text) in (0..).zip(texts) {
+        if last != Some(text) {
+            if ends.len() == most {
+                return None;
+            }
+            if row > 0 {
+                ends.push(row);
+            }
+            bytes += text.map_or(0, str::len);
+            last = Some(text);
+        }
+    }
+    ends.push(u32::try_from(texts.len()).ok()?);
+    let mut of_runs = StringBuilder::with_capacity(ends.len(), bytes);
+    for end in &ends {
+        let row = *end as usize - 1;
+        of_runs.append_option(texts.is_valid(row).then(|| texts.value(row)));
+    }
+    Some(Packed::Runs { texts: of_runs.finish(), ends: ends.into() })
 }
 
 impl Narrow {
@@ -149,7 +192,7 @@ impl Narrow {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{Decimal128Array, Int64Array, TimestampMicrosecondArray};
     use proptest::prelude::*;
 
     use super::*;
@@ -191,6 +234,28 @@ mod tests {
             let back = packed.chunk().array().unwrap();
             prop_assert_eq!(back.as_string::<i32>(), &array);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_come_back(runs in prop::collection::vec((prop::option::of(0..4_u8), 1..6_usize), 0..60), cut in 0..20_usize) {
+            let texts = runs.iter().flat_map(|(text, rows)| std::iter::repeat_n(text.map(|t| format!("trace {t}")), *rows));
+            let array: ArrayRef = Arc::new(texts.collect::<StringArray>());
+            let cut = cut.min(array.len());
+            let array = array.slice(cut, array.len() - cut);
+            let packed = Packed::new(&Chunk::Plain(Arc::clone(&array)));
+            prop_assert_eq!(&packed.chunk().array().unwrap(), &array);
+        }
+    }
+
+    #[test]
+    fn texts_that_follow_themselves_stand_once() {
+        let traces: ArrayRef = Arc::new((0..10_000).map(|n| Some(format!("{:032x}", n / 10))).collect::<StringArray>());
+        let packed = Packed::new(&Chunk::Plain(Arc::clone(&traces)));
+        assert!(packed.bytes() < 45_000, "{}", packed.bytes());
+        assert!(matches!(packed, Packed::Runs { .. }));
+        let ever_new: ArrayRef = Arc::new((0..1000).map(|n| Some(n.to_string())).collect::<StringArray>());
+        assert!(matches!(Packed::new(&Chunk::Plain(ever_new)), Packed::AsIs(_)));
     }
 
     #[test]
