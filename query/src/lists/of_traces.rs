@@ -7,7 +7,7 @@
 //! sums of traces, costs of calls told by logs ─────────┴─ number and cost of the traces, by group and in all
 //! ```
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray};
 use assay_schemas::table::MONEY_SCALE;
@@ -42,7 +42,8 @@ pub(super) async fn list(
 ) -> Result<Option<(Rows, Option<Map<String, Value>>)>, QueryError> {
     let scope = &page.scope;
     let traces_sql = (of.traces)(scope);
-    let (groups, total, pairs) = futures::try_join!(
+    let each = |costs: &mut Vec<(TraceKey, Option<i128>)>, trace: TraceKey, sum: &TraceSum| costs.push((trace, sum.cost));
+    let (groups, total, pairs, costs, told_by_logs) = futures::try_join!(
         async { reader.rows(&(of.rows)(scope), GROUPS_MAX + 1).await },
         async {
             match page.is_first() {
@@ -51,14 +52,17 @@ pub(super) async fn list(
             }
         },
         Pairs::read(reader, query, &traces_sql),
+        sums::fold_matching(reader, page.range(), None, Vec::new(), each),
+        totals::of_logs(reader, scope),
     )?;
-    let Some(pairs) = pairs.filter(|_| groups.len() <= GROUPS_MAX) else { return Ok(None) };
-    let groups_of_traces = pairs.groups.clone();
-    let Some(sums) = pairs.costs(reader, page).await? else { return Ok(None) };
-    let mut key = String::new();
+    let (Some(pairs), Some(costs), true) = (pairs, costs, groups.len() <= GROUPS_MAX) else { return Ok(None) };
+    let mut told_by_logs: Vec<_> = told_by_logs.into_iter().map(|(trace, sum)| (trace, sum.cost)).collect();
+    told_by_logs.sort_unstable();
+    let sums = pairs.add_up(costs.into_iter().chain(told_by_logs));
+    let mut key = Vec::new();
     let groups = groups.into_iter().map(|mut row| {
         write_key(&mut key, query.id.iter().map(|name| row.get(*name).and_then(Value::as_str)));
-        groups_of_traces.get(&key).map_or_else(Cost::default, |group| sums.groups[*group as usize]).insert_into(&mut row);
+        pairs.groups.get(&key).map_or_else(Cost::default, |group| sums.groups[*group as usize]).insert_into(&mut row);
         row
     });
     let rows = page.of_all(groups.collect());
@@ -101,7 +105,7 @@ struct Costs {
 #[derive(Debug)]
 struct Pairs {
     /// Number of each group, by its key.
-    groups: Arc<HashMap<String, u32>>,
+    groups: HashMap<Vec<u8>, u32>,
     /// In order of trace, none twice.
     pairs: Vec<(TraceKey, u32)>,
 }
@@ -122,37 +126,27 @@ impl Pairs {
         pairs.sort_unstable();
         // Identifiers that differ in upper and lower case are one trace to its sums.
         pairs.dedup();
-        Ok(Some(Self { groups: Arc::new(groups), pairs }))
+        Ok(Some(Self { groups, pairs }))
     }
 
-    /// Adds the costs of the traces up; `None` if they cannot be had.
-    async fn costs(self, reader: &Reader<'_>, page: &Page) -> Result<Option<Costs>, QueryError> {
-        let mut matching: Vec<TraceKey> = self.pairs.iter().map(|(trace, _)| *trace).collect();
-        matching.dedup();
-        let mut all = Cost { traces: matching.len() as i64, cost: None };
+    /// Adds up what the traces cost. One may be told in parts; `costs` are in order of trace, from the first one again a few times.
+    fn add_up(&self, costs: impl Iterator<Item = (TraceKey, Option<i128>)>) -> Costs {
+        let traces = self.pairs.chunk_by(|(a, _), (b, _)| a == b).count() as i64;
+        let mut all = Cost { traces, cost: None };
         let mut groups = vec![Cost::default(); self.groups.len()];
         self.pairs.iter().for_each(|(_, group)| groups[*group as usize].traces += 1);
-
-        let costs = Vec::with_capacity(matching.len());
-        let each = |costs: &mut Vec<(TraceKey, Option<i128>)>, trace: TraceKey, sum: &TraceSum| costs.push((trace, sum.cost));
-        let Some(costs) = sums::fold_matching(reader, page.range(), Some(Arc::new(matching)), costs, each).await? else {
-            return Ok(None);
-        };
-        let of_logs = totals::of_logs(reader, &page.scope).await?;
-        let told_by_logs = of_logs.into_iter().map(|(trace, sum)| (trace, sum.cost));
-        // Sums come in order of trace; calls told by logs do not, but are few.
-        let mut left = &self.pairs[..];
+        let (mut left, mut last) = (&self.pairs[..], TraceKey::default());
         for (trace, cost) in costs {
+            if trace < last {
+                left = &self.pairs;
+            }
+            last = trace;
             while left.first().is_some_and(|(other, _)| *other < trace) {
                 left = &left[1..];
             }
             add(trace, cost, left, &mut groups, &mut all);
         }
-        for (trace, cost) in told_by_logs {
-            let from = self.pairs.partition_point(|(other, _)| *other < trace);
-            add(trace, cost, &self.pairs[from..], &mut groups, &mut all);
-        }
-        Ok(Some(Costs { groups, all }))
+        Costs { groups, all }
     }
 }
 
@@ -171,14 +165,14 @@ fn add(trace: TraceKey, cost: Option<i128>, pairs: &[(TraceKey, u32)], groups: &
 fn add_batch(
     batch: &RecordBatch,
     id_columns: usize,
-    groups: &mut HashMap<String, u32>,
+    groups: &mut HashMap<Vec<u8>, u32>,
     pairs: &mut Vec<(TraceKey, u32)>,
 ) -> Result<(), QueryError> {
     let texts: Vec<&StringArray> = batch.columns().iter().filter_map(|column| column.as_string_opt::<i32>()).collect();
     let Some((traces, ids)) = texts.split_last().filter(|(_, ids)| ids.len() == id_columns) else {
         return Err(QueryError::new(QueryErrorKind::Internal, "the traces of groups are not told by text"));
     };
-    let mut key = String::new();
+    let mut key = Vec::new();
     for row in 0..batch.num_rows() {
         write_key(&mut key, ids.iter().map(|id| id.is_valid(row).then(|| id.value(row))));
         let group = match groups.get(&key) {
@@ -194,17 +188,11 @@ fn add_batch(
     Ok(())
 }
 
-/// The values that name a group as one text; NULL is not the empty text.
-fn write_key<'a>(key: &mut String, values: impl Iterator<Item = Option<&'a str>>) {
+/// The values that name a group as one; NULL is not the empty text.
+fn write_key<'a>(key: &mut Vec<u8>, values: impl Iterator<Item = Option<&'a str>>) {
     key.clear();
     for value in values {
-        match value {
-            Some(value) => {
-                key.push_str(&value.len().to_string());
-                key.push(':');
-                key.push_str(value);
-            }
-            None => key.push('-'),
-        }
+        key.extend(value.map_or(usize::MAX, str::len).to_le_bytes());
+        key.extend(value.unwrap_or_default().as_bytes());
     }
 }
