@@ -77,6 +77,57 @@ class Load:
             time.sleep(0.02)
 
 
+def under_failures(server, seed, failures, mended):
+    """Sends to `server`, which runs, while each of `failures` (called with the load) is about; kills it after each, calls `mended`, starts it
+    again. All that was acknowledged must be there once, each time and after a last restart. Returns the load, which has ended."""
+    load = Load(server, seed)
+    try:
+        for fail in failures:
+            fail(load)
+            server.kill()
+            mended()
+            server.start()
+            assert_stored_once(server, load.acknowledged())
+        load.run_for(0.3)
+    finally:
+        mended()
+        load.end()
+    acknowledged = load.acknowledged()
+    server.stop()
+    server.start()
+    assert_stored_once(server, acknowledged)
+    assert len(acknowledged) > 500, "the load was too light to prove anything"
+    return load
+
+
+class LargeRequests:
+    """Requests of 100 KB to `server`, one at a time: what was acknowledged, and with which status and patience others were refused."""
+
+    def __init__(self, server, rng):
+        self.server, self.rng = server, rng
+        self.acknowledged, self.refusals = set(), []
+
+    def send(self):
+        spans = [otlp.chat(self.rng, text="x" * 5000) for _ in range(20)]
+        try:
+            self.server.send("traces", otlp.traces(spans).SerializeToString())
+        except Refused as refused:
+            self.refusals.append((refused.status, refused.headers.get("Retry-After")))
+        else:
+            self.acknowledged.update(span.span_id.hex() for span in spans)
+
+    def until_told_to_wait(self):
+        while len(self.refusals) < 10:
+            self.send()
+        assert {status for status, _ in self.refusals} <= {429, 503} and all(int(wait) > 0 for _, wait in self.refusals), self.refusals
+
+    def acknowledges_again(self):
+        """Whether a request is acknowledged, of which it sends one."""
+        before = len(self.acknowledged)
+        self.send()
+        return len(self.acknowledged) > before
+
+
 def assert_stored_once(server, acknowledged):
     """Every acknowledged span is there, and none twice."""
     rows = server.sql("SELECT span_id, count(*) AS n FROM spans GROUP BY span_id", row_limit=1_000_000)

@@ -3,6 +3,7 @@
 The engine is the real one; faults come from its front and from a proxy before it, in the order that a seed gives (`ASSAY_CLICKHOUSE_SEED`).
 """
 
+import functools
 import math
 import os
 import time
@@ -248,31 +249,20 @@ def nothing_acknowledged_is_lost_or_doubled_while_the_store_fails_and_the_server
     print(f"seed {seed} (ASSAY_CLICKHOUSE_SEED)")
     with s3.Proxy(_clickhouse.address, seed) as proxy:
         quick = 'request_timeout = "1500ms"'
-        server = _server(tmp_path / "data", proxy.address, "unsteady", QUICK, quick)
-        server.start()
-        load = senders.Load(server, seed)
-        try:
-            for fail in (_now_and_then, _after_each_insertion, _in_the_engine, _always):
-                fail(_clickhouse, proxy, load)
-                server.kill()
-                proxy.failing(0)
-                _clickhouse.fault("503", 0)
-                server.start()
-                senders.assert_stored_once(server, load.acknowledged())
-            load.run_for(0.3)
-        finally:
+        server = _server(tmp_path / "data", proxy.address, "unsteady", QUICK, quick).start()
+
+        def mended():
             proxy.failing(0)
-            load.end()
+            _clickhouse.fault("503", 0)
+
+        failures = [functools.partial(fail, _clickhouse, proxy) for fail in (_now_and_then, _after_each_insertion, _in_the_engine, _always)]
+        load = senders.under_failures(server, seed, failures, mended)
         acknowledged = load.acknowledged()
-        server.stop()
-        server.start()
-        senders.assert_stored_once(server, acknowledged)
         # One line for each request, by its position in the log: which are there twice says which flush was.
         twice = "SELECT wal_position, count() AS n, groupUniqArray(_part) AS parts FROM unsteady.ingest_ledger GROUP BY 1 HAVING n > 1 ORDER BY 1"
         assert _clickhouse.rows(twice) == []
         senders.assert_ledger(server, acknowledged, load.refused)
         server.stop()
-    assert len(acknowledged) > 500, "the load was too light to prove anything"
     stored = _clickhouse.rows("SELECT count() AS n, uniqExact(span_id) AS ids FROM unsteady.spans")[0]
     assert stored == {"n": len(acknowledged), "ids": len(acknowledged)}, "what was sent again is known by its token"
 
@@ -300,35 +290,21 @@ def _always(_service, proxy, load):
 
 def while_the_store_is_away_senders_are_told_to_wait_and_when_it_is_back_all_lands_once(_clickhouse, tmp_path):
     budgets = 'flush_interval = "300ms"\nflush_bytes = "256KiB"\nhot_bytes_max = "4MiB"\nwal_bytes_max = "4MiB"\n'
-    rng = otlp.seeded(43)
-    acknowledged, refusals = set(), []
-
-    def send():
-        spans = [otlp.chat(rng, text="x" * 5000) for _ in range(20)]
-        try:
-            server.send("traces", otlp.traces(spans).SerializeToString())
-        except Refused as refused:
-            refusals.append((refused.status, refused.headers.get("Retry-After")))
-        else:
-            acknowledged.update(span.span_id.hex() for span in spans)
-
     with s3.Proxy(_clickhouse.address) as proxy, _server(tmp_path / "data", proxy.address, "away", budgets) as server:
-        send()
+        requests = senders.LargeRequests(server, otlp.seeded(43))
+        requests.send()
         _until(lambda: server.get("/api/v1/status")["storage"]["hot_rows"] == 0, "a flush")
         proxy.failing(1, ("unavailable", "drop before"))
-        while len(refusals) < 10:
-            send()
-        assert {status for status, _ in refusals} <= {429, 503} and all(int(wait) > 0 for _, wait in refusals), refusals
+        requests.until_told_to_wait()
         with pytest.raises(Refused) as refused:
             server.sql("SELECT count(*) FROM spans")
         assert refused.value.status == 503 and refused.value.headers["Retry-After"], refused.value
         proxy.failing(0)
-        before = len(acknowledged)
-        _until(lambda: send() or len(acknowledged) > before, "an acknowledgement", seconds=40)
-        senders.assert_stored_once(server, acknowledged)
+        _until(requests.acknowledges_again, "an acknowledgement", seconds=40)
+        senders.assert_stored_once(server, requests.acknowledged)
         server.stop()
         server.start()
-        senders.assert_stored_once(server, acknowledged)
+        senders.assert_stored_once(server, requests.acknowledged)
 
 
 def a_schema_of_another_version_is_refused(_clickhouse, tmp_path):

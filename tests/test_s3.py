@@ -4,6 +4,7 @@ The service is SeaweedFS; faults come from a proxy before it, in the order that 
 """
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -155,25 +156,10 @@ def nothing_acknowledged_is_lost_or_doubled_while_the_store_fails_and_the_server
     print(f"seed {seed} (ASSAY_S3_SEED)")
     with s3.Proxy(_service.address, seed) as proxy:
         server = _server(tmp_path / "data", proxy.address, "unsteady", QUICK).start()
-        load = senders.Load(server, seed)
-        try:
-            for fail in (_now_and_then, _after_each_commit, _always):
-                fail(proxy, server, load)
-                server.kill()
-                proxy.failing(0)
-                server.start()
-                senders.assert_stored_once(server, load.acknowledged())
-            load.run_for(0.3)
-        finally:
-            proxy.failing(0)
-            load.end()
-        acknowledged = load.acknowledged()
+        failures = [functools.partial(fail, proxy, server) for fail in (_now_and_then, _after_each_commit, _always)]
+        load = senders.under_failures(server, seed, failures, lambda: proxy.failing(0))
+        senders.assert_ledger(server, load.acknowledged(), load.refused)
         server.stop()
-        server.start()
-        senders.assert_stored_once(server, acknowledged)
-        senders.assert_ledger(server, acknowledged, load.refused)
-        server.stop()
-    assert len(acknowledged) > 500, "the load was too light to prove anything"
 
 
 def _now_and_then(proxy, _server, load):
@@ -193,32 +179,18 @@ def _always(proxy, _server, load):
 
 def while_the_store_is_away_senders_are_told_to_wait_and_when_it_is_back_all_lands_once(_service, tmp_path):
     budgets = 'flush_interval = "300ms"\nflush_bytes = "256KiB"\nhot_bytes_max = "4MiB"\nwal_bytes_max = "4MiB"\n'
-    rng = otlp.seeded(33)
-    acknowledged, refusals = set(), []
-
-    def send():
-        spans = [otlp.chat(rng, text="x" * 5000) for _ in range(20)]
-        try:
-            server.send("traces", otlp.traces(spans).SerializeToString())
-        except Refused as refused:
-            refusals.append((refused.status, refused.headers.get("Retry-After")))
-        else:
-            acknowledged.update(span.span_id.hex() for span in spans)
-
     with s3.Proxy(_service.address) as proxy, _server(tmp_path / "data", proxy.address, "away", budgets) as server:
+        requests = senders.LargeRequests(server, otlp.seeded(33))
         proxy.failing(1, ("unavailable", "drop before"))
-        while len(refusals) < 10:
-            send()
-        assert {status for status, _ in refusals} <= {429, 503} and all(int(wait) > 0 for _, wait in refusals), refusals
+        requests.until_told_to_wait()
         # What was acknowledged meanwhile is visible all the while.
-        senders.assert_stored_once(server, acknowledged)
+        senders.assert_stored_once(server, requests.acknowledged)
         proxy.failing(0)
-        before = len(acknowledged)
-        _until(lambda: send() or len(acknowledged) > before, "an acknowledgement", seconds=40)
-        senders.assert_stored_once(server, acknowledged)
+        _until(requests.acknowledges_again, "an acknowledgement", seconds=40)
+        senders.assert_stored_once(server, requests.acknowledged)
         server.stop()
         server.start()
-        senders.assert_stored_once(server, acknowledged)
+        senders.assert_stored_once(server, requests.acknowledged)
 
 
 def a_second_data_folder_does_not_write_the_same_lake(_service, tmp_path):

@@ -6,8 +6,8 @@
 //!    ├─ hot batches, filtered             (memory)
 //!    └─ ClickHouseExec                    (projection, filters and limit are in its SQL, which EXPLAIN shows)
 //! ```
-//! Aggregates and the first rows of an order are sent too (`pushdown`). Only predicates that mean the same on both sides are sent (`dialect`), the rest is DataFusion's. The project and the position of the view are
-//! put into the statement here, never by the caller's SQL.
+//! Aggregates and the first rows of an order are sent too (`pushdown`). Only predicates that mean the same on both sides are sent
+//! (`dialect`), the rest is DataFusion's. The project and the position of the view are put into the statement here, never by the caller's SQL.
 
 mod dialect;
 mod pushdown;
@@ -31,7 +31,7 @@ use assay_schemas::{
     ids::ProjectId,
     tables::TableId,
 };
-use assay_storage::{ClickHouseClient, ClickHouseError, PATCHABLE, ReadView, StoredRows, patchable, row_key_columns};
+use assay_storage::{ClickHouseClient, ClickHouseError, PATCHABLE, ReadView, StoredRows};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -44,13 +44,11 @@ use datafusion::{
     physical_plan::{
         ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
         ReplaceChildrenOptions,
-        empty::EmptyExec,
         execution_plan::{Boundedness, EmissionType},
         filter::FilterExec,
         metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet},
         projection::ProjectionExec,
         stream::RecordBatchStreamAdapter,
-        union::UnionExec,
     },
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
@@ -58,7 +56,7 @@ use uuid::Uuid;
 
 pub(crate) use self::pushdown::PushDown;
 use crate::{
-    corrections::CorrectionsExec,
+    corrections::Corrected,
     table_provider::{wanted_traces, without_comments},
 };
 
@@ -191,10 +189,6 @@ impl ClickHouseTable {
             time("max(time_max)", "2299-12-31 23:59:59.999999")
         )
     }
-
-    fn reads_correctable(&self, projection: &[usize]) -> bool {
-        projection.iter().any(|idx| patchable(self.table).contains(&self.table.columns()[*idx].name))
-    }
 }
 
 #[async_trait]
@@ -231,27 +225,9 @@ impl TableProvider for ClickHouseTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.columns().len()).collect());
-        let corrections =
-            self.view.corrections(&self.project).filter(|set| set.concerns(self.table) && self.reads_correctable(&wanted));
-        let mut read = wanted.clone();
-        if corrections.is_some() {
-            for (idx, column) in self.table.columns().iter().enumerate() {
-                if row_key_columns(self.table).contains(&column.name) && !read.contains(&idx) {
-                    read.push(idx);
-                }
-            }
-        }
-        let parts = [self.hot_plan(state, &read, filters)?, self.stored_plan(&read, filters, limit)?];
-        let mut parts = parts.into_iter().flatten();
-        let input = match (parts.next(), parts.next()) {
-            (None, _) => return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&wanted)?)))),
-            (Some(only), None) => only,
-            (Some(hot), Some(stored)) => UnionExec::try_new(vec![hot, stored])?,
-        };
-        Ok(match corrections {
-            Some(set) => Arc::new(CorrectionsExec::try_new(self.table, set, input, wanted.len())?),
-            None => input,
-        })
+        let corrected = Corrected::new(self.table, &self.view, &self.project, wanted);
+        let parts = [self.hot_plan(state, &corrected.read, filters)?, self.stored_plan(&corrected.read, filters, limit)?];
+        corrected.plan(parts, &self.schema)
     }
 }
 

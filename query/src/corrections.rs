@@ -3,8 +3,8 @@
 use std::{collections::HashSet, fmt, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
-use assay_schemas::{clickhouse::identifier, tables::TableId};
-use assay_storage::{CorrectionSet, PATCHABLE};
+use assay_schemas::{clickhouse::identifier, ids::ProjectId, tables::TableId};
+use assay_storage::{CorrectionSet, PATCHABLE, ReadView, patchable, row_key_columns};
 use datafusion::{
     common::{ColumnStatistics, Result, Statistics, tree_node::TreeNodeRecursion},
     config::ConfigOptions,
@@ -13,13 +13,57 @@ use datafusion::{
     physical_plan::{
         ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties as _, PlanProperties,
         ReplaceChildrenOptions, StatisticsArgs,
+        empty::EmptyExec,
         execution_plan::CardinalityEffect,
         filter_pushdown::{ChildFilterDescription, FilterDescription, FilterPushdownPhase},
         statistics::ChildStats,
         stream::RecordBatchStreamAdapter,
+        union::UnionExec,
     },
 };
 use futures::StreamExt as _;
+
+/// How a scan of some columns of a table is corrected: not at all, unless corrections are pending and a correctable column is wanted.
+pub(crate) struct Corrected {
+    table: TableId,
+    wanted: usize,
+    /// The columns to read: those wanted, then what tells which rows are corrected.
+    pub(crate) read: Vec<usize>,
+    pub(crate) set: Option<Arc<CorrectionSet>>,
+}
+
+impl Corrected {
+    /// For the columns `wanted` of `table`, as `view` shows the project.
+    pub(crate) fn new(table: TableId, view: &ReadView, project: &ProjectId, wanted: Vec<usize>) -> Self {
+        let name = |idx: usize| table.columns()[idx].name;
+        let correctable = || wanted.iter().any(|idx| patchable(table).contains(&name(*idx)));
+        let set = view.corrections(project).filter(|set| set.concerns(table) && correctable());
+        let n_wanted = wanted.len();
+        let mut read = wanted;
+        if set.is_some() {
+            for idx in 0..table.columns().len() {
+                if row_key_columns(table).contains(&name(idx)) && !read.contains(&idx) {
+                    read.push(idx);
+                }
+            }
+        }
+        Self { table, wanted: n_wanted, read, set }
+    }
+
+    /// The columns wanted of `parts`, each of which gives those read.
+    pub(crate) fn plan(self, parts: [Option<Arc<dyn ExecutionPlan>>; 2], schema: &SchemaRef) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut parts = parts.into_iter().flatten();
+        let input = match (parts.next(), parts.next()) {
+            (None, _) => return Ok(Arc::new(EmptyExec::new(Arc::new(schema.project(&self.read[..self.wanted])?)))),
+            (Some(only), None) => only,
+            (Some(hot), Some(stored)) => UnionExec::try_new(vec![hot, stored])?,
+        };
+        Ok(match self.set {
+            Some(set) => Arc::new(CorrectionsExec::try_new(self.table, set, input, self.wanted)?),
+            None => input,
+        })
+    }
+}
 
 /// Applies corrections to `input`, whose first `columns` columns are wanted; the others are there to find the rows.
 #[derive(Debug)]

@@ -45,6 +45,9 @@ use crate::{
     traces::{Reader, sums},
 };
 
+/// Groups of a list that are put together outside SQL at most.
+const GROUPS_MAX: usize = 20_000;
+
 /// A column of a list.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(crate) struct ListColumn {

@@ -19,7 +19,7 @@ use arrow::{
     datatypes::{Field, Schema, SchemaRef},
 };
 use assay_schemas::{ids::ProjectId, table::Layout, tables::TableId};
-use assay_storage::{CorrectionSet, DataFile, PATCHABLE, ReadView, TraceIndex, file_schema, patchable, row_key_columns};
+use assay_storage::{CorrectionSet, DataFile, PATCHABLE, ReadView, TraceIndex, file_schema};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -38,14 +38,14 @@ use datafusion::{
     error::DataFusionError,
     logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, expr::InList, utils::conjunction},
     physical_expr::PhysicalExpr,
-    physical_plan::{ExecutionPlan, empty::EmptyExec, union::UnionExec},
+    physical_plan::ExecutionPlan,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::RowSelection;
 
 use crate::{
-    corrections::CorrectionsExec,
+    corrections::Corrected,
     lake_store, pruning,
     scan::{self, ColumnCache, LakeScan, LakeScanExec},
     text_pruning::Text,
@@ -279,43 +279,18 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.columns().len()).collect());
-        let corrections =
-            self.view.corrections(&self.project).filter(|set| set.concerns(self.table) && self.reads_correctable(&wanted));
-        let mut read = wanted.clone();
-        if corrections.is_some() {
-            for (idx, column) in self.table.columns().iter().enumerate() {
-                if row_key_columns(self.table).contains(&column.name) && !read.contains(&idx) {
-                    read.push(idx);
-                }
-            }
-        }
-        let files = self.files(state, filters, corrections.as_deref()).await?;
+        let corrected = Corrected::new(self.table, &self.view, &self.project, wanted);
+        let files = self.files(state, filters, corrected.set.as_deref()).await?;
         let limit = limit.filter(|_| filters.is_empty());
-        let slim = !self.has_payloads(&read) && files.iter().all(|(_, rows)| rows.is_none());
-        let input = if slim && !(files.is_empty() && self.view.hot(self.table, &self.project).is_empty()) {
-            Arc::new(self.slim_plan(state, &read, &files, limit)?)
+        let read = &corrected.read;
+        let slim = !self.has_payloads(read) && files.iter().all(|(_, rows)| rows.is_none());
+        let parts = if slim && !(files.is_empty() && self.view.hot(self.table, &self.project).is_empty()) {
+            [Some(Arc::new(self.slim_plan(state, read, &files, limit)?) as Arc<dyn ExecutionPlan>), None]
         } else {
             let scan = Scan { files, predicate: None, limit };
-            let partitions = state.config().target_partitions();
-            let parts: Vec<_> =
-                [self.hot_plan(&read, partitions)?, self.lake_plan(state, &read, scan)?].into_iter().flatten().collect();
-            let mut parts = parts.into_iter();
-            match (parts.next(), parts.next()) {
-                (None, _) => return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema().project(&wanted)?)))),
-                (Some(only), None) => only,
-                (Some(hot), Some(lake)) => UnionExec::try_new(vec![hot, lake])?,
-            }
+            [self.hot_plan(read, state.config().target_partitions())?, self.lake_plan(state, read, scan)?]
         };
-        Ok(match corrections {
-            Some(set) => Arc::new(CorrectionsExec::try_new(self.table, set, input, wanted.len())?),
-            None => input,
-        })
-    }
-}
-
-impl LakeTable {
-    fn reads_correctable(&self, projection: &[usize]) -> bool {
-        projection.iter().any(|idx| patchable(self.table).contains(&self.table.columns()[*idx].name))
+        corrected.plan(parts, &self.schema())
     }
 }
 

@@ -15,6 +15,7 @@ use assay_storage::{TraceKey, TraceSum, trace_key_of};
 use serde_json::{Map, Value};
 
 use super::{
+    GROUPS_MAX,
     page::{Page, Rows},
     queries::{OfTraces, Query},
     totals,
@@ -25,8 +26,6 @@ use crate::{
     traces::{Reader, sums},
 };
 
-/// Groups that are put together in memory at most.
-const GROUPS_MAX: usize = 20_000;
 /// Pairs of group and trace held at most, 32 bytes each.
 const PAIRS_MAX: usize = 4_000_000;
 

@@ -6,14 +6,11 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
 use super::{
-    ColumnType, distinct_traces,
+    ColumnType, GROUPS_MAX, Unit, distinct_traces,
     page::{Page, Rows},
     queries::{Query, Whole},
 };
 use crate::{error::QueryError, format::decimal_text, traces::Reader};
-
-/// Groups that are read at most.
-const GROUPS_MAX: usize = 20_000;
 
 /// The page, and the totals if it is the first one; `None` if there are too many groups: then ask the SQL.
 ///
@@ -59,13 +56,12 @@ pub(super) async fn list(
 /// The sum of a column as SQL has it: of nothing known it is unknown, but a count of nothing is 0.
 fn sum(groups: &[Map<String, Value>], query: &Query, name: &str) -> Value {
     let values = || groups.iter().map(|row| &row[name]).filter(|value| !value.is_null());
-    let of_type = query.columns.iter().find(|column| column.name == name).map(|column| column.r#type);
-    if of_type == Some(ColumnType::Money) {
+    let column = query.columns.iter().find(|column| column.name == name);
+    if column.is_some_and(|column| column.r#type == ColumnType::Money) {
         let costs = values().filter_map(|cost| cost.as_str()?.parse::<Decimal>().ok());
         return costs.reduce(|a, b| a + b).map_or(Value::Null, |sum| decimal_text(Money::to_stored(sum), MONEY_SCALE).into());
     }
-    let numbers = values().filter_map(Value::as_i64);
-    let is_count = query.columns.iter().any(|column| column.name == name && column.unit == Some(super::Unit::Count));
-    let sum = numbers.reduce(i64::wrapping_add).or(is_count.then_some(0));
+    let is_count = column.is_some_and(|column| column.unit == Some(Unit::Count));
+    let sum = values().filter_map(Value::as_i64).reduce(i64::wrapping_add).or(is_count.then_some(0));
     sum.map_or(Value::Null, Value::from)
 }
