@@ -4,11 +4,9 @@ The engine is the real one; faults come from its front and from a proxy before i
 """
 
 import functools
-import math
 import os
 import time
 
-import capture_files
 import clickhouse_server
 import pytest
 import s3
@@ -17,85 +15,6 @@ import telemetry as otlp
 from harness import Refused, Server
 
 QUICK = 'flush_interval = "300ms"\nflush_bytes = "256KiB"\ncompaction_interval = "1s"\n'
-# Asked of both stores. Where rows have no order of their own, the query gives one.
-QUERIES = (
-    "SELECT count(*) FROM spans",
-    "SELECT count(*), sum(duration_ns), sum(input_tokens), sum(output_tokens), sum(cost_usd), count(distinct trace_id) FROM spans",
-    "SELECT count(*) FROM spans WHERE name LIKE '%chat%'",
-    "SELECT count(*) FROM spans WHERE name ILIKE '%CHAT%' AND duration_ns > 1000000",
-    "SELECT min(start_time), max(start_time), min(duration_ns), max(duration_ns), avg(duration_ns) FROM spans",
-    "SELECT span_kind, status_code, count(*) AS n FROM spans GROUP BY 1, 2 ORDER BY 1, 2",
-    "SELECT service_name, count(*) AS n, count(parent_span_id) AS children FROM spans GROUP BY 1 ORDER BY 1 NULLS FIRST",
-    "SELECT request_model, count(*) AS n, sum(cost_usd) AS cost FROM llm_calls GROUP BY request_model ORDER BY request_model",
-    "SELECT operation, provider, sum(input_tokens), avg(output_tokens) FROM llm_calls GROUP BY 1, 2 ORDER BY 1, 2",
-    "SELECT count(*), sum(units), sum(cost_usd), count(cost_usd) FROM cost_lines",
-    "SELECT usage_kind, source, sum(units), sum(cost_usd) FROM cost_lines WHERE counted GROUP BY 1, 2 ORDER BY 1, 2",
-    "SELECT signal, sum(accepted), sum(stored), sum(quarantined), sum(resent) FROM ingest_ledger GROUP BY 1 ORDER BY 1",
-    "SELECT trace_id, span_id, name, attributes, events, links, input_messages, output_messages FROM spans ORDER BY trace_id, span_id",
-    "SELECT span_id, start_time, start_time_ns_part, duration_ns FROM spans ORDER BY start_time DESC, span_id LIMIT 10",
-    "SELECT span_id, cost_usd FROM spans WHERE cost_usd IS NOT NULL ORDER BY cost_usd DESC, span_id LIMIT 5 OFFSET 2",
-    "SELECT span_id FROM spans WHERE cost_usd > 0.001 AND counted ORDER BY span_id",
-    "SELECT span_id FROM spans WHERE NOT counted ORDER BY span_id LIMIT 50",
-    "SELECT count(*) FROM spans WHERE service_name IS NULL OR service_name NOT IN ('a', 'b')",
-    "SELECT count(*) FROM spans WHERE session_id IN ('s', 'x') OR user_id IS NOT NULL",
-    "SELECT count(*) FROM spans WHERE input_tokens BETWEEN 10 AND 1000 AND output_tokens != 7",
-    "SELECT count(*) FROM spans WHERE NOT (input_tokens > 10)",
-    "SELECT count(*) FROM spans WHERE name = 'it''s \\ a `quote`'",
-    "SELECT count(*) FROM spans WHERE start_time >= '2026-01-01T00:00:00Z' AND start_time < '2100-01-01T00:00:00Z'",
-    "SELECT date_trunc('day', start_time) AS day, count(*) FROM spans GROUP BY 1 ORDER BY 1",
-    "SELECT arrow_cast(time_bucket('1 hour', start_time), 'Utf8') AS hour, count(*) FROM spans GROUP BY 1 ORDER BY 1",
-    "SELECT start_time AT TIME ZONE 'Asia/Tokyo' AS tokyo FROM spans ORDER BY start_time, span_id LIMIT 5",
-    "SELECT attributes ->> 'gen_ai.system' AS system, count(*) FROM spans GROUP BY 1 ORDER BY 1 NULLS FIRST",
-    "SELECT approx_percentile_cont(duration_ns, 0.5) > 0, percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ns) FROM spans",
-    "SELECT a.span_id, b.name FROM spans a JOIN spans b ON a.parent_span_id = b.span_id AND a.trace_id = b.trace_id ORDER BY 1, 2",
-    "SELECT s.span_id, sum(c.cost_usd) FROM spans s JOIN cost_lines c USING (trace_id, span_id) GROUP BY 1 ORDER BY 1",
-    "SELECT span_id, row_number() OVER (PARTITION BY trace_id ORDER BY start_time, span_id) AS nth FROM spans ORDER BY trace_id, nth",
-    "SELECT trace_id, sum(duration_ns) OVER (PARTITION BY trace_id) AS whole FROM spans ORDER BY 1, 2",
-    "SELECT trace_id, count(*) FROM spans GROUP BY 1 HAVING count(*) > 1 ORDER BY 2 DESC, 1",
-    "SELECT count(*), count(error_type), count(distinct error_type) FROM spans",
-    "SELECT trace_id, name, span_count, duration_ns, cost_usd FROM traces ORDER BY trace_id",
-    "SELECT session_id, count(*) FROM llm_calls GROUP BY 1 ORDER BY 1 NULLS FIRST",
-    "SELECT trace_id, event_name, observed_time_unix_nano, severity_number, severity_text, body, counted FROM logs ORDER BY 1, 2, 3, 6",
-    "SELECT metric_name, count(*), sum(value) FROM metrics_sum GROUP BY 1 ORDER BY 1",
-    "SELECT metric_name, sum(count), min(min), max(max) FROM metrics_histogram GROUP BY 1 ORDER BY 1",
-    "SELECT date, wal_position FROM spans WHERE false",
-    "SELECT 1 FROM spans LIMIT 3",
-    "SELECT avg(input_tokens), count(input_tokens), count(*), sum(input_tokens), min(input_tokens), max(input_tokens) FROM spans",
-    "SELECT count(*), sum(input_tokens), min(name), max(start_time), avg(input_tokens) FROM spans WHERE name = 'no such name'",
-    "SELECT min(cost_usd), max(cost_usd), min(error_type), max(session_id), min(date), max(counted) FROM spans",
-    "SELECT count(*) FILTER (WHERE counted), sum(cost_usd) FILTER (WHERE counted), max(name) FILTER (WHERE counted) FROM spans",
-    "SELECT sum(input_tokens) FILTER (WHERE pending), count(*) FILTER (WHERE pending) FROM spans",
-    "SELECT count(*) FILTER (WHERE input_tokens > 10) FROM spans",
-    "SELECT session_id, user_id, count(*), min(start_time) FROM spans GROUP BY 1, 2 ORDER BY 3 DESC, 1 NULLS LAST, 2 NULLS LAST",
-    "SELECT counted, count(*) FROM spans WHERE trace_id > '8' GROUP BY counted ORDER BY counted",
-    "SELECT name, max(duration_ns) AS longest FROM spans GROUP BY name ORDER BY longest DESC, name LIMIT 7",
-    "SELECT service_name, count(*) FROM spans GROUP BY service_name HAVING sum(input_tokens) > 100 ORDER BY 2 DESC, 1",
-    "SELECT count(*) FROM (SELECT DISTINCT trace_id, session_id FROM spans)",
-    "SELECT DISTINCT operation FROM spans ORDER BY 1 NULLS FIRST",
-    "SELECT sum(n) FROM (SELECT trace_id, count(*) AS n FROM spans GROUP BY trace_id)",
-    "SELECT sum(value), count(value), avg(int_value), max(value) FROM metrics_gauge",
-    "SELECT stddev(duration_ns), var_pop(duration_ns), median(duration_ns), corr(duration_ns, input_tokens) FROM spans",
-    "SELECT max(session_id), span_id FROM spans GROUP BY span_id ORDER BY 1 DESC NULLS LAST, 2 LIMIT 5",
-    "SELECT error_type, span_id FROM spans ORDER BY error_type NULLS FIRST, span_id DESC LIMIT 12",
-    "SELECT session_id, span_id, input_messages FROM spans ORDER BY session_id DESC NULLS LAST, span_id LIMIT 6",
-    "SELECT name AS called, start_time AS at, span_id FROM spans WHERE counted ORDER BY at, span_id LIMIT 9",
-    "SELECT span_id FROM (SELECT span_id, duration_ns FROM spans ORDER BY duration_ns DESC, span_id LIMIT 20) ORDER BY span_id LIMIT 5",
-    "SELECT log_id IS NOT NULL, severity_number, body FROM logs ORDER BY severity_number DESC, time, body LIMIT 3",
-    "SELECT a.name, count(*) FROM spans a WHERE a.trace_id IN (SELECT trace_id FROM spans WHERE error_type IS NOT NULL) GROUP BY 1 ORDER BY 1",
-    "SELECT name FROM spans WHERE EXISTS (SELECT 1 FROM cost_lines c WHERE c.span_id = spans.span_id) ORDER BY span_id LIMIT 10",
-    "WITH t AS (SELECT trace_id, sum(cost_usd) AS c FROM spans WHERE counted GROUP BY 1) SELECT count(*), max(c), sum(c) FROM t",
-    "SELECT upper(name), length(name), CASE WHEN counted THEN 1 ELSE 0 END FROM spans ORDER BY span_id LIMIT 10",
-    "SELECT CAST(input_tokens AS DOUBLE) / nullif(output_tokens, 0) FROM spans WHERE output_tokens IS NOT NULL ORDER BY span_id",
-    "(SELECT span_id FROM spans UNION SELECT span_id FROM cost_lines) EXCEPT SELECT span_id FROM logs ORDER BY 1 NULLS FIRST",
-)
-# Read models of the UI, over the same rows: with bounds, because those that are open move with the clock.
-RANGE = "from=2000-01-01T00:00:00Z&to=2100-01-01T00:00:00Z"
-PAGES = (
-    *(f"/api/v1/traces?limit={limit}&sort={sort}&{RANGE}" for limit, sort in ((200, "start_time"), (20, "cost_usd"), (7, "duration_ns"))),
-    *(f"/api/v1/lists/{name}?limit=50&{RANGE}" for name in ("calls", "sessions", "users", "models", "tools", "errors")),
-    f"/api/v1/traces/totals?{RANGE}",
-    f"/api/v1/traces?limit=50&{RANGE}&q=has:error",
-)
 
 
 @pytest.fixture(scope="module")
@@ -110,58 +29,6 @@ def _server(folder, address, database, storage="", clickhouse="", migrate=True):
         done = clickhouse_server.migrate(server._config_path)
         assert done.returncode == 0, done.stderr
     return server
-
-
-def captures_give_the_same_answers_as_over_a_lake(_clickhouse, tmp_path):
-    lake, server = Server(tmp_path / "lake"), _server(tmp_path / "data", _clickhouse.address, "equal")
-    # Two of them use one trace identifier: which of two names such a trace has is not decided.
-    folders = [folder for folder in capture_files.FOLDERS if folder != "plain-otel-grpc-python"]
-    scenarios = [files for folder in folders for files in capture_files.scenarios(folder).values()]
-    assert len(scenarios) > 20
-    halves = scenarios[::2], scenarios[1::2]
-    for half in halves:
-        # What the first half sent is in the stores by then, the rest is in memory.
-        with lake, server:
-            for files in half:
-                for meta, body in files:
-                    for each in (lake, server):
-                        capture_files.send(each, meta, body)
-            _assert_same(lake, server, PAGES if half is halves[1] else ())
-    with lake, server:
-        _assert_same(lake, server, PAGES)
-        many = ", ".join(f"'{n:032x}'" for n in range(20_000))
-        assert server.sql(f"SELECT count(*) AS n FROM spans WHERE trace_id IN ({many})") == [{"n": 0}]
-        stored = _clickhouse.rows("SELECT count() AS n, uniqExact(trace_id, span_id) AS ids FROM equal.spans")[0]
-        assert stored["n"] == server.sql("SELECT count(*) AS n FROM spans")[0]["n"]
-
-
-def _assert_same(lake, server, pages):
-    differing = {}
-    for query in QUERIES:
-        expected, found = lake.sql(query, row_limit=100_000), server.sql(query, row_limit=100_000)
-        if not _same(expected, found):
-            first = next((pair for pair in zip(expected, found) if not _same(*pair)), (len(expected), len(found)))
-            differing[query] = first
-    assert not differing, differing
-    for path in pages:
-        expected, found = ({**each.get(path), "elapsed_ms": None} for each in (lake, server))
-        if not _same(expected, found):
-            differing[path] = [(key, expected[key], found[key]) for key in expected if not _same(expected[key], found.get(key))]
-    assert not differing, differing
-    trace_id = lake.sql("SELECT trace_id, count(*) AS n FROM spans GROUP BY 1 ORDER BY n DESC, 1 LIMIT 1")[0]["trace_id"]
-    traces = [each.get(f"/api/v1/traces/{trace_id}")["spans"] for each in (lake, server)]
-    assert traces[0] == traces[1]
-
-
-def _same(one, other):
-    """Sums of floats depend on the order in which rows come; all else is equal."""
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-12)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    return one == other
 
 
 def explain_shows_what_clickhouse_is_asked(_clickhouse, tmp_path):
