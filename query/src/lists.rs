@@ -9,16 +9,17 @@
 //! ```
 //! Unknown keys come last in either direction. A page of calls is found by slim columns; previews are read for its rows alone. So are the
 //! numbers of sessions and users: which ones are on the page is known by the sort key. Tools and errors take the costs of traces from their
-//! sums ([`of_traces`]); users are read all at once unless they are many ([`whole`]).
+//! sums ([`of_traces`]); sessions and users are added up from their steps, read once ([`groups`]).
 
+mod groups;
 mod of_traces;
 mod page;
 mod queries;
 mod rows;
 mod series;
 mod session;
+mod tools;
 mod totals;
-mod whole;
 
 use std::time::Instant;
 
@@ -31,7 +32,10 @@ pub use self::rows::{
     CallRow, CallTotals, ErrorRow, ErrorTotals, ModelRow, ModelTotals, SessionRow, SessionTotals, ToolRow, ToolTotals, UserRow,
     UserTotals,
 };
-use self::{page::Page, queries::TRACES};
+use self::{
+    page::Page,
+    queries::{Group, TRACES},
+};
 pub(crate) use self::{
     queries::{CALLS, ERRORS, MODELS, Query, SESSIONS, TOOLS, USERS},
     series::{By, Measure, Series, SeriesRequest, series},
@@ -45,8 +49,8 @@ use crate::{
     traces::{Reader, sums},
 };
 
-/// Groups of a list that are put together outside SQL at most.
-const GROUPS_MAX: usize = 20_000;
+/// Pairs of group and trace that are held in memory at most, 32 bytes each.
+const PAIRS_MAX: usize = 4_000_000;
 
 /// A column of a list.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
@@ -167,10 +171,10 @@ pub(crate) async fn list<R: DeserializeOwned, T: DeserializeOwned>(
     let mut page = Page::new(query, request)?;
     page.narrow(reader).await?;
     let totals_sql = (query.totals)(&page.scope);
-    let summed = match (&query.of_traces, &query.whole, query.group) {
-        (Some(of), _, _) => of_traces::list(reader, query, of, &page).await?,
-        (None, Some(whole), Some(group)) => whole::list(reader, query, whole, group, &page).await?,
-        _ => None,
+    let summed = match (&query.of_traces, &query.group) {
+        (Some(of), _) => of_traces::list(reader, query, of, &page).await?,
+        (None, Some(group)) => groups::list(reader, group, &page).await?,
+        (None, None) => None,
     };
     let (rows, totals) = match summed {
         Some((rows, totals)) => (rows, totals.map(typed::<T>).transpose()?),
@@ -199,10 +203,10 @@ pub(crate) async fn list<R: DeserializeOwned, T: DeserializeOwned>(
 async fn total_row(reader: &Reader<'_>, query: &Query, page: &Page) -> Result<Map<String, Value>, QueryError> {
     let sql = (query.totals)(&page.asked);
     let none = || QueryError::new(QueryErrorKind::Internal, "totals have no row");
-    if let Some(group) = query.group {
+    if let Some(Group { column, .. }) = &query.group {
         // Told apart as SQL tells them apart, traces take longer than all other totals together; their rows stand side by side in files.
         let other_totals = sql.replacen(TRACES, "CAST(0 AS BIGINT)", 1);
-        let condition = page.asked.whole(group);
+        let condition = page.asked.whole(column);
         let (other, traces) =
             futures::try_join!(reader.rows(&other_totals, 1), distinct_traces(reader, page.range(), &condition))?;
         if let Some(traces) = traces {

@@ -18,6 +18,7 @@ use arrow::array::RecordBatch;
 use assay_schemas::ids::ProjectId;
 use assay_storage::ReadView;
 use serde_json::{Map, Value, value::RawValue};
+use tokio::sync::SemaphorePermit;
 
 pub use self::columns::{NumberColumn, SpanColumns, TextColumn, TraceColumns};
 pub use self::model::{SpanDetail, SpanSummary, Strip, StripBucket, TraceList, TracePage, TraceSummary};
@@ -43,6 +44,16 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(crate) fn new(engine: &'a QueryEngine, project: &'a ProjectId) -> Self {
         Self { engine, project, view: engine.storage().view() }
+    }
+
+    /// Whether rows are kept where questions are better asked than rows read.
+    pub(crate) fn is_stored_elsewhere(&self) -> bool {
+        self.view.stored().is_some()
+    }
+
+    /// Waits for the turn to add up many rows in memory; it ends when the permit is dropped.
+    pub(crate) async fn sums_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.engine.sums_turn().await
     }
 
     pub(crate) async fn batches(&self, sql: &str, rows_max: usize) -> Result<Vec<RecordBatch>, QueryError> {

@@ -1,12 +1,19 @@
 //! One page of a list: where it begins, how it is ordered, and where the next one begins.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashSet};
 
+use arrow::array::AsArray as _;
+use assay_schemas::table::Money;
+use chrono::DateTime;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ColumnType, ListColumn, ListRequest, Scope, queries::Query};
+use super::{
+    ColumnType, ListColumn, ListRequest, Scope,
+    groups::ADDED_UP_MAX,
+    queries::{Group, Query},
+};
 use crate::{
     error::{QueryError, nearest},
     filter::quoted,
@@ -15,6 +22,8 @@ use crate::{
 
 /// Groups that are named in a question at most.
 const NAMED_MAX: usize = 5_000;
+/// So few groups are found among all steps by their names; more, by looking at each.
+const FEW: usize = 50;
 
 /// A page that is asked for.
 pub(super) struct Page {
@@ -29,6 +38,8 @@ pub(super) struct Page {
     pub(super) scope: Scope,
     /// The same, as it is asked: [`Page::narrow`] may know what the filter comes to.
     pub(super) asked: Scope,
+    /// Groups that the filter lets through, if they are known.
+    wanted: Option<HashSet<Box<str>>>,
 }
 
 /// Rows of a page.
@@ -72,7 +83,19 @@ impl Page {
         let (from, to) = cursor.as_ref().map_or((request.from, request.to), |c| (c.from, c.to));
         let scope = Scope::new(from, to, &request.filter);
         let asked = scope.clone();
-        Ok(Self { query, column, ascending: request.ascending, limit: request.limit, cursor, from, to, q, scope, asked })
+        Ok(Self {
+            query,
+            column,
+            ascending: request.ascending,
+            limit: request.limit,
+            cursor,
+            from,
+            to,
+            q,
+            scope,
+            asked,
+            wanted: None,
+        })
     }
 
     /// SQL that gives the page as it is shown.
@@ -83,7 +106,7 @@ impl Page {
     pub(super) async fn rows(&self, reader: &Reader<'_>) -> Result<Rows, QueryError> {
         let wanted = self.limit + 1;
         let rows = match self.query.group {
-            Some(group) => self.groups(reader, group, wanted).await?,
+            Some(Group { column, .. }) => self.groups(reader, column, wanted).await?,
             None => {
                 let body = self.query.keys.unwrap_or(self.query.rows)(&self.asked);
                 reader.rows(&self.page_sql("*", &body, wanted), wanted).await?
@@ -96,23 +119,37 @@ impl Page {
         Ok(page)
     }
 
-    /// The page among `all` rows of the list: what [`Page::sql`] does, done here.
-    pub(super) fn of_all(&self, all: Vec<Map<String, Value>>) -> Rows {
-        let place = |row: &Map<String, Value>| {
-            let id = self.query.id.iter().map(|name| text(row, name).unwrap_or_default()).collect();
-            Place { key: text(row, self.column.name), id }
-        };
-        let from = self.cursor.as_ref().map(|cursor| Place { key: cursor.key.clone(), id: cursor.id.clone() });
-        let order = |a: &Place, b: &Place| a.compare(b, self.column.r#type, self.ascending);
-        let mut rows: Vec<_> = all.into_iter().map(|row| (place(&row), row)).collect();
-        rows.retain(|(place, _)| from.as_ref().is_none_or(|from| order(from, place).is_lt()));
-        rows.sort_by(|(a, _), (b, _)| order(a, b));
-        rows.truncate(self.limit + 1);
-        self.ended(rows.into_iter().map(|(_, row)| row).collect())
+    /// Rows of the page, and one more if there are more, among `all` of the list: what [`Page::sql`] does, done here.
+    pub(super) fn of_all<T>(
+        &self,
+        all: impl Iterator<Item = T>,
+        place: impl Fn(&T) -> Place,
+        row: impl FnMut(T) -> Map<String, Value>,
+    ) -> Vec<Map<String, Value>> {
+        let from = self.cursor.as_ref().map(|cursor| self.place(cursor.key.as_deref(), cursor.id.clone()));
+        let mut rows: Vec<(Place, T)> = all.map(|row| (place(&row), row)).collect();
+        rows.retain(|(place, _)| from.as_ref().is_none_or(|from| from.compare(place, self.ascending).is_lt()));
+        let wanted = self.limit + 1;
+        if rows.len() > wanted {
+            rows.select_nth_unstable_by(wanted, |(a, _), (b, _)| a.compare(b, self.ascending));
+            rows.truncate(wanted);
+        }
+        rows.sort_by(|(a, _), (b, _)| a.compare(b, self.ascending));
+        rows.into_iter().map(|(_, row)| row).map(row).collect()
+    }
+
+    /// Where a row of the list stands in it.
+    pub(super) fn place_of(&self, row: &Map<String, Value>) -> Place {
+        let id = self.query.id.iter().map(|name| text(row, name).unwrap_or_default()).collect();
+        self.place(text(row, self.column.name).as_deref(), id)
+    }
+
+    fn place(&self, key: Option<&str>, id: Vec<String>) -> Place {
+        Place { key: key.and_then(|key| Key::parse(self.column.r#type, key)), id }
     }
 
     /// The page of rows that are one too many if there are more.
-    fn ended(&self, mut rows: Vec<Map<String, Value>>) -> Rows {
+    pub(super) fn ended(&self, mut rows: Vec<Map<String, Value>>) -> Rows {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
         let next_cursor = rows.last().filter(|_| more).map(|row| self.cursor_after(row).encode());
@@ -127,6 +164,16 @@ impl Page {
         }
         let keys_sql = self.page_sql(&columns.join(", "), &(self.query.rows)(&self.asked), wanted);
         let keys = reader.rows(&keys_sql, wanted).await?;
+        self.named(reader, group, keys).await
+    }
+
+    /// The rows of the groups that `keys` name and date, in the same order.
+    pub(super) async fn named(
+        &self,
+        reader: &Reader<'_>,
+        group: &str,
+        keys: Vec<Map<String, Value>>,
+    ) -> Result<Vec<Map<String, Value>>, QueryError> {
         let texts = |name: &'static str| keys.iter().filter_map(move |row| row[name].as_str());
         // All times have the same form, so that the first text is the first time.
         let (Some(first), Some(last)) = (texts("first_time").min(), texts("last_time").max()) else { return Ok(Vec::new()) };
@@ -138,7 +185,7 @@ impl Page {
             quoted(last),
             ids.iter().map(|id| quoted(id)).collect::<Vec<_>>().join(", ")
         );
-        let mut rows = reader.rows(&(self.query.rows)(&Scope { range, filter: None }), wanted).await?;
+        let mut rows = reader.rows(&(self.query.rows)(&Scope { range, filter: None }), keys.len()).await?;
         rows.sort_by_cached_key(|row| ids.iter().position(|id| row[group] == *id));
         Ok(rows)
     }
@@ -148,15 +195,37 @@ impl Page {
     /// # Errors
     /// As the question it asks.
     pub(super) async fn narrow(&mut self, reader: &Reader<'_>) -> Result<(), QueryError> {
-        let (Some(group), Some(_)) = (self.query.group, &self.scope.filter) else { return Ok(()) };
-        let sql = format!("SELECT DISTINCT {group} FROM steps WHERE {} AND {group} IS NOT NULL", self.scope.rows());
-        let rows = reader.rows(&sql, NAMED_MAX + 1).await?;
-        let ids: Vec<String> = rows.iter().filter_map(|row| row[group].as_str().map(quoted)).collect();
-        if (1..=NAMED_MAX).contains(&ids.len()) {
-            let range = format!("{} AND {group} IN ({})", self.scope.range, ids.join(", "));
+        let (Some(Group { column, .. }), Some(_)) = (&self.query.group, &self.scope.filter) else { return Ok(()) };
+        let sql = format!("SELECT DISTINCT {column} FROM steps WHERE {} AND {column} IS NOT NULL", self.scope.rows());
+        let batches = reader.batches(&sql, ADDED_UP_MAX + 1).await?;
+        let names = || batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
+        let count = names().count();
+        if count > ADDED_UP_MAX {
+            return Ok(());
+        }
+        if count <= NAMED_MAX {
+            let range = match count {
+                0 => format!("{} AND false", self.scope.range),
+                _ => format!("{} AND {column} IN ({})", self.scope.range, names().map(quoted).collect::<Vec<_>>().join(", ")),
+            };
             self.asked = Scope { range, filter: None };
         }
+        self.wanted = Some(names().map(Into::into).collect());
         Ok(())
+    }
+
+    /// A condition on steps, and which of the groups that it leaves are on the list (all if `None`); nothing if that is not known.
+    pub(super) fn groups_wanted(&self) -> Option<(&str, Option<&HashSet<Box<str>>>)> {
+        match &self.wanted {
+            Some(wanted) if wanted.len() <= FEW => Some((&self.asked.range, None)),
+            Some(wanted) => Some((&self.scope.range, Some(wanted))),
+            None => self.scope.filter.is_none().then_some((&*self.scope.range, None)),
+        }
+    }
+
+    /// The column that the list is ordered by.
+    pub(super) fn sorted_by(&self) -> &'static str {
+        self.column.name
     }
 
     /// Whether no page comes before it.
@@ -206,33 +275,57 @@ impl Page {
 }
 
 /// Where a row stands in a list.
-struct Place {
+#[derive(Debug)]
+pub(super) struct Place {
     /// Sort key; none if it is unknown.
-    key: Option<String>,
-    id: Vec<String>,
+    pub(super) key: Option<Key>,
+    pub(super) id: Vec<String>,
 }
 
 impl Place {
     /// As `ORDER BY key NULLS LAST, id`, both in the same direction.
-    fn compare(&self, other: &Self, key_type: ColumnType, ascending: bool) -> Ordering {
+    fn compare(&self, other: &Self, ascending: bool) -> Ordering {
         let directed = |order: Ordering| if ascending { order } else { order.reverse() };
         let keys = match (&self.key, &other.key) {
-            (Some(a), Some(b)) => directed(compare(key_type, a, b)),
+            (Some(a), Some(b)) => directed(a.compare(b)),
             (a, b) => a.is_none().cmp(&b.is_none()),
         };
         keys.then_with(|| directed(self.id.cmp(&other.id)))
     }
 }
 
-/// The order of two values in SQL. Text is ordered by its bytes, and times of one form are ordered as text.
-fn compare(of: ColumnType, a: &str, b: &str) -> Ordering {
-    match of {
-        ColumnType::Text | ColumnType::Time | ColumnType::List => a.cmp(b),
-        ColumnType::Integer => a.parse::<i64>().ok().cmp(&b.parse().ok()),
-        ColumnType::Money => a.parse::<Decimal>().ok().cmp(&b.parse().ok()),
-        ColumnType::Double => {
-            let number = |text: &str| text.parse().unwrap_or(f64::NAN);
-            number(a).total_cmp(&number(b))
+/// What a list is ordered by. All keys of a list are of one kind.
+#[derive(Debug)]
+pub(super) enum Key {
+    /// Ordered by its bytes.
+    Text(String),
+    /// A number, or a time in microseconds since 1970.
+    Integer(i64),
+    /// In 10⁻¹⁵ US dollars.
+    Money(i128),
+    Double(f64),
+}
+
+impl Key {
+    /// A value as JSON has it; none if it is not of that type.
+    fn parse(of: ColumnType, text: &str) -> Option<Self> {
+        Some(match of {
+            ColumnType::Text | ColumnType::List => Self::Text(text.to_owned()),
+            ColumnType::Time => Self::Integer(DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros()),
+            ColumnType::Integer => Self::Integer(text.parse().ok()?),
+            ColumnType::Money => Self::Money(Money::to_stored(text.parse::<Decimal>().ok()?)),
+            ColumnType::Double => Self::Double(text.parse().ok()?),
+        })
+    }
+
+    /// As SQL orders them.
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            (Self::Integer(a), Self::Integer(b)) => a.cmp(b),
+            (Self::Money(a), Self::Money(b)) => a.cmp(b),
+            (Self::Double(a), Self::Double(b)) => a.total_cmp(b),
+            _ => Ordering::Equal,
         }
     }
 }

@@ -35,33 +35,37 @@ pub(crate) struct Query {
     pub(super) keys: Option<fn(&Scope) -> String>,
     /// Reads those columns for the rows of a page.
     pub(super) details: Option<Details>,
-    /// Column by whose values steps are grouped, where a row is such a group with the columns `first_time` and `last_time`: its numbers are
-    /// then added up for the rows of the page alone, and `traces` of the totals is counted apart.
-    pub(super) group: Option<&'static str>,
+    /// What steps are grouped by, where a row is such a group.
+    pub(super) group: Option<Group>,
     /// SQL of one row over all of them.
     pub(super) totals: fn(&Scope) -> String,
     /// How the same is had without joining traces to their costs, where there is that.
     pub(super) of_traces: Option<OfTraces>,
-    /// Where groups are few enough to read them all: their page and most totals then come from one question.
-    pub(super) whole: Option<Whole>,
 }
 
-/// How totals are had from all groups of a list.
-pub(super) struct Whole {
-    /// Columns of groups that add up to the totals of the same name.
-    pub(super) added: &'static [&'static str],
-    /// SQL of the other totals but `rows` and `traces`.
-    pub(super) others: fn(&Scope) -> String,
+/// Steps that are a row together. Rows have the columns `first_time` and `last_time`.
+pub(super) struct Group {
+    /// Column of `steps` whose value they share.
+    pub(super) column: &'static str,
+    /// Another column whose values are counted once each, and what their number is called.
+    pub(super) distinct: Option<(&'static str, &'static str)>,
+    /// Whether sums over the steps are all that a row has; otherwise the rows of a page are read by SQL, which is told their names.
+    pub(super) is_added_up: bool,
 }
 
 /// A list of groups with the number and the cost of the traces that each is found in.
-pub(super) struct OfTraces {
-    /// SQL of all rows without these two columns.
-    pub(super) rows: fn(&Scope) -> String,
-    /// SQL of the totals without them.
-    pub(super) totals: fn(&Scope) -> String,
-    /// SQL of each row with each of its traces, once: the columns that name the row, then `trace_id`.
-    pub(super) traces: fn(&Scope) -> String,
+pub(super) enum OfTraces {
+    /// SQL knows the groups.
+    Groups {
+        /// SQL of all rows without these two columns.
+        rows: fn(&Scope) -> String,
+        /// SQL of the totals without them.
+        totals: fn(&Scope) -> String,
+        /// SQL of each row with each of its traces, once: the columns that name the row, then `trace_id`.
+        traces: fn(&Scope) -> String,
+    },
+    /// SQL of each run of a tool: its name, `trace_id`, `duration_ns`, and whether it failed.
+    ToolRuns(fn(&Scope) -> String),
 }
 
 const fn column(name: &'static str, r#type: ColumnType, unit: Option<Unit>) -> ListColumn {
@@ -133,7 +137,6 @@ pub(crate) static CALLS: Query = Query {
         )
     },
     of_traces: None,
-    whole: None,
 };
 
 const CALL_COLUMNS: &str = "trace_id, span_id, log_id, start_time, duration_ns, status_code, provider, request_model, response_model, operation, \
@@ -204,7 +207,7 @@ pub(crate) static SESSIONS: Query = Query {
     rows: |scope| sessions_sql(&scope.whole("session_id")),
     keys: None,
     details: None,
-    group: Some("session_id"),
+    group: Some(Group { column: "session_id", distinct: None, is_added_up: false }),
     totals: |scope| {
         format!(
             "SELECT count(DISTINCT session_id) AS rows, count(DISTINCT trace_id) AS traces, {COUNTED_CALLS}, {ERRORS_COUNT}, {CALL_SUMS}\n\
@@ -213,7 +216,6 @@ pub(crate) static SESSIONS: Query = Query {
         )
     },
     of_traces: None,
-    whole: None,
 };
 
 /// Sessions of the steps for which `condition` holds.
@@ -254,7 +256,7 @@ pub(crate) static USERS: Query = Query {
     },
     keys: None,
     details: None,
-    group: Some("user_id"),
+    group: Some(Group { column: "user_id", distinct: Some(("session_id", "sessions")), is_added_up: true }),
     totals: |scope| {
         format!(
             "SELECT count(DISTINCT user_id) AS rows, count(DISTINCT session_id) AS sessions, count(DISTINCT trace_id) AS traces, \
@@ -263,10 +265,6 @@ pub(crate) static USERS: Query = Query {
         )
     },
     of_traces: None,
-    whole: Some(Whole {
-        added: &["llm_calls", "errors", "input_tokens", "output_tokens", "cost_usd", "unpriced_calls"],
-        others: |scope| format!("SELECT count(DISTINCT session_id) AS sessions FROM steps WHERE {}", scope.whole("user_id")),
-    }),
 };
 
 /// Models, by who answered.
@@ -307,7 +305,6 @@ pub(crate) static MODELS: Query = Query {
         )
     },
     of_traces: None,
-    whole: None,
 };
 
 fn model_sums() -> String {
@@ -359,14 +356,9 @@ pub(crate) static TOOLS: Query = Query {
             trace_costs(scope, &format!("SELECT trace_id FROM spans WHERE {runs}"))
         )
     },
-    of_traces: Some(OfTraces {
-        rows: |scope| {
-            format!("SELECT {TOOL} AS tool_name, {} FROM spans WHERE {} GROUP BY {TOOL}", tool_sums(), tool_runs(scope))
-        },
-        totals: |scope| format!("SELECT count(DISTINCT {TOOL}) AS rows, {} FROM spans WHERE {}", tool_sums(), tool_runs(scope)),
-        traces: |scope| format!("SELECT DISTINCT {TOOL} AS tool_name, trace_id FROM spans WHERE {}", tool_runs(scope)),
-    }),
-    whole: None,
+    of_traces: Some(OfTraces::ToolRuns(|scope| {
+        format!("SELECT {TOOL}, trace_id, duration_ns, {FAILED} FROM spans WHERE {}", tool_runs(scope))
+    })),
 };
 
 fn tool_runs(scope: &Scope) -> String {
@@ -426,7 +418,7 @@ pub(crate) static ERRORS: Query = Query {
             failures(scope)
         )
     },
-    of_traces: Some(OfTraces {
+    of_traces: Some(OfTraces::Groups {
         rows: |scope| {
             format!(
                 "SELECT error_type, service_name, first_value(name ORDER BY last_time DESC) AS name, message, sum(spans) AS spans, \
@@ -450,7 +442,6 @@ pub(crate) static ERRORS: Query = Query {
             )
         },
     }),
-    whole: None,
 };
 
 const LAST_TRACE: &str = "first_value(errors_of_trace.trace_id ORDER BY last_time DESC) FILTER (WHERE errors_of_trace.trace_id IS NOT NULL) AS last_trace_id";

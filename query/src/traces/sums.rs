@@ -105,7 +105,7 @@ pub(crate) async fn fold_matching<S: Send + 'static>(
     each: impl Fn(&mut S, TraceKey, &TraceSum) + Send + 'static,
 ) -> Result<Option<S>, QueryError> {
     // Two ranges are not put together at once, so that memory is bounded.
-    let _turn = reader.engine.sums_turn().await;
+    let _turn = reader.sums_turn().await;
     let Some(files) = file_sums(reader, range).await? else { return Ok(None) };
     let Some(mut to_read) = traces_to_read(reader, range, &files) else { return Ok(None) };
     if let Some(matching) = &matching {
@@ -130,7 +130,7 @@ pub(crate) async fn fold_matching<S: Send + 'static>(
 /// The sums of the files that reach into `range`.
 async fn file_sums(reader: &Reader<'_>, range: Range) -> Result<Option<Vec<FileSums>>, QueryError> {
     // ClickHouse keeps none.
-    if reader.view.stored().is_some() {
+    if reader.is_stored_elsewhere() {
         return Ok(None);
     }
     let files = reader.view.files(TableId::Spans, reader.project);
@@ -303,7 +303,7 @@ pub(crate) async fn with_spans_in(
 ) -> Result<HashSet<String>, QueryError> {
     let failed = |e| QueryError::new(QueryErrorKind::Internal, format!("a trace index could not be read: {e}"));
     let mut perhaps = HashSet::new();
-    if reader.view.stored().is_some() {
+    if reader.is_stored_elsewhere() {
         perhaps.extend(trace_ids.clone());
     }
     for file in reader.view.files(TableId::Spans, reader.project) {
