@@ -120,16 +120,16 @@ class Proxy:
         self._server.server_close()
 
     def failing(self, chance, faults=FAULTS, only=("", "")):
-        """From now on, `chance` (0 to 1) of the requests fail, or of those whose method and path have the texts `only` in them; `met`
-        begins anew."""
+        """From now on, `chance` (0 to 1) of the requests fail, or of those whose method, and path or body, have the texts `only` in them;
+        `met` begins anew."""
         with self._lock:
             self.met, self._only = set(), only
             self._chance, self._faults = chance, {method: cycle(faults) for method in ("GET", "HEAD", "PUT", "POST", "DELETE")}
 
-    def fate(self, method, path):
+    def fate(self, method, path, body):
         """What the next request meets: one of its faults, or nothing."""
         with self._lock:
-            concerned = self._only[0] in method and self._only[1] in path
+            concerned = self._only[0] in method and (self._only[1] in path or self._only[1].encode() in body)
             fault = next(self._faults[method]) if concerned and self._random.random() < self._chance else None
             self.requests.append((method, path))
             self.met.add((method, fault))
@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self):
         body = self._body()
-        fault = self.owner.fate(self.command, self.path)
+        fault = self.owner.fate(self.command, self.path, body)
         if fault == "unavailable":
             return self._reply(503, {}, b"<Error><Code>SlowDown</Code></Error>")
         if fault == "hang":

@@ -15,9 +15,11 @@ SPANS_PER_REQUEST = 25
 class Load:
     """Senders that behave as OTLP clients do: a request that got no answer is sent again, unchanged, until it gets one."""
 
-    def __init__(self, server, seed):
+    def __init__(self, server, seed, sizes=None):
+        """`sizes` says with a random generator how many spans a request has."""
         self.server = server
         self.refused = 0
+        self._sizes = sizes or (lambda _: SPANS_PER_REQUEST)
         self._acknowledged = set()
         self._lock = threading.Lock()
         self._running = threading.Event()
@@ -53,7 +55,7 @@ class Load:
     def _send(self, rng):
         try:
             while self._running.wait() and not self._ended.is_set():
-                spans = [otlp.chat(rng, text="x" * rng.randrange(2000)) for _ in range(SPANS_PER_REQUEST)]
+                spans = [otlp.chat(rng, text="x" * rng.randrange(2000)) for _ in range(self._sizes(rng))]
                 bad = otlp.span(rng, trace_id=bytes(16)) if rng.random() < 0.1 else None
                 request = otlp.traces(spans + ([bad] if bad else []))
                 self._send_until_acknowledged(request.SerializeToString())
@@ -75,6 +77,11 @@ class Load:
                 pass
             # The server is down, starting, or asked for patience. How long a client waits decides nothing here.
             time.sleep(0.02)
+
+
+def mostly_small(rng):
+    """Sizes that come in another order than they are decided in: what is small overtakes what is large."""
+    return 500 if rng.random() < 0.03 else 1
 
 
 def under_failures(server, seed, failures, mended):

@@ -140,7 +140,7 @@ def _now_and_then(_service, proxy, load):
 
 
 def _after_each_insertion(_service, proxy, load):
-    proxy.failing(0.6, ("drop after", "error after"), only=("POST", "INSERT"))
+    proxy.failing(0.6, ("drop after", "error after"), only=("POST", "insert_deduplication_token"))
     _until(lambda: load.run_for(0.5) or {("POST", fault) for fault in ("drop after", "error after")} <= proxy.met, "insertions without an answer")
 
 
@@ -153,6 +153,45 @@ def _in_the_engine(service, _proxy, load):
 def _always(_service, proxy, load):
     proxy.failing(1)
     load.run_for(2)
+
+
+def an_insertion_is_known_again_however_its_rows_came_together(_clickhouse, tmp_path):
+    """Requests that arrive at once are put together otherwise than the same ones in a replay."""
+    with s3.Proxy(_clickhouse.address) as proxy:
+        server = _server(tmp_path / "data", proxy.address, "again", 'flush_interval = "2s"').start()
+        # They are done, and nobody is told.
+        proxy.failing(1, ("drop after",), only=("POST", "insert_deduplication_token"))
+        _killed_under_load(server, proxy, lambda: _clickhouse.rows("SELECT count() > 0 AS yes FROM again.spans") == [{"yes": 1}])
+
+
+def a_flush_that_was_done_is_not_done_again_by_a_replay(_clickhouse, tmp_path):
+    """The log says less than ClickHouse does if the server is killed between the two; a replay is long enough for several flushes."""
+    with s3.Proxy(_clickhouse.address) as proxy:
+        server = _server(tmp_path / "data", proxy.address, "done", 'flush_interval = "2s"').start()
+        proxy.failing(1, ("drop after",), only=("POST", "'done'"))
+        done = "SELECT count() AS n FROM done.flushes WHERE state = 'done'"
+        quick = clickhouse_server.config(proxy.address, "done", 'flush_interval = "10ms"')
+        _killed_under_load(server, proxy, lambda: _clickhouse.rows(done) != [{"n": 0}], lambda: server.configure(quick))
+
+
+def _killed_under_load(server, proxy, when, then=lambda: None):
+    """Sends to `server` until `when` holds, kills it, calls `then`, starts it again: everything must be there once."""
+    load = senders.Load(server, 46, senders.mostly_small)
+    try:
+        _until(lambda: load.run_for(0.5) or when(), "what the server is killed after")
+        server.kill()
+        proxy.failing(0)
+        then()
+        server.start()
+    finally:
+        proxy.failing(0)
+        load.end()
+    acknowledged = load.acknowledged()
+    senders.assert_stored_once(server, acknowledged)
+    _until(lambda: server.get("/api/v1/status")["storage"]["hot_rows"] == 0, "a flush")
+    senders.assert_stored_once(server, acknowledged)
+    senders.assert_ledger(server, acknowledged, load.refused)
+    server.stop()
 
 
 def while_the_store_is_away_senders_are_told_to_wait_and_when_it_is_back_all_lands_once(_clickhouse, tmp_path):

@@ -28,7 +28,7 @@ pub(crate) use self::{
     cache::CacheCounts,
     requests::{RequestCounts, Requests},
 };
-use crate::outside::{self, fs, sync_dir};
+use crate::outside::{self, fs, replace_file};
 
 /// The object that says who writes below a URL.
 const OWNER: &str = "assay-owner.json";
@@ -227,17 +227,7 @@ pub(crate) fn remember_place(dir: &FsPath, place: Option<&str>) -> Result<(), Bu
         (Some(found), None) if known.is_some() => {
             Err(BucketError::Elsewhere { dir: dir.to_owned(), found, expected: own_folder.display().to_string() })
         }
-        (None, Some(expected)) => {
-            let temporary = dir.join(format!("{LAKE_URL}.tmp"));
-            let write = || {
-                let mut file = fs::File::create(&temporary)?;
-                std::io::Write::write_all(&mut file, expected.as_bytes())?;
-                file.sync_all()?;
-                fs::rename(&temporary, &path)?;
-                sync_dir(dir)
-            };
-            write().map_err(io("write"))
-        }
+        (None, Some(expected)) => replace_file(dir, LAKE_URL, &expected).map_err(io("write")),
         _ => Ok(()),
     }
 }

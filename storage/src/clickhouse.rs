@@ -1,12 +1,18 @@
 //! ClickHouse as the store of rows, in the place of the lake: how flushes get there exactly once, and what is known of it at start.
 //!
 //! ```text
-//! flush to position C:   "begun C" ─> one insertion for each table and day, under the token `node:C:day` ─> "done C" ─> view switched
-//! start after a crash:   "begun C" without "done C" ─> the first flush is up to C again, under the same tokens ─> …
+//! flush to position C:  C into the data folder ─> "begun C" ─> one insertion for each table and day ─> "done C" ─> view switched, log released
+//!                                                                under the token `node:C:day`
+//! start after a crash:  C in the data folder, beyond what is done ─> the first flush is up to C again, under the same tokens ─> …
 //! ```
-//! A table forgets an insertion whose token it has seen, so that what is unclear is sent again. That needs the same rows under the same token:
-//! a flush that was begun is finished with the end it had, in this process or the next one, whatever was published meanwhile. Rows beyond the
-//! position that a view shows are not read ([`StoredRows::position`]): those of a flush on its way are still shown from memory.
+//! A table forgets an insertion whose token it has seen, so that what is unclear is sent again, by this process or the next one, and may arrive
+//! late. That needs three things. The end of a flush stands in the data folder before anything of it is sent, and nowhere else is it looked up:
+//! what is said to the server may arrive when a later flush is on its way. The same rows go under the same token: those up to the end, whatever
+//! was published meanwhile. And an insertion is one block of one record batch, because the server tells insertions of several blocks apart by
+//! how many they are.
+//!
+//! Rows beyond the position that a view shows are not read ([`StoredRows::position`]): those of a flush on its way are still shown from memory.
+//! What the server knows ("begun", "done") says who writes the database and which positions may be in it.
 //!
 //! One data folder writes one database.
 
@@ -15,7 +21,9 @@ mod fold;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
     num::NonZeroUsize,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -33,7 +41,17 @@ use assay_schemas::{
 use futures::{StreamExt as _, TryStreamExt as _};
 
 pub use self::client::{ClickHouseClient, Settings};
-use crate::{bucket::Secret, corrections::Correction, lake::FileRows, status::TableStatus};
+use crate::{
+    bucket::Secret,
+    corrections::Correction,
+    lake::FileRows,
+    outside::{fs, replace_file},
+    status::TableStatus,
+    tasks::blocking,
+};
+
+/// File in the data folder: where the last flush that was begun ends.
+const FLUSH_END: &str = "clickhouse-flush";
 
 /// Where the rows are kept, if not in a lake.
 #[derive(Clone, Debug)]
@@ -124,6 +142,19 @@ pub enum ClickHouseError {
         /// This node.
         expected: String,
     },
+    /// Where a flush ends could not be written down, or read.
+    #[error("could not {action} `{}`", path.display())]
+    Io {
+        /// What we were doing.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Rows could not be written as Arrow.
+    #[error("could not encode rows for ClickHouse")]
+    Encode(#[source] arrow::error::ArrowError),
     /// An answer is not what was asked for.
     #[error("ClickHouse's answer is not what was asked for")]
     Answer(#[source] arrow::error::ArrowError),
@@ -162,6 +193,7 @@ pub(crate) struct ClickHouse {
     client: ClickHouseClient,
     ddl: Ddl,
     node_id: String,
+    data_dir: PathBuf,
 }
 
 /// What is known of the database at start.
@@ -169,8 +201,10 @@ pub(crate) struct Opened {
     pub(crate) store: ClickHouse,
     /// Everything up to here is in it.
     pub(crate) done: u64,
-    /// A flush up to here was begun.
+    /// The last flush that was begun ends here.
     pub(crate) begun: u64,
+    /// Nothing beyond is in it.
+    pub(crate) last: u64,
 }
 
 /// Corrections that are not folded into rows, by project.
@@ -205,11 +239,12 @@ pub async fn migrate(config: ClickHouseConfig, retention: Option<Duration>) -> R
 }
 
 impl ClickHouse {
-    /// Opens the database of `config` for the node `node_id`.
+    /// Opens the database of `config` for the node `node_id`, whose data folder is `data_dir`.
     pub(crate) async fn open(
         config: ClickHouseConfig,
         retention: Option<Duration>,
         node_id: &str,
+        data_dir: &Path,
     ) -> Result<Opened, ClickHouseError> {
         let ddl = ddl_of(&config, retention);
         let client = ClickHouseClient::new(config)?;
@@ -222,9 +257,12 @@ impl ClickHouse {
             return Err(ClickHouseError::Version { database: ddl.database, found });
         }
         check_columns(&client, &ddl).await?;
-        let store = Self { client, ddl, node_id: node_id.to_owned() };
+        let store = Self { client, ddl, node_id: node_id.to_owned(), data_dir: data_dir.to_owned() };
         store.apply_retention().await?;
-        let (done, begun) = store.flushes().await?;
+        let (done, last) = store.flushes().await?;
+        // A data folder of an earlier version has told only the server.
+        let begun = store.begun()?.unwrap_or(last);
+        let last = last.max(begun);
         tracing::info!(
             url = store.client.config().url,
             database = store.ddl.database,
@@ -232,7 +270,7 @@ impl ClickHouse {
             begun,
             "rows are kept in ClickHouse"
         );
-        Ok(Opened { store, done, begun })
+        Ok(Opened { store, done, begun, last })
     }
 
     /// What is there up to `position`.
@@ -247,7 +285,26 @@ impl ClickHouse {
 
     /// Says that a flush up to `position` begins. Afterwards it must be finished with this end.
     pub(crate) async fn begin(&self, position: u64) -> Result<(), ClickHouseError> {
+        let dir = self.data_dir.clone();
+        let written = blocking(move || replace_file(&dir, FLUSH_END, &position.to_string())).await;
+        written.map_err(|source| self.io("write", source))?;
         self.record("begun", position).await
+    }
+
+    /// Where the flush ends that was begun last.
+    fn begun(&self) -> Result<Option<u64>, ClickHouseError> {
+        match fs::read_to_string(self.data_dir.join(FLUSH_END)) {
+            Ok(text) => {
+                let position = text.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+                position.map(Some).map_err(|source| self.io("read", source))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.io("read", source)),
+        }
+    }
+
+    fn io(&self, action: &'static str, source: io::Error) -> ClickHouseError {
+        ClickHouseError::Io { action, path: self.data_dir.join(FLUSH_END), source }
     }
 
     /// Says that everything up to `position` is there.
@@ -272,8 +329,8 @@ impl ClickHouse {
         let table = self.name(table);
         let inserts = days.into_iter().map(|(day, batches)| {
             let token = format!("{}:{position}:{day}", self.node_id);
-            let (table, batches) = (&table, Arc::new(batches));
-            async move { self.client.insert(table, &token, &batches).await }
+            let table = &table;
+            async move { self.client.insert(table, &token, batches).await }
         });
         futures::stream::iter(inserts).buffer_unordered(self.client.config().inserts_in_flight.get()).try_collect().await
     }
@@ -395,6 +452,7 @@ impl StoredRows {
 
     /// The same after everything up to `position` is there; of that, `parts` are new.
     pub(crate) fn flushed<'a>(&self, position: u64, parts: impl Iterator<Item = (TableId, &'a FileRows)>) -> Self {
+        debug_assert!(position >= self.position, "what is done stays done");
         let mut rows = Self { position, ..self.clone() };
         for (table, part) in parts {
             let days = rows.days.entry((table, part.project.clone())).or_default();

@@ -27,6 +27,9 @@ use crate::{
     tasks::blocking,
 };
 
+/// A flush to ClickHouse takes about so many bytes of memory: it is copied into insertions, each of which is one block there.
+const INSERTION_BYTES_MAX: u64 = 128 << 20;
+
 /// A flush failed; nothing is lost, and the next one continues it.
 #[derive(Debug, thiserror::Error)]
 pub enum FlushError {
@@ -107,18 +110,11 @@ struct TableFlush {
 }
 
 impl Inner {
-    /// Commits everything up to the watermark, or what an earlier flush could not.
+    /// Commits everything up to the watermark, in several flushes if it is too much for one.
     pub(crate) async fn flush(&self) -> Result<(), FlushError> {
         let mut slot = self.flusher.pending.lock().await;
         let started = outside::monotonic();
-        // What failed before comes first; then what was published since.
-        let result = match slot.is_some() {
-            true => match self.finish(&mut slot).await {
-                Ok(()) => self.begin_and_finish(&mut slot).await,
-                failed => failed,
-            },
-            false => self.begin_and_finish(&mut slot).await,
-        };
+        let result = self.flush_to_watermark(&mut slot).await;
         let mut last = self.flusher.last.lock();
         last.error = result.as_ref().err().map(chain);
         if result.is_ok() {
@@ -129,17 +125,28 @@ impl Inner {
         result
     }
 
-    async fn begin_and_finish(&self, slot: &mut Option<Pending>) -> Result<(), FlushError> {
-        *slot = self.begin().await;
-        self.finish(slot).await
+    async fn flush_to_watermark(&self, slot: &mut Option<Pending>) -> Result<(), FlushError> {
+        // What failed before comes first; then what was published since.
+        self.finish(slot).await?;
+        let watermark = self.state.lock().hot.watermark();
+        loop {
+            *slot = self.begin().await;
+            let Some(cut) = slot.as_ref().map(|pending| pending.cut) else { return Ok(()) };
+            self.finish(slot).await?;
+            if cut >= watermark {
+                return Ok(());
+            }
+        }
     }
 
     /// `None` while a flush that must be finished lacks rows.
     async fn begin(&self) -> Option<Pending> {
         let orphans = std::mem::take(&mut *self.orphans.lock());
+        // Files are cut when they are written; an insertion is one block.
+        let bytes_max = if self.clickhouse.is_some() { INSERTION_BYTES_MAX } else { u64::MAX };
         let (cut, moved, corrections) = self.change(|state| {
             orphans.iter().for_each(|position| state.hot.complete(position.get()));
-            let (cut, moved) = state.hot.begin_flush()?;
+            let (cut, moved) = state.hot.begin_flush(bytes_max)?;
             Some((cut, moved, state.corrections.by_project()))
         })?;
         let persisted: HashSet<RowKey> = {

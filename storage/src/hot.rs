@@ -15,7 +15,7 @@ use std::{
 use arrow::{
     array::{Array, ArrayRef, AsArray as _, BooleanArray, RecordBatch},
     compute::{concat, filter_record_batch},
-    datatypes::Date32Type,
+    datatypes::{Date32Type, Int64Type},
 };
 use assay_schemas::{
     ids::ProjectId,
@@ -37,6 +37,7 @@ pub(crate) struct HotChunk {
     pub(crate) batch: RecordBatch,
     /// Days since 1970.
     pub(crate) date: i32,
+    pub(crate) first_position: u64,
     pub(crate) last_position: u64,
     pub(crate) bytes: u64,
 }
@@ -92,8 +93,8 @@ impl HotBuffer {
             let own = self.project_bytes.entry(project.clone()).or_default();
             let rows = self.rows.entry((table, project)).or_default();
             let active = Arc::make_mut(&mut rows.active);
-            active.push(HotChunk { batch, date, last_position: position, bytes });
-            let (before, after) = join_small(active, self.watermark.contiguous, self.flush_end);
+            active.push(HotChunk { batch, date, first_position: position, last_position: position, bytes });
+            let (before, after) = join_small(active, self.watermark.contiguous);
             self.bytes = self.bytes + bytes + after - before;
             *own = *own + bytes + after - before;
         }
@@ -114,17 +115,32 @@ impl HotBuffer {
         self.watermark.beyond.len()
     }
 
-    /// Moves everything up to the watermark to `flushing`, or less if the flush must end before, and says what the cut is and what was moved;
-    /// `None` while [`HotBuffer::flush_waits`].
-    pub(crate) fn begin_flush(&mut self) -> Option<(u64, Vec<Moved>)> {
+    /// Moves everything up to the watermark to `flushing`, or less if that is more than about `bytes_max` or if the flush must end before, and says
+    /// what the cut is and what was moved; `None` while [`HotBuffer::flush_waits`].
+    pub(crate) fn begin_flush(&mut self, bytes_max: u64) -> Option<(u64, Vec<Moved>)> {
         if self.flush_waits() {
             return None;
         }
-        let cut = self.flush_end.unwrap_or(self.watermark.contiguous);
+        let cut = self.flush_end.unwrap_or_else(|| self.cut(bytes_max));
         let mut moved = Vec::new();
         for (key, rows) in &mut self.rows {
             debug_assert!(rows.flushing.is_empty(), "one flush at a time");
-            let (old, young): (Vec<_>, Vec<_>) = rows.active.iter().cloned().partition(|chunk| chunk.last_position <= cut);
+            let (mut old, mut young) = (Vec::new(), Vec::new());
+            for chunk in rows.active.iter().cloned() {
+                if chunk.last_position <= cut {
+                    old.push(chunk);
+                } else if chunk.first_position > cut {
+                    young.push(chunk);
+                } else {
+                    let parts = parted(&chunk, cut);
+                    let bytes = parts.0.bytes + parts.1.bytes;
+                    self.bytes = self.bytes + bytes - chunk.bytes;
+                    *self.project_bytes.entry(key.1.clone()).or_default() += bytes;
+                    *self.project_bytes.entry(key.1.clone()).or_default() -= chunk.bytes;
+                    old.push(parts.0);
+                    young.push(parts.1);
+                }
+            }
             if old.is_empty() {
                 continue;
             }
@@ -136,6 +152,24 @@ impl HotBuffer {
         let still_active = self.rows.values().any(|rows| !rows.active.is_empty());
         self.since = (self.since.0.filter(|_| still_active), self.since.0);
         Some((cut, moved))
+    }
+
+    /// The watermark, or the position up to which there are about `bytes_max`, at least one request.
+    fn cut(&self, bytes_max: u64) -> u64 {
+        if self.active_bytes() <= bytes_max {
+            return self.watermark();
+        }
+        let complete = self.rows.values().flat_map(|rows| rows.active.iter()).filter(|c| c.last_position <= self.watermark());
+        let mut ends: Vec<(u64, u64)> = complete.map(|chunk| (chunk.last_position, chunk.bytes)).collect();
+        ends.sort_unstable();
+        let mut bytes = 0;
+        let beyond = ends.iter().position(|(_, own)| {
+            bytes += own;
+            bytes > bytes_max
+        });
+        // The request with which it is too much waits, unless it is the first.
+        let Some(beyond) = beyond.map(|nth| ends[nth].0) else { return self.watermark() };
+        ends.iter().map(|(end, _)| *end).take_while(|end| *end < beyond).last().unwrap_or(beyond)
     }
 
     /// Forgets what was flushing: it is in the lake.
@@ -207,20 +241,16 @@ impl Watermark {
     }
 }
 
-/// Joins the newest small chunks of one size class; returns the bytes of what was joined before and after. Only chunks up to the watermark are joined, so
-/// that a flush never has to split one; nor are those up to `flush_end` with those beyond.
-fn join_small(active: &mut Vec<HotChunk>, watermark: u64, flush_end: Option<u64>) -> (u64, u64) {
+/// Joins the newest small chunks of one size class; returns the bytes of what was joined before and after. Only chunks up to the watermark are
+/// joined, so that a flush up to it never has to part one.
+fn join_small(active: &mut Vec<HotChunk>, watermark: u64) -> (u64, u64) {
     let (mut before, mut after) = (0, 0);
     loop {
         let end = active.iter().rposition(|c| c.last_position <= watermark).map_or(0, |idx| idx + 1);
         let Some(newest) = end.checked_sub(1).map(|idx| &active[idx]) else { return (before, after) };
         let (date, class) = (newest.date, size_class(newest));
-        let beyond = |chunk: &HotChunk| flush_end.is_some_and(|end| chunk.last_position > end);
-        let newest_is_beyond = beyond(newest);
         let Some(class) = class else { return (before, after) };
-        let same = |c: &&HotChunk| {
-            c.last_position <= watermark && c.date == date && size_class(c) == Some(class) && beyond(c) == newest_is_beyond
-        };
+        let same = |c: &&HotChunk| c.last_position <= watermark && c.date == date && size_class(c) == Some(class);
         let run = active[..end].iter().rev().take(JOIN_FAN_IN).take_while(same).count();
         if run < JOIN_FAN_IN {
             return (before, after);
@@ -249,8 +279,23 @@ fn join(chunks: &[HotChunk]) -> HotChunk {
     });
     let batch = RecordBatch::try_new(chunks[0].batch.schema(), columns.collect()).expect("chunks of one table have one schema");
     let bytes = memory_of(&batch);
+    let first_position = chunks.iter().map(|c| c.first_position).min().expect("at least one chunk is joined");
     let last_position = chunks.iter().map(|c| c.last_position).max().expect("at least one chunk is joined");
-    HotChunk { batch, date: chunks[0].date, last_position, bytes }
+    HotChunk { batch, date: chunks[0].date, first_position, last_position, bytes }
+}
+
+/// The rows of `chunk` up to the position `cut`, and those beyond.
+fn parted(chunk: &HotChunk, cut: u64) -> (HotChunk, HotChunk) {
+    let positions = chunk.batch.column_by_name("wal_position").expect("every table has wal_position").as_primitive::<Int64Type>();
+    let of = |rows: BooleanArray| {
+        let batch = filter_record_batch(&chunk.batch, &rows).expect("the mask has the length of the batch");
+        let bytes = memory_of(&batch);
+        HotChunk { batch, bytes, ..chunk.clone() }
+    };
+    let is_old = |position: i64| position.cast_unsigned() <= cut;
+    let old = of(positions.values().iter().map(|p| Some(is_old(*p))).collect());
+    let young = of(positions.values().iter().map(|p| Some(!is_old(*p))).collect());
+    (HotChunk { last_position: cut, ..old }, HotChunk { first_position: cut + 1, ..young })
 }
 
 /// Bytes that `batch` keeps in memory. NULL columns share theirs, see [`nulls`].

@@ -37,7 +37,7 @@ use crate::{
     jobs::{JobHistory, JobRun},
     lake::{Lake, LakeError},
     maintenance::{self, Maintenance},
-    outside::{self, Task, create_dir_durably, fs, sync_dir},
+    outside::{self, Task, create_dir_durably, fs, replace_file},
     status::{StorageStatus, TableStatus},
     store,
     tasks::{blocking, to_the_end},
@@ -47,6 +47,8 @@ use crate::{
 
 /// Files of one flush and table are cut at so many bytes of rows, so that encoding holds a bounded amount in memory.
 pub(crate) const FILE_RAW_BYTES_MAX: u64 = 256 << 20;
+/// File with the identity under which a data folder commits.
+const NODE_ID: &str = "node-id";
 /// A failed flush is tried again after this long.
 const FLUSH_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -290,7 +292,7 @@ impl Inner {
             }
         };
         let opened = match &config.clickhouse {
-            Some(clickhouse) => Some(ClickHouse::open(clickhouse.clone(), config.retention, &node_id).await?),
+            Some(clickhouse) => Some(ClickHouse::open(clickhouse.clone(), config.retention, &node_id, &dir).await?),
             None => None,
         };
         let (lake, files) = match &opened {
@@ -300,7 +302,7 @@ impl Inner {
         // If the log was lost, positions must still not begin anew: the tables would drop what they believe to have, and files that another
         // node wrote would seem to have corrections folded in that are yet to come.
         let committed = lake.tables().map(|table| lake.committed(table)).max().unwrap_or(0);
-        let floor = committed.max(files.last_position().unwrap_or(0)).max(opened.as_ref().map_or(0, |opened| opened.begun));
+        let floor = committed.max(files.last_position().unwrap_or(0)).max(opened.as_ref().map_or(0, |opened| opened.last));
         let options = WalOptions {
             dir: dir.join("wal"),
             // The segment being written is never deleted: it must stay a small part of what the log may hold.
@@ -311,16 +313,16 @@ impl Inner {
         let orphans: Arc<Mutex<Vec<WalPosition>>> = Arc::default();
         let orphaned = Arc::clone(&orphans);
         let wal = Arc::new(Wal::open(options, floor, move |position| orphaned.lock().push(position))?);
-        let mut hot = HotBuffer::new(wal.committed().get());
+        // The log is released only after a flush is done: what it says is as true.
+        let done = opened.as_ref().map_or(0, |opened| opened.done).max(wal.committed().get());
+        let mut hot = HotBuffer::new(done);
         wal.never_written.clone().for_each(|position| hot.complete(position));
         let (clickhouse, stored, persisted) = match opened {
             Some(opened) => {
-                // The log is released only after a flush is done: what it says is as true.
-                let position = opened.done.max(wal.committed().get());
-                if opened.begun > position {
+                if opened.begun > done {
                     hot.next_flush_ends_at(opened.begun);
                 }
-                let (stored, corrections) = opened.store.read(position).await?;
+                let (stored, corrections) = opened.store.read(done).await?;
                 (Some(opened.store), Some(Arc::new(stored)), corrections)
             }
             None => (None, None, lake.read_corrections(&files).await?),
@@ -672,20 +674,12 @@ fn lock(dir: &FsPath) -> Result<fs::File, OpenStorageError> {
 
 /// The identity under which this folder commits, made once.
 fn node_id(dir: &FsPath) -> Result<String, OpenStorageError> {
-    let path = dir.join("node-id");
+    let path = dir.join(NODE_ID);
     match fs::read_to_string(&path) {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let id = format!("assay-{}", outside::unique_id());
-            let temporary = dir.join("node-id.tmp");
-            let write = || {
-                let mut file = fs::File::create(&temporary)?;
-                std::io::Write::write_all(&mut file, id.as_bytes())?;
-                file.sync_all()?;
-                fs::rename(&temporary, &path)?;
-                sync_dir(dir)
-            };
-            write().map_err(io_error("write", &path))?;
+            replace_file(dir, NODE_ID, &id).map_err(io_error("write", &path))?;
             Ok(id)
         }
         Err(source) => Err(io_error("read", &path)(source)),

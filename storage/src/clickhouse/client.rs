@@ -5,13 +5,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arrow::{array::RecordBatch, buffer::Buffer, ipc::reader::StreamDecoder};
+use arrow::{
+    array::RecordBatch,
+    buffer::Buffer,
+    compute::concat_batches,
+    error::ArrowError,
+    ipc::{reader::StreamDecoder, writer::StreamWriter},
+};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream, stream::BoxStream};
-use reqwest::{Body, RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response};
 use tokio::sync::Semaphore;
 
 use super::{ClickHouseConfig, ClickHouseError};
+use crate::tasks::blocking;
 
 /// A request that failed for a moment is sent again so often; what takes longer is an error, and flushes have their own patience.
 const ATTEMPTS_MAX: u32 = 3;
@@ -101,16 +108,17 @@ impl ClickHouseClient {
 
     /// Inserts `batches`, which have one schema, as one block into `table` (as statements name it). Sent again under the same `token`, nothing
     /// happens: so this is tried again while it is unclear whether the first time did something.
-    pub(crate) async fn insert(&self, table: &str, token: &str, batches: &Arc<Vec<RecordBatch>>) -> Result<(), ClickHouseError> {
+    pub(crate) async fn insert(&self, table: &str, token: &str, batches: Vec<RecordBatch>) -> Result<(), ClickHouseError> {
         let Some(first) = batches.first() else { return Ok(()) };
         let names: Vec<_> = first.schema_ref().fields().iter().map(|f| assay_schemas::clickhouse::identifier(f.name())).collect();
         let sql = format!("INSERT INTO {table} ({}) FORMAT ArrowStream", names.join(", "));
         let mut settings: Settings = ONE_BLOCK.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         settings.push(("insert_deduplication_token", token.to_owned()));
         let _permit = self.inserts.acquire().await.expect("the semaphore is never closed");
+        let body = blocking(move || one_block(&batches)).await.map_err(ClickHouseError::Encode)?;
         self.with_patience(|| async {
-            let body = Body::wrap_stream(encoded(Arc::clone(batches)));
-            let request = self.request(&settings).query(&[("query", &sql)]).timeout(self.config.request_timeout).body(body);
+            let request =
+                self.request(&settings).query(&[("query", &sql)]).timeout(self.config.request_timeout).body(body.clone());
             self.send(request).await?.bytes().await.map(drop).map_err(|source| self.no_answer(source))
         })
         .await
@@ -181,7 +189,7 @@ const ANSWER_FORMAT: [(&str, &str); 5] = [
     ("wait_end_of_query", "0"),
 ];
 
-/// However many batches an insertion has, it is one block of each partition, which is there as a whole or not at all, and known by its token.
+/// An insertion is one block, which is there as a whole or not at all, and known by its token.
 const ONE_BLOCK: [(&str, &str); 8] = [
     ("async_insert", "0"),
     ("insert_deduplicate", "1"),
@@ -194,30 +202,14 @@ const ONE_BLOCK: [(&str, &str); 8] = [
     ("distributed_foreground_insert", "1"),
 ];
 
-/// `batches` as an Arrow stream, made as it is sent.
-fn encoded(batches: Arc<Vec<RecordBatch>>) -> impl Stream<Item = Result<Bytes, arrow::error::ArrowError>> + Send + 'static {
-    use arrow::ipc::writer::StreamWriter;
-    enum Next {
-        Schema,
-        Batch(Box<StreamWriter<Vec<u8>>>, usize),
-        End,
-    }
-    stream::try_unfold(Next::Schema, move |next| {
-        let batches = Arc::clone(&batches);
-        async move {
-            let (mut writer, nth) = match next {
-                Next::Schema => (Box::new(StreamWriter::try_new(Vec::new(), &batches[0].schema())?), 0),
-                Next::Batch(writer, nth) => (writer, nth),
-                Next::End => return Ok(None),
-            };
-            let Some(batch) = batches.get(nth) else {
-                writer.finish()?;
-                return Ok(Some((Bytes::from(std::mem::take(writer.get_mut())), Next::End)));
-            };
-            writer.write(batch)?;
-            Ok(Some((Bytes::from(std::mem::take(writer.get_mut())), Next::Batch(writer, nth + 1))))
-        }
-    })
+/// `batches` as an Arrow stream of one record batch. Each record batch is a block to the server, and the token of an insertion that it puts
+/// together from several says how many: the same rows in other batches would be another insertion.
+fn one_block(batches: &[RecordBatch]) -> Result<Bytes, ArrowError> {
+    let block = concat_batches(&batches[0].schema(), batches)?;
+    let mut writer = StreamWriter::try_new(Vec::with_capacity(block.get_array_memory_size()), &block.schema())?;
+    writer.write(&block)?;
+    drop(block);
+    writer.into_inner().map(Bytes::from)
 }
 
 /// The batches of an Arrow stream that arrives in pieces. Fails if it ends before its end.
@@ -282,14 +274,13 @@ mod tests {
 
     use super::*;
 
-    fn batches() -> Arc<Vec<RecordBatch>> {
+    fn batches() -> Vec<RecordBatch> {
         let row = |n: usize| SpanRow { name: format!("span {n}"), ..SpanRow::default() };
-        Arc::new((0..3).map(|n| SpanRow::batch((0..=n).map(row))).collect())
+        (0..3).map(|n| SpanRow::batch((0..=n).map(row))).collect()
     }
 
-    async fn bytes() -> Vec<u8> {
-        let parts: Vec<_> = encoded(batches()).collect().await;
-        parts.into_iter().flat_map(|part| part.unwrap()).collect()
+    fn bytes() -> Vec<u8> {
+        one_block(&batches()).unwrap().to_vec()
     }
 
     async fn read(bytes: Vec<u8>, chunk: usize) -> Result<usize, ClickHouseError> {
@@ -301,15 +292,24 @@ mod tests {
     #[tokio::test]
     async fn what_is_sent_is_read_however_it_is_cut() {
         assert_eq!(batches()[0].schema().fields(), TableId::Spans.schema().fields());
-        let bytes = bytes().await;
+        let bytes = bytes();
         for chunk in [1, 7, 64, 100_000] {
             assert_eq!(read(bytes.clone(), chunk).await.unwrap(), 6, "in pieces of {chunk} bytes");
         }
     }
 
+    #[test]
+    fn the_same_rows_are_the_same_insertion_however_they_are_put_together() {
+        let rows = concat_batches(&batches()[0].schema(), &batches()).unwrap();
+        let parts = [0, 1, 3, 5].windows(2).map(|ends| rows.slice(ends[0], ends[1] - ends[0])).chain([rows.slice(5, 1)]);
+        assert_eq!(one_block(&parts.collect::<Vec<_>>()).unwrap(), bytes());
+        let read: Vec<_> = arrow::ipc::reader::StreamReader::try_new(&bytes()[..], None).unwrap().collect();
+        assert_eq!(read.len(), 1);
+    }
+
     #[tokio::test]
     async fn an_answer_that_breaks_off_is_an_error() {
-        let bytes = bytes().await;
+        let bytes = bytes();
         let whole = bytes.len();
         for cut in [whole - 1, whole - 8, whole - 9, whole / 2, 4] {
             assert!(read(bytes[..cut].to_vec(), 1000).await.is_err(), "cut at {cut} of {whole}");

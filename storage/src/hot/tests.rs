@@ -14,6 +14,12 @@ fn batch(project: &str, date: i32, names: &[&str]) -> RecordBatch {
     ScoreRow::batch(names.iter().map(|name| ScoreRow { origin: origin.clone(), name: (*name).into(), ..ScoreRow::default() }))
 }
 
+/// One row, with its position as its name.
+fn at(position: u64) -> RecordBatch {
+    let origin = Origin { project_id: "a".into(), date: 1, wal_position: position.cast_signed(), ..Origin::default() };
+    ScoreRow::batch([ScoreRow { origin, name: position.to_string(), ..ScoreRow::default() }])
+}
+
 fn names<'a>(chunks: impl IntoIterator<Item = &'a HotChunk>) -> Vec<String> {
     let of = |c: &HotChunk| (0..c.batch.num_rows()).map(|row| ScoreRow::read(&c.batch, row).name).collect::<Vec<_>>();
     chunks.into_iter().flat_map(of).collect()
@@ -36,7 +42,7 @@ fn a_batch_of_several_days_and_projects_is_parted() {
 fn thousands_of_small_batches_become_few() {
     let mut buffer = HotBuffer::new(0);
     for position in 1..=5000 {
-        buffer.add(position, TableId::Scores, &batch("a", 1, &[&position.to_string()]));
+        buffer.add(position, TableId::Scores, &at(position));
         buffer.complete(position);
     }
     let rows = &buffer.rows[&(TableId::Scores, ProjectId::new("a").unwrap())];
@@ -59,19 +65,40 @@ fn a_flush_that_was_begun_before_ends_where_it_did() {
     buffer.next_flush_ends_at(40);
     let publish = |buffer: &mut HotBuffer, positions: std::ops::RangeInclusive<u64>| {
         for position in positions {
-            buffer.add(position, TableId::Scores, &batch("a", 1, &[&position.to_string()]));
+            buffer.add(position, TableId::Scores, &at(position));
             buffer.complete(position);
         }
     };
     publish(&mut buffer, 1..=39);
-    assert!(buffer.flush_waits() && buffer.begin_flush().is_none());
-    // Many small batches are joined meanwhile, but none across the end.
+    assert!(buffer.flush_waits() && buffer.begin_flush(u64::MAX).is_none());
+    // Many small batches are joined meanwhile, also across the end.
     publish(&mut buffer, 40..=400);
-    let (cut, moved) = buffer.begin_flush().unwrap();
+    let (cut, moved) = buffer.begin_flush(u64::MAX).unwrap();
     assert_eq!((cut, moved[0].1.iter().map(|chunk| chunk.batch.num_rows()).sum::<usize>()), (40, 40));
     buffer.finish_flush();
-    let (cut, moved) = buffer.begin_flush().unwrap();
+    let (cut, moved) = buffer.begin_flush(u64::MAX).unwrap();
     assert_eq!((cut, moved[0].1.iter().map(|chunk| chunk.batch.num_rows()).sum::<usize>()), (400, 360));
+    assert_eq!(buffer.bytes(), counted_bytes(&buffer));
+}
+
+#[test]
+fn a_flush_takes_no_more_than_it_may_and_at_least_one_request() {
+    let mut buffer = HotBuffer::new(0);
+    for position in 1..=100 {
+        buffer.add(position, TableId::Scores, &at(position));
+        buffer.complete(position);
+    }
+    let mut flushed = Vec::new();
+    for bytes_max in [buffer.bytes() / 3, buffer.bytes() / 3, 1, u64::MAX] {
+        let (cut, moved) = buffer.begin_flush(bytes_max).unwrap();
+        let chunks = || moved.iter().flat_map(|(_, chunks)| chunks.iter());
+        flushed.extend(names(chunks()).iter().map(|name| name.parse::<u64>().unwrap()));
+        assert_eq!(flushed, (1..=cut).collect::<Vec<_>>());
+        assert!(chunks().map(|chunk| chunk.bytes).sum::<u64>() <= bytes_max || chunks().count() == 1);
+        assert_eq!(buffer.bytes(), counted_bytes(&buffer));
+        buffer.finish_flush();
+    }
+    assert_eq!((flushed.len(), buffer.bytes()), (100, 0));
 }
 
 proptest! {
@@ -80,14 +107,19 @@ proptest! {
     /// Positions are published in any order, with flushes in between: every row is flushed once, in no flush before all its
     /// predecessors are published.
     #[test]
-    fn a_flush_takes_exactly_what_is_complete(order in Just((1..=60_u64).collect::<Vec<_>>()).prop_shuffle(), every in 1..20_usize) {
+    fn a_flush_takes_exactly_what_is_complete(
+        order in Just((1..=60_u64).collect::<Vec<_>>()).prop_shuffle(),
+        every in 1..20_usize,
+        bytes_max in 1..20_000_u64,
+    ) {
         let mut buffer = HotBuffer::new(0);
         let mut flushed: Vec<u64> = Vec::new();
         for (nth, position) in order.iter().enumerate() {
-            buffer.add(*position, TableId::Scores, &batch("a", 1, &[&position.to_string()]));
+            buffer.add(*position, TableId::Scores, &at(*position));
             buffer.complete(*position);
             if nth % every == 0 || nth + 1 == order.len() {
-                let (cut, moved) = buffer.begin_flush().expect("nothing was begun before");
+                let bytes_max = if nth + 1 == order.len() { u64::MAX } else { bytes_max };
+                let (cut, moved) = buffer.begin_flush(bytes_max).expect("nothing was begun before");
                 for (_, chunks) in &moved {
                     flushed.extend(names(chunks.iter()).iter().map(|n| n.parse::<u64>().unwrap()));
                 }
