@@ -23,7 +23,7 @@ const SHARE_OF_FREE: u64 = 3;
 /// Rows in memory take about so many times the bytes of the request that they came in.
 const ROW_BYTES_PER_BODY_BYTE: u64 = 3;
 /// When a refused client should come back: a flush has then made room.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The same where someone has to make room on the disk.
 const RETRY_AFTER_DISK_FULL: Duration = Duration::from_secs(10);
 /// How often the file system is asked how much is free.
