@@ -26,6 +26,7 @@ const PLACES: readonly Place[] = [
       const view = page.getByRole('dialog', { name: 'Columns and view' });
       await view.getByText('Compact').click();
       await view.getByRole('checkbox', { name: 'Service' }).click();
+      await view.getByRole('button', { name: 'Pin Cost to the left' }).click();
       await page.keyboard.press('Escape');
       await expect(page).toHaveURL(/cols=/);
     },
@@ -34,6 +35,7 @@ const PLACES: readonly Place[] = [
       await expect(filter(page)).toHaveValue('has:error');
       await expect(page.getByRole('columnheader', { name: 'Cost' })).toHaveAttribute('aria-sort', 'descending');
       await expect(page.getByRole('columnheader', { name: 'Service' })).toBeHidden();
+      await expect(page.getByRole('columnheader').first()).toContainText('Cost');
       await expect(page.locator('.table--compact')).toBeVisible();
     },
   },
@@ -78,7 +80,70 @@ const PLACES: readonly Place[] = [
     },
   },
   {
-    name: 'a query: its chart and its order',
+    name: 'a transcript: the agents that are unfolded in it',
+    act: async (page) => {
+      const nested = await one(
+        page.request,
+        `SELECT trace_id FROM spans WHERE operation = 'invoke_agent' AND service_name = 'research-agent' GROUP BY 1 HAVING count(*) > 1 LIMIT 1`,
+      );
+      await page.goto(`/traces/${text(nested['trace_id'])}?view=transcript`);
+      const transcript = page.getByRole('tree', { name: 'Transcript' });
+      await transcript.locator('[aria-expanded=false]').first().click();
+      await transcript.getByRole('treeitem').first().click();
+      await expect(page).toHaveURL(/open=[0-9a-f]{16}/);
+    },
+    see: async (page) => {
+      const transcript = page.getByRole('tree', { name: 'Transcript' });
+      await expect(transcript.locator('[aria-level="2"][aria-expanded=true]').first()).toBeVisible();
+      await expect(transcript.getByRole('treeitem').first()).toHaveAttribute('aria-selected', 'true');
+    },
+  },
+  {
+    name: 'a graph of spans and the folds of the tree',
+    act: async (page, trace) => {
+      await page.goto(`/traces/${trace}`);
+      await tree(page).focus();
+      await page.keyboard.press('ArrowLeft');
+      await expect(page).toHaveURL(/fold=/);
+      await page.getByRole('button', { name: 'Graph' }).click();
+      await page.getByRole('button', { name: 'A node for each span' }).click();
+      await expect(page).toHaveURL(/graph=spans/);
+    },
+    see: async (page) => {
+      await expect(page.getByRole('button', { name: 'A node for each span' })).toHaveAttribute('aria-pressed', 'true');
+      await expect(page.getByRole('button', { name: 'Unfold all' })).toBeVisible();
+    },
+  },
+  {
+    name: 'a query: its chart, its settings and what the legend hides',
+    act: async (page) => {
+      const query = 'SELECT service_name, count(*) AS spans, sum(duration_ns) AS ns FROM spans GROUP BY 1 ORDER BY 1 LIMIT 8';
+      await page.goto(`/sql?q=${encodeURIComponent(query)}&view=chart&chart=line&x=service_name&y=spans,ns`);
+      await page.getByRole('figure').getByRole('button', { name: 'ns', exact: true }).click();
+      await page.getByLabel('Chart', { exact: true }).selectOption('Bars');
+      await expect(page).toHaveURL(/chart=bar.*hide=ns/);
+    },
+    see: async (page) => {
+      const chart = page.getByRole('figure', { name: /^Bars of spans, ns/ });
+      await expect(chart.getByRole('button', { name: 'ns', exact: true })).toHaveAttribute('aria-pressed', 'false');
+      await expect(chart.getByRole('button', { name: 'spans', exact: true })).toHaveAttribute('aria-pressed', 'true');
+    },
+  },
+  {
+    name: 'a query: its order and its parameter',
+    act: async (page) => {
+      const query = 'SELECT service_name, count(*) AS n FROM spans WHERE length(service_name) > $longer GROUP BY 1';
+      await page.goto(`/sql?q=${encodeURIComponent(query)}&p.longer:number=8`);
+      await page.getByRole('grid', { name: 'Result' }).getByRole('columnheader', { name: 'n', exact: true }).click();
+      await expect(page).toHaveURL(/sort=-n/);
+    },
+    see: async (page) => {
+      await expect(page.getByLabel('$longer', { exact: true })).toHaveValue('8');
+      await expect(page.getByRole('grid', { name: 'Result' }).getByRole('columnheader', { name: 'n', exact: true })).toHaveAttribute('aria-sort', 'descending'); // prettier-ignore
+    },
+  },
+  {
+    name: 'a query: its chart',
     act: async (page) => {
       const query = 'SELECT service_name, count(*) AS spans, sum(cost_usd) AS cost FROM spans GROUP BY 1 ORDER BY 1 LIMIT 8';
       await page.goto(`/sql?q=${encodeURIComponent(query)}`);
@@ -103,15 +168,21 @@ const PLACES: readonly Place[] = [
     },
   },
   {
-    name: 'a user: range and order of the sessions',
+    name: 'a user: range, order and columns of the sessions',
     act: async (page) => {
       await page.goto(`/users?${ALL_TIME}&sort=cost_usd`);
       await page.getByRole('grid', { name: 'Users' }).getByRole('rowgroup').getByRole('row').first().click();
       await page.getByRole('grid', { name: 'Sessions' }).getByRole('columnheader', { name: 'Cost' }).getByRole('button').click();
       await expect(page).toHaveURL(/sort=cost_usd/);
+      const header = page.getByRole('grid', { name: 'Sessions' }).getByRole('columnheader', { name: 'Cost' }).getByRole('button');
+      await header.focus();
+      await page.keyboard.press('Alt+ArrowLeft');
+      await expect(page).toHaveURL(/cols=/);
     },
     see: async (page) => {
-      await expect(page.getByRole('grid', { name: 'Sessions' }).getByRole('columnheader', { name: 'Cost' })).toHaveAttribute('aria-sort', 'descending'); // prettier-ignore
+      const headers = page.getByRole('grid', { name: 'Sessions' }).getByRole('columnheader');
+      await expect(headers.filter({ hasText: 'Cost' })).toHaveAttribute('aria-sort', 'descending');
+      await expect(headers.last()).toContainText('Tokens');
     },
   },
   {
@@ -145,6 +216,70 @@ for (const { name, act, see } of PLACES) {
     await other.close();
   });
 }
+
+test('a copied link shows another person the times that its sender saw', async ({ page, browser }) => {
+  const berlin = await browser.newContext({ timezoneId: 'Europe/Berlin', permissions: ['clipboard-read', 'clipboard-write'] });
+  const sender = await berlin.newPage();
+  await sender.goto(`/?${ALL_TIME}`);
+  await expect(rows(sender).first()).toBeVisible();
+  await expect(sender).not.toHaveURL(/zone=/);
+  const seen = await grid(sender).locator('time').allInnerTexts();
+  const bucket = await sender.getByRole('slider', { name: 'Traces over time' }).getAttribute('aria-valuetext');
+  await sender.keyboard.press('Control+k');
+  await sender.keyboard.type('Copy a link');
+  await sender.keyboard.press('Enter');
+  const copied = () => sender.evaluate(() => navigator.clipboard.readText());
+  await expect.poll(copied).toMatch(/zone=Europe%2FBerlin/);
+
+  const tokyo = await browser.newContext({ timezoneId: 'Asia/Tokyo' });
+  const reader = await tokyo.newPage();
+  await reader.goto(await copied());
+  await expect(rows(reader).first()).toBeVisible();
+  expect(await grid(reader).locator('time').allInnerTexts()).toEqual(seen);
+  await expect(reader.getByRole('slider', { name: 'Traces over time' })).toHaveAttribute('aria-valuetext', text(bucket));
+  await expect(reader).toHaveURL(/zone=Europe%2FBerlin/);
+  // The button of a trace copies the same way; and the reader can go back to their own time.
+  await grid(sender).getByRole('link').first().click();
+  await sender.getByRole('button', { name: 'Copy a link to this view' }).click();
+  await expect.poll(copied).toMatch(/\/traces\/.*zone=Europe%2FBerlin/);
+  await reader.goto(await copied());
+  const started = await sender.locator('.trace-header time').innerText();
+  await expect(reader.locator('.trace-header time')).toHaveText(started);
+  expect(started).toMatch(/UTC\+[12]$/);
+  await reader.goto(`/?${ALL_TIME}&zone=Europe/Berlin`);
+  await reader.getByRole('button', { name: 'Columns and view' }).click();
+  await reader.getByRole('dialog', { name: 'Columns and view' }).getByText('Local', { exact: true }).click();
+  await expect(reader).not.toHaveURL(/zone=/);
+  expect(await grid(reader).locator('time').allInnerTexts()).not.toEqual(seen);
+  await Promise.all([berlin.close(), tokyo.close(), page.close()]);
+});
+
+test('a link can fix its moments, so that it shows the same rows tomorrow', async ({ page }) => {
+  await page.goto('/?from=now-30d&to=now');
+  await expect(rows(page).first()).toBeVisible();
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('Fix the time');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/from=\d{4}-\d{2}-\d{2}T.*to=\d{4}-\d{2}-\d{2}T/);
+  await expect(rows(page).first()).toBeVisible();
+});
+
+test('a link can ask for a theme, which is shown and not kept', async ({ page }) => {
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.goto(`/?${ALL_TIME}&theme=dark`);
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+  await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Models' }).click();
+  await expect(page).toHaveURL(/theme=dark/);
+  // Who chooses for themselves is not asked by the address any more.
+  await page.getByRole('button', { name: 'Theme' }).click();
+  await page.getByRole('menuitemradio', { name: 'Light' }).click();
+  await expect(page).not.toHaveURL(/theme=/);
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'light');
+  await page.goto(`/?${ALL_TIME}&theme=dark`);
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+  await page.goto('/sql');
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'light');
+});
 
 test('the zone and the way of writing times travel with the address, the theme does not', async ({ page, browser }) => {
   await page.goto(`/?${ALL_TIME}`);

@@ -70,7 +70,7 @@ test('a session shows its conversation across traces, once', async ({ page, requ
   const turns = page
     .getByRole('list', { name: 'Conversation' })
     .getByRole('listitem')
-    .filter({ has: page.locator('.turn__head') });
+    .filter({ has: page.locator('.session-turn__head') });
   await expect(turns).toHaveCount(Number(n));
   await expect(page.getByText('sent again').first()).toBeVisible();
   await turns.first().getByRole('link').first().click();

@@ -68,6 +68,12 @@ async function exactNumbers(block: Locator): Promise<string[]> {
   });
 }
 
+/** `1.54 s` and the like as nanoseconds, as exact as it is written. */
+function nanoseconds(written: string): number {
+  const match = /^([\d.]+) (ns|µs|ms|s)/.exec(written);
+  return Number(match?.[1]) * ({ ns: 1, µs: 1e3, ms: 1e6, s: 1e9 }[match?.[2] ?? ''] ?? Number.NaN);
+}
+
 /** Checks that all exact numbers of a block are given by the SQL of its link. Zero is said of what is absent. */
 async function check(request: APIRequestContext, block: Locator, link: Locator, atLeast = 1): Promise<readonly Row[]> {
   // The link is drawn with its block: waiting for it is waiting for the numbers.
@@ -117,6 +123,11 @@ for (const [path, title, columns] of [
     await expect(strip('Errors').locator('.strip__figure')).toHaveText(sum(buckets, 'errors').toLocaleString('en-US'));
     const cost = await strip('Cost').locator('.strip__figure [title]').getAttribute('title');
     expect(Number(plain(text(cost)))).toBeCloseTo(sum(buckets, 'cost_usd'), 9);
+    // The typical latency is the middle one of those of the buckets.
+    const medians = buckets.flatMap((bucket) => (typeof bucket['p50_ns'] === 'number' ? [bucket['p50_ns']] : [])).sort((a, b) => a - b); // prettier-ignore
+    const typical = nanoseconds(await strip('Latency').locator('.strip__figure').innerText());
+    const middle = medians[medians.length >> 1] ?? 0;
+    expect(Math.abs(typical - middle)).toBeLessThanOrEqual(ESTIMATE_SHARE * middle);
     const groups = page.locator('.facets__group').filter({ has: page.locator('.facets__value') });
     await expect(groups.first()).toBeVisible();
     for (const group of await groups.all()) await check(request, group, sqlOf(group, /^SQL of the values of/));
@@ -132,7 +143,7 @@ test('the numbers of a session and of its turns', async ({ page, request }) => {
   const turns = page.getByRole('list', { name: 'Conversation' });
   await expect(turns.getByRole('listitem').first()).toBeVisible();
   await check(request, page.locator('.figure-row'), sqlOf(page, 'the session'), 5);
-  await check(request, turns.locator('.turn__numbers'), sqlOf(page, 'the traces'), 6);
+  await check(request, turns.locator('.session-turn__numbers'), sqlOf(page, 'the traces'), 6);
 });
 
 test('the numbers and the charts of a user', async ({ page, request }) => {
@@ -160,7 +171,7 @@ test('the numbers and the charts of a user', async ({ page, request }) => {
 test('the numbers of a trace: header, span, tokens, cost, subtree, peek', async ({ page, request }) => {
   const call = await one(
     request,
-    `SELECT trace_id, span_id FROM spans WHERE operation = 'chat' AND counted AND cost_usd > 0 AND trace_id IN (SELECT trace_id FROM spans WHERE operation = 'invoke_agent' AND parent_span_id IS NULL) ORDER BY start_time DESC LIMIT 1`,
+    `SELECT trace_id, span_id FROM spans WHERE operation = 'chat' AND counted AND cost_usd > 0 AND trace_id IN (SELECT trace_id FROM spans GROUP BY 1 HAVING count(*) > 8 AND count(*) FILTER (WHERE operation = 'invoke_agent' AND parent_span_id IS NULL) > 0) ORDER BY start_time DESC LIMIT 1`,
   );
   const [trace, span] = [text(call['trace_id']), text(call['span_id'])];
   await page.goto(`/traces/${trace}?span=${span}&tab=cost`);
@@ -171,13 +182,27 @@ test('the numbers of a trace: header, span, tokens, cost, subtree, peek', async 
   await check(request, panel.locator('.span-panel__facts'), panel.getByRole('link', { name: 'SQL', exact: true }), 3);
   await check(request, region(page, 'Tokens'), sqlOf(panel, 'tokens'), 2);
   await check(request, region(page, 'Cost'), sqlOf(panel, 'cost'), 2);
-  // The tree: each row is a span of the trace, what it sums up is a subtree.
-  await check(
-    request,
-    tree(page).locator('[aria-level]:not([aria-expanded])'),
-    page.getByRole('link', { name: 'Open as SQL' }),
-    0,
-  );
+  // The tree: each row is a span of the trace, what it sums up is a subtree. Timeline and transcript show the same spans.
+  const rows = await check(request, tree(page).getByRole('treeitem'), sqlOf(page, 'the rows'), 8);
+  await page.getByRole('button', { name: 'Transcript' }).click();
+  const transcript = page.getByRole('tree', { name: 'Transcript' });
+  await expect(transcript.getByRole('treeitem').nth(1)).toBeVisible();
+  await check(request, transcript.locator('.transcript__figures'), sqlOf(page, 'the rows'), 4);
+  await page.getByRole('button', { name: 'Graph' }).click();
+  for (const expanded of [false, true]) {
+    await page.getByRole('button', { name: expanded ? 'A node for each span' : 'A node for each step' }).click();
+    const nodes = page.getByRole('listbox', { name: 'Graph of the steps' }).getByRole('option');
+    await expect(nodes.first()).toBeVisible();
+    const steps = await sql(request, await queryOf(sqlOf(page, 'the graph')));
+    if (expanded) expect(steps.length).toBe(rows.length);
+    for (const title of await nodes.locator('title').allTextContents()) {
+      const [, step, spans = '', ns = ''] = /^(.*): ([\d,]+) spans?, together ([\d,]+) ns$/.exec(title) ?? [];
+      const found = steps.filter((each) => each['step'] === step && plain(String(each['duration_ns'])) === plain(ns));
+      expect(found.length, title).toBeGreaterThan(0);
+      if (!expanded) expect(plain(String(found[0]?.['spans'])), title).toBe(plain(spans));
+    }
+  }
+  await page.getByRole('button', { name: 'Tree', exact: true }).click();
   await tree(page).getByRole('treeitem').first().click();
   const subtree = page.getByRole('region', { name: /^Subtree of/ });
   await expect(subtree.getByRole('row').first()).toBeVisible();
@@ -200,6 +225,26 @@ test('the numbers of a comparison', async ({ page, request }) => {
     const written = (row: Row | undefined) => Number(row?.[column] ?? 0).toLocaleString('en-US');
     await expect(total).toContainText(`${written(a)} → ${written(b)}`);
   } // prettier-ignore
+  const both = page.getByRole('listbox', { name: 'Spans of both traces' });
+  await check(request, both, sqlOf(page, 'the rows of both traces'), 8);
+
+  await page.goto(`/compare?a=${text(traces[0]?.['trace_id'])}`);
+  const others = region(page, 'Traces to compare with');
+  await expect(others.getByRole('listitem').first()).toBeVisible();
+  await check(request, others, sqlOf(others, 'these traces'), 4);
+});
+
+test('how long ago the last span came is given by its SQL, on every page', async ({ page, request }) => {
+  for (const path of ['/', '/sql', '/ingest', '/models']) {
+    await page.goto(path);
+    const last = page.getByRole('banner').getByRole('link', { name: /^last span/ });
+    const query = await queryOf(last);
+    await expect(async () => {
+      const { last_received_at: told } = (await (await request.get('/api/v1/status')).json()) as Row;
+      const { last_received_at: given } = await one(request, query);
+      expect(Date.parse(text(given))).toBe(Date.parse(text(told)));
+    }).toPass({ timeout: 20_000 });
+  }
 });
 
 test('the numbers of the ingest page: flow, ledger, storage, prices', async ({ page, request }) => {
@@ -235,8 +280,54 @@ test('the numbers of the ingest page: flow, ledger, storage, prices', async ({ p
   const files = await sql(request, await queryOf(sqlOf(page, 'Rows in files')));
   expect(sum(files, 'rows')).toBeGreaterThan(0);
 
+  const parts = region(page, 'Bytes by column of spans');
+  const columns = await sql(request, await queryOf(sqlOf(parts, 'Bytes by column of spans')));
+  const total = sum(columns, 'compressed_bytes');
+  expect(total).toBeGreaterThan(0);
+  const work = region(page, 'Background work');
+  await steady(async () => {
+    await page.reload();
+    await expect(work.getByRole('row').nth(1)).toBeVisible();
+    await check(request, work.locator('tbody'), sqlOf(work, 'Background work'), 3);
+  });
+
+  await page.goto('/ingest?tab=mappings');
+  const cost = page.getByRole('table', { name: 'Cost' });
+  await expect(cost.getByRole('row').nth(2)).toBeVisible();
+  const lines = await check(request, cost, sqlOf(page, 'what it would cost'), 2);
+  await expect(cost).toContainText(`$${text(lines.find((line) => line['usage_kind'] === 'input')?.['cost_usd'])}`);
+
   await page.goto('/ingest?tab=prices');
   const unpriced = region(page, 'Models without a price');
   await expect(unpriced.getByRole('row').nth(1)).toBeVisible();
   await check(request, unpriced, sqlOf(unpriced, 'Models without a price'), 3);
+});
+
+test('the numbers of the quarantine', async ({ page, request }) => {
+  const project = `refused-${Date.now()}`;
+  const span = {
+    traceId: '0'.repeat(32),
+    kind: 1,
+    startTimeUnixNano: '1700000000000000000',
+    endTimeUnixNano: '1700000000000000001',
+    status: {},
+  };
+  const spans = Array.from({ length: 3 }, (_, at) => ({ ...span, spanId: `${at + 1}`.padStart(16, '0'), name: `refused ${at}` }));
+  const sent = await request.post('/v1/traces', {
+    headers: { 'x-assay-project': project },
+    data: { resourceSpans: [{ scopeSpans: [{ spans }] }] },
+  });
+  expect(sent.status()).toBe(200);
+  await page.goto(`/ingest?tab=quarantine&from=all&project=${project}`);
+  const reasons = page.getByRole('list', { name: 'Reasons' });
+  await expect(reasons.getByRole('listitem').first()).toBeVisible();
+  const link = page.getByRole('main').getByRole('link', { name: /^SQL of Refused records$/ });
+  const query = await queryOf(link);
+  const given = await request.post('/api/v1/sql', {
+    data: { query },
+    headers: { accept: 'application/json', 'x-assay-project': project },
+  });
+  const { columns, rows } = (await given.json()) as { columns: { name: string }[]; rows: unknown[][] };
+  expect(rows[0]?.[columns.findIndex((column) => column.name === 'records')]).toBe(3);
+  await expect(reasons.getByRole('listitem').first()).toContainText('3');
 });

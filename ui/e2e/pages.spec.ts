@@ -231,7 +231,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
   });
 }
 
-for (const width of [390, 1024, 3840]) {
+for (const width of [390, 1024, 1440, 2560, 3840]) {
   test(`pages fit ${width} px`, async ({ page, request }) => {
     const call = await one(request, CALL);
     await page.setViewportSize({ width, height: 900 });
@@ -240,8 +240,13 @@ for (const width of [390, 1024, 3840]) {
       `/models?${ALL_TIME}`,
       `/errors?${ALL_TIME}`,
       `/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`,
+      `/compare?a=${text(call['trace_id'])}&b=${text(call['trace_id'])}`,
       '/sql',
       '/ingest',
+      '/ingest?tab=quarantine',
+      '/ingest?tab=storage',
+      '/ingest?tab=prices',
+      '/ingest?tab=mappings',
     ]) {
       await page.goto(path);
       await expect(page.getByRole('main')).not.toBeEmpty();

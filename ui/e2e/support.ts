@@ -69,6 +69,26 @@ export async function send(request: APIRequestContext, project: string, spans: r
   return traceId;
 }
 
+/** Sends so many traces of one span in one request. */
+export async function sendMany(request: APIRequestContext, project: string, count: number): Promise<void> {
+  const hex = (digits: number) => Array.from({ length: digits }, () => Math.floor(Math.random() * 16).toString(16)).join('');
+  const start = BigInt(Date.now()) * 1_000_000n;
+  const spans = Array.from({ length: count }, (_, at) => ({
+    traceId: hex(32),
+    spanId: hex(16),
+    name: `one of ${count}`,
+    kind: 1,
+    startTimeUnixNano: `${start + BigInt(at)}`,
+    endTimeUnixNano: `${start + BigInt(at) + 900n}`,
+    status: {},
+  }));
+  const sent = await request.post('/v1/traces', {
+    headers: { 'x-assay-project': project },
+    data: { resourceSpans: [{ resource: { attributes: [] }, scopeSpans: [{ scope: { name: 'journey' }, spans }] }] },
+  });
+  expect(sent.status(), await sent.text()).toBe(200);
+}
+
 /** Everything that was ever received: captures were recorded at some time in the past. */
 export const ALL_TIME = 'from=all&to=now';
 

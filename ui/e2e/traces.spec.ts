@@ -1,6 +1,6 @@
 import { expect, test } from '@playwright/test';
 
-import { filter, grid, one, openList, rows, send, text } from './support';
+import { filter, grid, one, openList, rows, send, sendMany, text } from './support';
 
 test('the list shows the newest traces and loads more at its end', async ({ page, request }) => {
   await openList(page);
@@ -161,6 +161,24 @@ test('dragging over a strip narrows the time', async ({ page }) => {
   await expect(page).toHaveURL(/from=\d{4}-/);
 });
 
+test('a strip is read and narrowed with the keyboard alone', async ({ page, request }) => {
+  await openList(page);
+  const strip = page.getByRole('slider', { name: 'Traces over time' });
+  await strip.focus();
+  await page.keyboard.press('Home');
+  await expect(strip).toHaveAttribute('aria-valuenow', '0');
+  const first = await strip.getAttribute('aria-valuetext');
+  await page.keyboard.press('ArrowRight');
+  await expect(strip).not.toHaveAttribute('aria-valuetext', text(first));
+  await page.keyboard.press('Shift+End');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/from=\d{4}-.*to=\d{4}-/);
+  await expect(rows(page).first()).toBeVisible();
+  const from = new URL(page.url()).searchParams.get('from') ?? '';
+  const { n } = await one(request, `SELECT count(*) AS n FROM traces WHERE start_time >= TIMESTAMP '${from}'`);
+  await expect(page.getByRole('row', { name: 'Totals' })).toContainText(`${Number(n).toLocaleString('en-US')} traces`);
+});
+
 test('arrow keys move, space peeks, Escape closes, Enter opens', async ({ page }) => {
   await openList(page);
   await grid(page).focus();
@@ -203,6 +221,21 @@ test('live mode announces a trace that arrives and shows it on request', async (
   await announced.click();
   await expect(page.getByRole('link', { name: 'the second' })).toBeVisible();
   await expect(page.getByText(/last span/)).toBeVisible();
+});
+
+test('more new traces than a page has are counted', async ({ page, request }) => {
+  const project = `live-many-${Date.now()}`;
+  await send(request, project, [{ name: 'the first' }]);
+  await page.goto(`/?project=${project}&live=1`);
+  await expect(page.getByRole('link', { name: 'the first' })).toBeVisible();
+  await sendMany(request, project, 130);
+  await expect(page.getByRole('button', { name: '130 new traces', exact: true })).toBeVisible();
+  // More come on top of those that were announced already.
+  await sendMany(request, project, 20);
+  await expect(page.getByRole('button', { name: '150 new traces', exact: true })).toBeVisible();
+  await expect(rows(page)).toHaveCount(1);
+  await page.keyboard.press('.');
+  await expect(page.getByRole('row', { name: 'Totals' })).toContainText('151 traces');
 });
 
 test('a list is saved as a view, opened again, made the first page and deleted', async ({ page, request }) => {

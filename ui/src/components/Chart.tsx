@@ -3,6 +3,7 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 
+import { wallDate } from '../lib/clock';
 import { useSize } from '../lib/hooks';
 import { useTheme } from '../lib/theme';
 import './chart.css';
@@ -21,32 +22,39 @@ type Props = {
   format: (value: number | null) => string;
   /** What x shows at least, empty ends included. Without it, what there is. */
   domain?: readonly [number, number] | null;
+  /** Width of a bar in units of x; without it, the smallest distance between two. */
+  step?: number;
   /** Steps of the axis are those of the unit. */
   unit?: 'bytes';
+  /** Labels of the series that are switched off, where the caller keeps them. */
+  hidden?: readonly string[];
+  onHidden?: (hidden: readonly string[]) => void;
 };
 
 /** Colours of the series, tokens `--series-1` and so on. */
 export const SERIES_COLOURS = 12;
 
-export function Chart({ label, kind, xKind, xs, labels, series, format, domain = null, unit }: Props) {
+export function Chart({ label, kind, xKind, xs, labels, series, format, domain = null, step, unit, ...props }: Props) {
   const [measure, { width, height }] = useSize<HTMLDivElement>();
   const host = useRef<HTMLDivElement>(null);
   const theme = useTheme().resolved;
-  const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
+  const [own, setOwn] = useState<readonly string[]>([]);
+  const hidden = props.hidden ?? own;
+  const setHidden = props.onHidden ?? setOwn;
   const [at, setAt] = useState<number | null>(null);
-  const shown = useMemo(() => series.filter((each) => !hidden.has(each.label)), [series, hidden]);
+  const shown = useMemo(() => series.filter((each) => !hidden.includes(each.label)), [series, hidden]);
   useEffect(() => {
     const element = host.current;
     if (!element || width === 0 || height === 0 || xs.length === 0) return;
     const chart = new uPlot(
-      options({ kind, xKind, xs, labels, shown, series, format, domain, unit, width, height, onCursor: setAt }),
+      options({ kind, xKind, xs, labels, shown, series, format, domain, step, unit, width, height, onCursor: setAt }),
       [[...xs], ...drawn(kind, shown)] as uPlot.AlignedData,
       element,
     );
     return () => {
       chart.destroy();
     };
-  }, [kind, xKind, xs, labels, shown, series, width, height, theme, format, domain, unit]);
+  }, [kind, xKind, xs, labels, shown, series, width, height, theme, format, domain, step, unit]);
   const place = at === null ? null : (xs[at] ?? null);
   return (
     <figure className="chart" aria-label={label}>
@@ -61,11 +69,11 @@ export function Chart({ label, kind, xKind, xs, labels, series, format, domain =
               <button
                 type="button"
                 className="chart__series"
-                aria-pressed={!hidden.has(each.label)}
+                aria-pressed={!hidden.includes(each.label)}
                 onClick={() => {
-                  const next = new Set(hidden);
-                  if (!next.delete(each.label)) next.add(each.label);
-                  setHidden(next);
+                  setHidden(
+                    hidden.includes(each.label) ? hidden.filter((label) => label !== each.label) : [...hidden, each.label],
+                  );
                 }}
               >
                 <span className="chart__mark" style={{ background: `var(--series-${(index % SERIES_COLOURS) + 1})` }} />
@@ -82,6 +90,7 @@ export function Chart({ label, kind, xKind, xs, labels, series, format, domain =
 
 type Options = Pick<Props, 'kind' | 'xKind' | 'xs' | 'labels' | 'series' | 'format'> & {
   domain: readonly [number, number] | null;
+  step: number | undefined;
   unit: Props['unit'];
   shown: readonly ChartSeries[];
   width: number;
@@ -111,7 +120,7 @@ function options(asked: Options): uPlot.Options {
   const colourOf = (each: ChartSeries) => token(`--series-${(series.indexOf(each) % SERIES_COLOURS) + 1}`);
   const inOrder = kind === 'stacked' ? [...shown].reverse() : shown;
   const barred = kind === 'bar' || kind === 'stacked';
-  const step = smallestStep(xs);
+  const step = asked.step ?? smallestStep(xs);
   const span = barSpan(asked, step);
   const first = xs[0] ?? 0;
   const last = xs[xs.length - 1] ?? 0;
@@ -125,6 +134,8 @@ function options(asked: Options): uPlot.Options {
   return {
     width,
     height,
+    // Ticks stand at the hours and days of the zone that times are read in.
+    tzDate: (seconds) => wallDate(seconds * 1000),
     padding: [12, 16, 0, 4],
     legend: { show: false },
     cursor: { y: kind === 'scatter', points: { show: !barred }, drag: { x: false, y: false } },
@@ -248,5 +259,5 @@ function cut(text: string, length: number): string {
 function placeText(place: number, kind: Props['xKind'], labels: readonly string[]): string {
   if (kind === 'category') return labels[place] ?? '';
   if (kind === 'number') return String(place);
-  return new Date(place * 1000).toLocaleString('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
+  return wallDate(place * 1000).toLocaleString('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
 }

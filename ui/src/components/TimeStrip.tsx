@@ -1,8 +1,12 @@
-/** A small chart over time, one of several that share crosshair and drag: dragging narrows the time range. */
-import { useEffect, useRef } from 'react';
+/**
+ * A small chart over time, one of several that share crosshair and drag: dragging narrows the time range. With the keyboard arrows move the
+ * crosshair, with Shift they choose, and Enter narrows.
+ */
+import { useEffect, useRef, useState, type KeyboardEvent } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 
+import { wallDate } from '../lib/clock';
 import { useSize } from '../lib/hooks';
 import './time-strip.css';
 
@@ -33,10 +37,17 @@ type Props = {
 
 const HEIGHT = 46;
 
+/** Where the keyboard points, and where its choice began: places of buckets. */
+type Place = { readonly from: number; readonly to: number };
+
 export function TimeStrip({ title, figure, more, times, bucketSeconds, series, format, theme, onNarrow }: Props) {
   const [measure, { width }] = useSize<HTMLDivElement>();
   const host = useRef<HTMLDivElement>(null);
   const legend = useRef<HTMLSpanElement>(null);
+  const drawn = useRef<uPlot | null>(null);
+  const [place, setPlace] = useState<Place | null>(null);
+  const count = times.length;
+  const at = place === null ? null : { ...place, to: Math.min(place.to, count - 1), from: Math.min(place.from, count - 1) };
   const narrow = useRef(onNarrow);
   useEffect(() => {
     narrow.current = onNarrow;
@@ -48,15 +59,7 @@ export function TimeStrip({ title, figure, more, times, bucketSeconds, series, f
     const colour = (name: string) => css.getPropertyValue(name).trim();
     const bars = uPlot.paths.bars?.({ size: [0.82, 14], align: 1 });
     const say = (chart: uPlot) => {
-      if (!legend.current) return;
-      const at = chart.cursor.idx;
-      const time = at === null || at === undefined ? undefined : times[at];
-      if (time === undefined || at === null || at === undefined) {
-        legend.current.textContent = '';
-        return;
-      }
-      const values = series.map((each) => `${series.length > 1 ? `${each.label} ` : ''}${format(each.values[at] ?? null)}`);
-      legend.current.textContent = `${clock(time, bucketSeconds)}  ${values.join('  ')}`;
+      if (legend.current) legend.current.textContent = textAt(chart.cursor.idx ?? null, times, bucketSeconds, series, format);
     };
     const last = times[times.length - 1] ?? 0;
     const chart = new uPlot(
@@ -103,10 +106,47 @@ export function TimeStrip({ title, figure, more, times, bucketSeconds, series, f
       [times, ...series.map((each) => each.values)],
       element,
     );
+    drawn.current = chart;
     return () => {
+      drawn.current = null;
       chart.destroy();
     };
   }, [times, series, width, theme, bucketSeconds, format]);
+  // What the keyboard points at is drawn as the pointer would draw it.
+  const show = (next: Place | null) => {
+    setPlace(next);
+    const chart = drawn.current;
+    if (!chart) return;
+    const left = (index: number) => chart.valToPos(times[index] ?? 0, 'x');
+    const end = (index: number) => chart.valToPos((times[index] ?? 0) + bucketSeconds, 'x');
+    chart.setCursor(next === null ? { left: -10, top: -10 } : { left: (left(next.to) + end(next.to)) / 2, top: 1 });
+    const [from, to] = next === null ? [0, 0] : [Math.min(next.from, next.to), Math.max(next.from, next.to)];
+    const chosen = next !== null && next.from !== next.to;
+    const select = chosen ? { left: left(from), width: end(to) - left(from) } : { left: 0, width: 0 };
+    chart.setSelect({ ...select, top: 0, height: chosen ? HEIGHT : 0 }, false);
+  };
+  const key = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || count === 0) return;
+    const now = at?.to ?? count - 1;
+    const moves: Record<string, number> = {
+      ArrowLeft: at === null ? now : now - 1,
+      ArrowRight: now + 1,
+      Home: 0,
+      End: count - 1,
+    };
+    const move = moves[event.key];
+    if (move !== undefined) {
+      const to = Math.max(0, Math.min(count - 1, move));
+      show({ to, from: event.shiftKey ? (at?.from ?? to) : to });
+    } else if (event.key === 'Enter' && at !== null) {
+      const [from, to] = [Math.min(at.from, at.to), Math.max(at.from, at.to)];
+      show(null);
+      onNarrow((times[from] ?? 0) * 1000, ((times[to] ?? 0) + bucketSeconds) * 1000);
+    } else if (event.key === 'Escape' && at !== null) show(null);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
   return (
     <figure className="strip" ref={measure}>
       <figcaption className="strip__caption">
@@ -115,13 +155,43 @@ export function TimeStrip({ title, figure, more, times, bucketSeconds, series, f
         {more}
         <span className="strip__legend num" ref={legend} aria-hidden="true" />
       </figcaption>
-      <div className="strip__chart" ref={host} style={{ height: HEIGHT }} aria-hidden="true" />
+      <div
+        className="strip__keys"
+        role="slider"
+        tabIndex={0}
+        aria-label={`${title} over time`}
+        aria-valuemin={0}
+        aria-valuemax={Math.max(0, count - 1)}
+        aria-valuenow={at?.to ?? Math.max(0, count - 1)}
+        aria-valuetext={textAt(at?.to ?? count - 1, times, bucketSeconds, series, format)}
+        title="Drag, or Shift and arrows, then Enter: only this time"
+        onKeyDown={key}
+        onBlur={() => {
+          if (at !== null) show(null);
+        }}
+      >
+        <div className="strip__chart" ref={host} style={{ height: HEIGHT }} aria-hidden="true" />
+      </div>
     </figure>
   );
 }
 
+/** A bucket in words; nothing where there is none. */
+function textAt(
+  at: number | null,
+  times: readonly number[],
+  bucketSeconds: number,
+  series: readonly StripSeries[],
+  format: Props['format'],
+): string {
+  const time = at === null ? undefined : times[at];
+  if (at === null || time === undefined) return '';
+  const values = series.map((each) => `${series.length > 1 ? `${each.label} ` : ''}${format(each.values[at] ?? null)}`);
+  return `${clock(time, bucketSeconds)}  ${values.join('  ')}`;
+}
+
 function clock(seconds: number, bucketSeconds: number): string {
-  const at = new Date(seconds * 1000);
+  const at = wallDate(seconds * 1000);
   const time = at.toLocaleTimeString('en-GB', {
     hour: '2-digit',
     minute: '2-digit',

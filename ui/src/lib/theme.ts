@@ -1,4 +1,4 @@
-/** Light, dark, or as the system says: one attribute on the document, kept in this browser. */
+/** Light, dark, or as the system says: one attribute on the document, kept in this browser. A link can ask for one while its page is open. */
 import { useSyncExternalStore } from 'react';
 
 export type ThemeChoice = 'system' | 'light' | 'dark';
@@ -28,16 +28,22 @@ function resolved(): 'light' | 'dark' {
   return systemDark.matches ? 'dark' : 'light';
 }
 
-export function setTheme(next: ThemeChoice): void {
+/** As a link wants it, for as long as this page is open. */
+export function showTheme(next: ThemeChoice): void {
   if (next === 'system') delete document.documentElement.dataset['theme'];
   else document.documentElement.dataset['theme'] = next;
+  announce();
+}
+
+/** As the person wants it from now on. */
+export function setTheme(next: ThemeChoice): void {
   try {
     if (next === 'system') localStorage.removeItem(KEY);
     else localStorage.setItem(KEY, next);
   } catch {
     // Storage is forbidden: the choice holds until reload.
   }
-  announce();
+  showTheme(next);
 }
 
 /** What the person chose, and what it comes to now. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { setClock } from './clock';
-import { absoluteRange, ALL_TIME, describeRange, isRange, panned, parseRange, resolveBound, zoomedOut } from './time';
+import { absoluteRange, ALL_TIME, describeRange, fixedRange, isRange, panned, parseRange, resolveBound, zoomedOut } from './time';
 
 const NOW = new Date(2026, 10, 21, 15, 30, 0).getTime();
 const local = (...parts: [number, number, number, number?, number?]) =>
@@ -69,4 +69,12 @@ test('a range moves by its own width and widens, but not into the future', () =>
   expect(panned(absoluteRange(NOW - 36e5, NOW - 18e5), 1, NOW)).toEqual(absoluteRange(NOW - 18e5, NOW));
   expect(zoomedOut({ from: 'now-1h', to: 'now' }, NOW)).toEqual(absoluteRange(NOW - 3 * 36e5, NOW));
   expect(panned(ALL_TIME, -1, NOW)).toBeNull();
+});
+
+test('a range that is fixed no longer moves; all time keeps its open start', () => {
+  expect(fixedRange({ from: 'now-1h', to: 'now' }, NOW)).toEqual({
+    from: new Date(NOW - 36e5).toISOString(),
+    to: new Date(NOW).toISOString(),
+  });
+  expect(fixedRange(ALL_TIME, NOW)).toEqual({ from: 'all', to: new Date(NOW).toISOString() });
 });

@@ -134,6 +134,12 @@ export function absoluteRange(fromMs: number, toMs: number): TimeRange {
   return { from: iso(fromMs), to: iso(toMs) };
 }
 
+/** The same range as moments that no longer move: a link to it shows another person the same rows. All time keeps its open start. */
+export function fixedRange(range: TimeRange, nowMs: number): TimeRange {
+  const fixed = (bound: string) => (bound === ALL_TIME.from ? bound : iso(resolveBound(bound, nowMs) ?? nowMs));
+  return { from: fixed(range.from), to: fixed(range.to) };
+}
+
 /** The range moved by its own width: −1 to what was before, 1 to what came after, but never beyond now. `null` for all time. */
 export function panned(range: TimeRange, by: -1 | 1, nowMs: number): TimeRange | null {
   const bounds = spanOf(range, nowMs);

@@ -23,6 +23,7 @@ const SHORTCUTS: readonly { where: string; keys: readonly (readonly [string, str
       ['.', 'show what has arrived (live)'],
       ['Alt ← →', 'on a header: move the column'],
       ['← →', 'on the edge of a header: narrower, wider'],
+      ['Shift ← →  Enter', 'on a strip: choose a time, narrow to it'],
     ],
   },
   {
@@ -36,7 +37,18 @@ const SHORTCUTS: readonly { where: string; keys: readonly (readonly [string, str
       ['[ ]', 'pan it'],
     ],
   },
-  { where: 'SQL', keys: [['Ctrl Enter  ⌘ Enter', 'run the query']] },
+  {
+    where: 'SQL',
+    keys: [
+      ['Ctrl Enter  ⌘ Enter', 'run the query'],
+      ['Shift Alt F', 'format it'],
+      ['Ctrl S  ⌘ S', 'save it'],
+      ['Shift ↑ ↓ ← →', 'in a result: choose cells'],
+      ['Ctrl C  ⌘ C', 'copy what is chosen'],
+      ['Enter', 'open the cell, or sort by the header'],
+      ['Alt ← →', 'narrower, wider column'],
+    ],
+  },
 ];
 
 export function ShortcutHelp({ open, onOpenChange }: { open: boolean; onOpenChange: (open: boolean) => void }) {

@@ -6,8 +6,9 @@ import { useCallback } from 'react';
 import type { CommandGroup } from '../components/command/CommandMenu';
 import { useOfferedCommands, type Command } from '../components/command/commands';
 import { spanIdIn, traceIdIn } from '../components/command/search';
+import { copyText } from '../components/CopyButton';
 import { savedViewsQuery } from '../features/lists/saved';
-import { setClock, useClock } from '../lib/clock';
+import { permalink, setClock, useClock } from '../lib/clock';
 import { quoteValue } from '../lib/filter';
 import { setTheme, useTheme } from '../lib/theme';
 import { viewHref } from './links';
@@ -46,6 +47,16 @@ export function useCommandGroups(open: boolean, openHelp: () => void): (typed: s
           words: 'timezone',
           run: () => {
             setClock({ zone: zone === 'utc' ? 'local' : 'utc' });
+          },
+        },
+        {
+          id: 'copy-link',
+          title: 'Copy a link to this page',
+          icon: 'link',
+          words: 'permalink address share url',
+          run: () => {
+            // A browser that refuses says so itself.
+            copyText(permalink(window.location.href)).catch(() => undefined);
           },
         },
         { id: 'help', title: 'Keyboard shortcuts', icon: 'info', keys: '?', words: 'help keys', run: openHelp },

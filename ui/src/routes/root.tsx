@@ -13,16 +13,18 @@ import { Tag } from '../components/Values';
 import { Freshness } from '../features/live/Freshness';
 import { clock, clockOf, clockSearch, showClock, useClock, type ClockSearch } from '../lib/clock';
 import { useShortcut } from '../lib/hooks';
+import { showTheme, useTheme } from '../lib/theme';
 import { useCommandGroups } from './commands';
 import { sqlHref } from './links';
 import { PAGES, usePageTitle, useScope } from './pages';
 import './root.css';
 import { ShortcutHelp } from './ShortcutHelp';
 
-export type RootSearch = { project?: string } & ClockSearch;
+/** `theme` is never written by the pages: who wants a link to be seen in one adds it. */
+export type RootSearch = { project?: string; theme?: string } & ClockSearch;
 
 /** What every page keeps of the address it came from. */
-const KEPT = ['project', 'zone', 'times'] as const;
+const KEPT = ['project', 'zone', 'times', 'theme'] as const;
 
 export const rootRoute = createRootRouteWithContext<{ queryClient: QueryClient }>()({
   validateSearch: (search: Record<string, unknown>): RootSearch => {
@@ -62,6 +64,7 @@ function Frame() {
   const groups = useCommandGroups(commandsOpen, openHelp);
   useLinksWithoutReload();
   useClockInAddress();
+  useThemeInAddress();
   usePageTitle();
   useCommandKey(() => {
     setCommandsOpen((open) => !open);
@@ -203,4 +206,23 @@ function useClockInAddress(): void {
     const search = (before: object) => ({ ...before, zone: wanted.zone, times: wanted.times });
     void router.navigate({ to: '.', search: search as never, replace: true });
   }, [router, zone, style, zoneSaid, timesSaid]);
+}
+
+/** A theme in the address is shown; once the person chooses another one, the address no longer asks for it. */
+function useThemeInAddress(): void {
+  const router = useRouter();
+  const { choice } = useTheme();
+  const { theme } = rootRoute.useSearch();
+  const said = useRef<string | undefined>(undefined);
+  useEffect(() => {
+    const arrived = said.current !== theme;
+    said.current = theme;
+    if (theme === undefined || theme === choice) return;
+    if (arrived && (theme === 'light' || theme === 'dark')) {
+      showTheme(theme);
+      return;
+    }
+    const search = (before: object) => ({ ...before, theme: undefined });
+    void router.navigate({ to: '.', search: search as never, replace: true });
+  }, [router, choice, theme]);
 }

@@ -10,19 +10,20 @@ import { UserPage } from '../features/sessions/UserPage';
 import { LIST_PATHS, useLinks } from './links';
 import { rootRoute } from './root';
 
-/** The range, and how the list of sessions is sorted. */
-type UserSearch = Partial<Record<'from' | 'to' | 'sort' | 'order', string>>;
+/** The range, and how the list of sessions is sorted and laid out. */
+type UserSearch = Partial<Record<'from' | 'to' | 'sort' | 'order' | 'cols', string>>;
 
 export const userRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: '/users/$userId',
   validateSearch: (search: Record<string, unknown>): UserSearch => {
-    const { from, to, sort, order } = readListSearch(search);
+    const { from, to, sort, order, cols } = readListSearch(search);
     return {
       ...(from === undefined ? {} : { from }),
       ...(to === undefined ? {} : { to }),
       ...(sort === undefined ? {} : { sort }),
       ...(order === undefined ? {} : { order }),
+      ...(cols === undefined ? {} : { cols }),
     };
   },
   component: User,
@@ -31,7 +32,7 @@ export const userRoute = createRoute({
 function User() {
   const { userId } = userRoute.useParams();
   const search = userRoute.useSearch();
-  const { from, to, sort, order } = listState(search);
+  const { from, to, sort, order, cols } = listState(search);
   const navigate = useNavigate({ from: '/users/$userId' });
   const router = useRouter();
   const scope = useMemo(() => ({ from, to, q: ofUser(userId) }), [from, to, userId]);
@@ -60,6 +61,12 @@ function User() {
           scope={scope}
           links={links}
           sort={sort === null ? null : { by: sort, order }}
+          cols={cols}
+          onCols={(next) => {
+            const rest = { ...search };
+            delete rest.cols;
+            void navigate({ search: next === null ? rest : { ...rest, cols: next }, replace: true });
+          }}
           onSort={(next) => void navigate({ search: { ...search, sort: next.by, order: next.order } })}
           onGo={go}
         />

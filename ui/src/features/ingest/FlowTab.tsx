@@ -107,6 +107,14 @@ function domainOf(range: TimeRange, nowMs: number): readonly [number, number] | 
   return from === null || to === null ? null : [from / 1000, to / 1000];
 }
 
+/** Of few bars, time before the first one: a single bar as wide as the page says nothing. */
+function aroundOf(xs: readonly number[], step: number): readonly [number, number] | null {
+  const end = (xs[xs.length - 1] ?? 0) + step;
+  return xs.length === 0 ? null : [Math.min(xs[0] ?? 0, end - BARS_MIN * step), end];
+}
+
+const BARS_MIN = 12;
+
 function isBalanced(books: readonly LedgerLine[]): boolean {
   return books.every((line) => line.missing === 0);
 }
@@ -127,6 +135,7 @@ type RateProps = {
 
 function Rate({ rows, measure, title, format, domain, minutes, unit }: RateProps) {
   const data = useMemo(() => ratesChart(rows, measure, minutes), [rows, measure, minutes]);
+  const shown = useMemo(() => domain ?? aroundOf(data.xs, minutes * 60), [domain, data.xs, minutes]);
   return (
     <div className="ingest__chart">
       <Chart
@@ -137,7 +146,8 @@ function Rate({ rows, measure, title, format, domain, minutes, unit }: RateProps
         labels={[]}
         series={data.series}
         format={format}
-        domain={domain}
+        domain={shown}
+        step={minutes * 60}
         {...(unit ? { unit } : {})}
       />
     </div>

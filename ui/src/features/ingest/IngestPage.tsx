@@ -1,5 +1,5 @@
 /** The ingest page: what comes in, what is refused, where it lies, what has no price, how it is understood. */
-import type { ReactNode } from 'react';
+import { useEffect, useRef, type ReactNode } from 'react';
 
 import { TimeRangePicker } from '../../components/TimeRangePicker';
 import { FlowTab } from './FlowTab';
@@ -25,12 +25,17 @@ const TABS: readonly { tab: IngestTab; title: string; ranged: boolean }[] = [
 ];
 
 export function IngestPage({ state, onChange, hrefOf }: Props) {
+  const tabs = useRef<HTMLElement>(null);
+  // Where the tabs do not fit in a line, the current one is scrolled to.
+  useEffect(() => {
+    tabs.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }, [state.tab]);
   const shown = TABS.find((each) => each.tab === state.tab) ?? TABS[0];
   return (
     <div className="ingest">
       <h1 className="visually-hidden">Ingest</h1>
       <div className="ingest__bar">
-        <nav className="ingest__tabs" aria-label="Parts of the ingest page">
+        <nav className="ingest__tabs" aria-label="Parts of the ingest page" ref={tabs}>
           {TABS.map(({ tab, title }) => (
             <a
               key={tab}

@@ -42,7 +42,6 @@ export function MappingsTab({ state, hrefOf }: Props) {
                     aria-current={dialect === open ? 'true' : undefined}
                   >
                     <span className="code">{dialect.name}</span>
-                    <span className="mappings__count num">{dialect.rules.length}</span>
                   </a>
                 </li>
               ))}

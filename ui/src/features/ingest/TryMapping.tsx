@@ -6,8 +6,10 @@ import { Button } from '../../components/Button';
 import { Sideways } from '../../components/Sideways';
 import { JsonView } from '../../components/JsonView';
 import { EmptyState, ErrorNotice } from '../../components/Notice';
+import { SqlLink } from '../../components/SqlLink';
 import { Tag } from '../../components/Values';
 import { formatCountExact, formatMoneyExact, UNKNOWN } from '../../lib/format';
+import { triedCost } from './questions';
 import { ask } from './useSql';
 import { Card } from './Card';
 import { asTrial, latestCall, receivedSpan, tryMapping, type Tried } from './mappings';
@@ -158,7 +160,9 @@ function Outcome({ tried }: { tried: Tried }) {
 function Cost({ lines }: { lines: Tried['cost_lines'] }) {
   return (
     <>
-      <h3 className="try__title">What it would cost</h3>
+      <h3 className="try__title">
+        What it would cost <SqlLink sql={triedCost(lines)} of="what it would cost" />
+      </h3>
       <Sideways label="Cost by usage">
         <table className="facts" aria-label="Cost">
           <thead>

@@ -142,3 +142,22 @@ FROM system.jobs
 GROUP BY kind
 ORDER BY kind`;
 }
+
+type TriedLine = {
+  readonly usage_kind: string;
+  readonly units: number;
+  readonly usd_per_million?: string | null;
+  readonly price?: string | null;
+};
+
+/** What a span that was tried would cost: its usage by the rates of the price table. `null`: nothing of it has a price. */
+export function triedCost(lines: readonly TriedLine[]): string | null {
+  const priced = lines.flatMap(({ usage_kind: kind, units, usd_per_million: rate, price }) =>
+    price && rate ? [`(${literal(kind)}, ${units}, ${literal(rate)}, ${literal(price)})`] : [],
+  );
+  if (priced.length === 0) return null;
+  return `SELECT tried.usage_kind, tried.units, rates.usd_per_million, tried.units * rates.usd_per_million / 1000000 AS cost_usd, rates.price
+FROM (VALUES ${priced.join(',\n             ')}) AS tried(usage_kind, units, usd_per_million, price)
+JOIN (SELECT DISTINCT price, usd_per_million FROM system.prices) AS rates
+  ON rates.price = tried.price AND rates.usd_per_million = CAST(tried.usd_per_million AS DECIMAL(28, 15))`;
+}

@@ -1,11 +1,11 @@
 /** A list within another page: the table of a kind, without the search box; what it is narrowed to is the page's business. */
 import { useInfiniteQuery } from '@tanstack/react-query';
-import { useMemo, useState } from 'react';
+import { useMemo } from 'react';
 
 import { ListTable, type Order } from '../../components/list-table/ListTable';
 import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import { SqlLink } from '../../components/SqlLink';
-import { defaultLayout, type Layout } from '../../lib/columns';
+import { formatLayout, parseLayout } from '../../lib/columns';
 import { plural } from '../../lib/format';
 import { useNow } from '../../lib/hooks';
 import type { KindInfo, Links } from './kinds';
@@ -22,12 +22,14 @@ type Props = {
   /** `null`: as the kind sorts by itself. */
   sort: SortBy | null;
   onSort: (sort: SortBy) => void;
+  /** Columns as `lib/columns.ts` writes them; `null`: those of the kind. */
+  cols: string | null;
+  onCols: (cols: string | null) => void;
   onGo: (href: string) => void;
 };
 
-export function EmbeddedList({ info, scope, links, sort: chosenSort, onSort, onGo }: Props) {
+export function EmbeddedList({ info, scope, links, sort: chosenSort, onSort, cols, onCols, onGo }: Props) {
   const sort = chosenSort ?? { by: info.sort, order: info.order };
-  const [chosen, setChosen] = useState<Layout | null>(null);
   const list = useInfiniteQuery(listQuery(info.kind, { ...scope, sort: sort.by, order: sort.order }));
   const rows = useMemo(() => list.data?.pages.flatMap((page) => page.rows) ?? [], [list.data]);
   const now = useNow(30_000);
@@ -44,8 +46,10 @@ export function EmbeddedList({ info, scope, links, sort: chosenSort, onSort, onG
     <ListTable
       label={info.title}
       columns={columns}
-      layout={chosen ?? defaultLayout(columns)}
-      onLayout={setChosen}
+      layout={parseLayout(cols ?? undefined, columns)}
+      onLayout={(layout) => {
+        onCols(formatLayout(layout, columns));
+      }}
       density="normal"
       rows={rows}
       rowId={info.id}

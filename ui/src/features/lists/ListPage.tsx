@@ -4,7 +4,6 @@ import { useCallback, useEffect, useMemo, type ReactNode } from 'react';
 
 import type { Status } from '../../api/types';
 import { Button } from '../../components/Button';
-import { copyText } from '../../components/CopyButton';
 import { ListTable } from '../../components/list-table/ListTable';
 import { Icon } from '../../components/Icon';
 import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
@@ -16,14 +15,14 @@ import { formatLayout, parseLayout } from '../../lib/columns';
 import { useCommands } from '../../components/command/commands';
 import { formatCountExact, plural } from '../../lib/format';
 import { isNumber, useMediaQuery, useNow, useShortcut, useStored } from '../../lib/hooks';
-import { ALL_TIME, absoluteRange, describeRange } from '../../lib/time';
+import { ALL_TIME, absoluteRange, describeRange, fixedRange } from '../../lib/time';
 import { Facets } from './Facets';
 import { FilterBox } from './FilterBox';
 import type { KindInfo, Links } from './kinds';
 import './list-page.css';
 import { describeNews, useFresh } from './live';
 import { Onboarding } from './Onboarding';
-import { listQuery, PAGE_ROWS, stripQuery, type ListPage as Page } from './queries';
+import { listQuery, stripQuery, type ListPage as Page } from './queries';
 import { largest, type Row } from './row';
 import type { ListState } from './state';
 import { Strips } from './Strips';
@@ -31,6 +30,9 @@ import { useTotals } from './totals';
 import type { SavedView } from './saved';
 import { ViewMenu } from './ViewMenu';
 import { ViewsMenu } from './ViewsMenu';
+
+/** Of a narrow screen the list keeps the larger part. */
+const PEEK_WIDTH = Math.min(620, Math.round(window.innerWidth * 0.46));
 
 export type Step = { previous: (() => void) | null; next: (() => void) | null };
 
@@ -54,7 +56,7 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
   const strip = useQuery(stripQuery(state, state.live));
   const wide = useMediaQuery('(min-width: 1100px)');
   const roomy = useMediaQuery('(min-width: 900px)');
-  const [peekWidth, setPeekWidth] = useStored('assay.peek-width', 620, isNumber);
+  const [peekWidth, setPeekWidth] = useStored('assay.peek-width', PEEK_WIDTH, isNumber);
   const rows = useMemo(() => distinct(list.data?.pages ?? [], info), [list.data, info]);
   const first = list.data?.pages[0];
   const fresh = useFresh(
@@ -65,7 +67,7 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
     status?.last_received_at ?? null,
     state.live,
   );
-  const news = describeNews(fresh, info.noun, PAGE_ROWS);
+  const news = describeNews(fresh, info.noun);
   const { columns, layout } = useColumns(info, state, links, rows);
   const totals = useTotals(info, state, columns, first, fresh.totals);
   const { fetchNextPage } = list;
@@ -338,12 +340,12 @@ function useListCommands(state: ListState, onChange: Props['onChange']): void {
           },
         },
         {
-          id: 'copy-link',
-          title: 'Copy a link to this list',
-          icon: 'link' as const,
+          id: 'fix-time',
+          title: 'Fix the time range to these moments',
+          icon: 'clock' as const,
+          words: 'absolute link permalink',
           run: () => {
-            // A browser that refuses says so itself.
-            copyText(window.location.href).catch(() => undefined);
+            onChange(fixedRange(state, Date.now()));
           },
         },
       ],

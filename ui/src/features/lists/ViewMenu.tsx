@@ -61,7 +61,9 @@ export function ViewMenu({ columns, layout, onLayout, density, onDensity }: Prop
           />
           <SegmentedChoice
             label="Zone"
-            options={ZONES}
+            options={
+              ZONES.some((zone) => zone.value === clock.zone) ? ZONES : [...ZONES, { value: clock.zone, label: clock.zone }]
+            }
             value={clock.zone}
             onChange={(zone) => {
               setClock({ zone });

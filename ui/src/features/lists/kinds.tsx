@@ -442,15 +442,15 @@ const ERRORS: KindInfo = {
         </>
       ),
     },
-    preview('message', 'Message', { grow: 2 }),
+    preview('message', 'Message', { grow: 2, spare: 1 }),
     words('name', 'Span', 150, { grow: 0.8, spare: 3 }),
     words('service_name', 'Service', 130, { grow: 0.6, spare: 2 }),
     count('spans', 'Spans', { phone: 'detail' }),
     count('traces', 'Traces'),
     count('users', 'Users', { spare: 4 }),
     time('last_time', 'Last', context, { phone: 'detail' }),
-    time('first_time', 'First', context, { spare: 5 }),
-    money({ title: 'Cost', spare: 6 }),
+    time('first_time', 'First', context, { spare: 6 }),
+    money(),
   ],
 };
 

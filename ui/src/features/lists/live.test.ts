@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { KIND_INFO } from './kinds';
-import { countNews, describeNews } from './live';
+import { countNews, describeNews, isKnown } from './live';
 
 const session = (id: string, first: number, last: number, traces = 1) => ({
   session_id: id,
@@ -29,9 +29,20 @@ test('a group without a moment is new if it was not known, and changed if it has
 });
 
 test('news is said with what it is about', () => {
-  expect(describeNews({ added: 0, changed: 0 }, 'session', 100)).toBe('');
-  expect(describeNews({ added: 1, changed: 0 }, 'session', 100)).toBe('1 new session');
-  expect(describeNews({ added: 2, changed: 1 }, 'session', 100)).toBe('2 new sessions, 1 changed');
-  expect(describeNews({ added: 0, changed: 1 }, 'error group', 100)).toBe('1 error group changed');
-  expect(describeNews({ added: 100, changed: 0 }, 'trace', 100)).toBe('100 or more new traces');
+  const said = (added: number, changed: number, noun: string, more = false) => describeNews({ added, changed, more }, noun);
+  expect(said(0, 0, 'session')).toBe('');
+  expect(said(1, 0, 'session')).toBe('1 new session');
+  expect(said(2, 1, 'session')).toBe('2 new sessions, 1 changed');
+  expect(said(0, 1, 'error group')).toBe('1 error group changed');
+  expect(said(130, 0, 'trace')).toBe('130 new traces');
+  expect(said(1_200, 800, 'session', true)).toBe('1,200+ new sessions, 800+ changed');
+});
+
+test('rows are looked at until one that was there before; groups without a moment to the end', () => {
+  const since = '2026-11-21T10:00:03Z';
+  expect(isKnown(KIND_INFO.sessions, session('new', 4, 5), since)).toBe(false);
+  expect(isKnown(KIND_INFO.sessions, session('old', 1, 3), since)).toBe(true);
+  // At the first look nothing is news yet.
+  expect(isKnown(KIND_INFO.sessions, session('any', 4, 5), '')).toBe(true);
+  expect(isKnown(KIND_INFO.models, { provider: 'openai', model: 'any', llm_calls: 4 }, '')).toBe(false);
 });

@@ -2,12 +2,13 @@
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 
+import { formatCountExact } from '../../lib/format';
 import type { KindInfo } from './kinds';
 import { newestQuery, type ListPage, type ListQuestion } from './queries';
 import { text, type Row } from './row';
 
-/** Rows the table does not show, and rows it shows with older figures. */
-export type News = { readonly added: number; readonly changed: number };
+/** Rows the table does not show, and rows it shows with older figures. `more`: there may be more of both than were counted. */
+export type News = { readonly added: number; readonly changed: number; readonly more: boolean };
 
 export type Fresh = News & {
   /** The totals as they are now; `null` while they are not known or nothing has come. */
@@ -18,7 +19,7 @@ export type Fresh = News & {
 /** Where "new" begins: what the first answer of live mode told, for one question. */
 type Baseline = { readonly question: string; readonly known: ReadonlySet<string>; readonly latest: string };
 
-const NONE: Fresh = { added: 0, changed: 0, totals: null, reset: () => undefined };
+const NONE: Fresh = { added: 0, changed: 0, more: false, totals: null, reset: () => undefined };
 
 /** `received`: when the server received its last record. While that stands still nothing can be new, and nothing is asked. */
 export function useFresh(
@@ -29,15 +30,19 @@ export function useFresh(
   received: string | null,
   live: boolean,
 ): Fresh {
-  const newest = useQuery(newestQuery(info.kind, question, info.news.sort, received, live));
   const [round, setRound] = useState(0);
   const [baseline, setBaseline] = useState<Baseline | null>(null);
   const asked = [info.kind, question.from, question.to, question.q, question.sort, question.order, round].join('\n');
+  const since = baseline?.question === asked ? baseline.latest : '';
+  const newest = useQuery(
+    newestQuery(info.kind, question, info.news.sort, received, since, (row) => isKnown(info, row, since), live),
+  );
   if (live && newest.data && page && baseline?.question !== asked)
     setBaseline(baselineOf(info, question, shown, page, newest.data.rows, asked));
   if (!live || !newest.data || baseline?.question !== asked) return NONE;
   return {
     ...countNews(info, shown, newest.data.rows, baseline),
+    more: newest.data.more,
     totals: newest.data.totals,
     reset: () => {
       setRound(round + 1);
@@ -57,7 +62,8 @@ function baselineOf(
   newest: readonly Row[],
   asked: string,
 ): Baseline {
-  const tells = page.next_cursor === null || (question.sort === info.news.sort && question.order === 'desc');
+  const moments = newest.some((row) => text(row, info.news.sort) !== null);
+  const tells = page.next_cursor === null || (moments && question.sort === info.news.sort && question.order === 'desc');
   const from = tells ? shown : newest;
   return {
     question: asked,
@@ -72,7 +78,7 @@ export function countNews(
   shown: readonly Row[],
   newest: readonly Row[],
   before: Pick<Baseline, 'known' | 'latest'>,
-): News {
+): Omit<News, 'more'> {
   const { sort, grows } = info.news;
   const inTable = new Map(shown.map((row) => [info.id(row), row]));
   let added = 0;
@@ -97,9 +103,15 @@ function after(value: unknown, than: unknown): boolean {
   return typeof value === 'number' && value > (typeof than === 'number' ? than : 0);
 }
 
-/** `2 new sessions, 1 changed`. `most`: as many as were looked at. */
-export function describeNews({ added, changed }: News, noun: string, most: number): string {
-  const said = (count: number) => (count >= most ? `${most} or more` : String(count));
+/** Whether a row, in the order of news, was there before, so that all below it was. Groups without a moment have no such order. */
+export function isKnown(info: Pick<KindInfo, 'news'>, row: Row, since: string): boolean {
+  const at = text(row, info.news.sort);
+  return at !== null && (since === '' || at <= since);
+}
+
+/** `2 new sessions, 1 changed`; `2,000+ new traces` if there may be more. */
+export function describeNews({ added, changed, more }: News, noun: string): string {
+  const said = (count: number) => `${formatCountExact(count)}${more ? '+' : ''}`;
   const parts = [
     ...(added > 0 ? [`${said(added)} new ${noun}${added === 1 ? '' : 's'}`] : []),
     ...(changed > 0

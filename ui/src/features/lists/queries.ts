@@ -48,11 +48,17 @@ export const listQuery = (kind: Kind, question: ListQuestion) =>
     placeholderData: keepPreviousData,
   });
 
-async function fetchPage(kind: Kind, question: ListQuestion, cursor: string | null, signal: AbortSignal): Promise<ListPage> {
+async function fetchPage(
+  kind: Kind,
+  question: ListQuestion,
+  cursor: string | null,
+  signal: AbortSignal,
+  limit = PAGE_ROWS,
+): Promise<ListPage> {
   const query = {
     ...scopeParams(question),
     order: question.order,
-    limit: PAGE_ROWS,
+    limit,
     ...(cursor === null ? {} : { cursor }),
   };
   if (kind === 'traces') {
@@ -89,17 +95,40 @@ export const traceTotalsQuery = (scope: Scope, enabled: boolean) =>
     enabled,
   });
 
-/** The newest rows of the same filter and their totals, asked again when the server has received something, for live mode. */
-export const newestQuery = (kind: Kind, scope: Scope, sort: string, received: string | null, enabled: boolean) =>
+/** Rows that live mode looks at in one go, and where it gives up counting. */
+const NEWS_PAGE_ROWS = 500;
+const NEWS_ROWS_MAX = 2_000;
+
+/**
+ * The newest rows of the same filter and their totals, asked again when the server has received something, for live mode. `known` says of a row
+ * that it and all below it are no news: pages are read until such a one. `more`: there was none among so many rows.
+ */
+export const newestQuery = (
+  kind: Kind,
+  scope: Scope,
+  sort: string,
+  received: string | null,
+  since: string,
+  known: (row: Row) => boolean,
+  enabled: boolean,
+) =>
   queryOptions({
-    queryKey: ['list-newest', kind, projectInUrl(), scope.from, scope.q, received],
+    queryKey: ['list-newest', kind, projectInUrl(), scope.from, scope.q, received, since],
     queryFn: async ({ signal }) => {
       const question = { ...scope, sort, order: 'desc' as const };
-      const [page, totals] = await Promise.all([
+      const [first, totals] = await Promise.all([
         fetchPage(kind, question, null, signal),
         kind === 'traces' ? fetchTraceTotals(scope, signal) : null,
       ]);
-      return { rows: page.rows, totals: totals ?? page.totals };
+      const rows = [...first.rows];
+      let cursor = first.next_cursor;
+      const goesOn = () => cursor !== null && !rows.slice(-1).some(known);
+      while (goesOn() && rows.length < NEWS_ROWS_MAX) {
+        const page = await fetchPage(kind, question, cursor, signal, NEWS_PAGE_ROWS);
+        rows.push(...page.rows);
+        cursor = page.next_cursor;
+      }
+      return { rows, more: goesOn(), totals: totals ?? first.totals };
     },
     placeholderData: keepPreviousData,
     staleTime: Infinity,

@@ -1,10 +1,16 @@
 /** "Last span 2 s ago", or that the server does not answer. */
-import { formatAgo } from '../../lib/format';
+import { useSqlHref } from '../../components/SqlLink';
+import { formatAgo, formatFullTime } from '../../lib/format';
 import { useNow } from '../../lib/hooks';
 import './freshness.css';
 import { useStatus } from './queries';
 
+/** What the server asks itself for it. */
+const LAST_SQL = `SELECT max(received_at) AS last_received_at
+FROM (SELECT max(received_at) AS received_at FROM spans UNION ALL SELECT max(received_at) FROM logs)`;
+
 export function Freshness() {
+  const sqlHref = useSqlHref();
   const { data, isError, isPending } = useStatus();
   const now = useNow(1_000);
   if (isPending) return null;
@@ -21,7 +27,17 @@ export function Freshness() {
   return (
     <span className={`freshness ${recent ? 'freshness--recent' : ''}`} title={`Assay ${data.version}`}>
       <span className="freshness__dot" />
-      <span className="truncate">{last === null ? 'waiting for the first span' : `last span ${formatAgo(last, now)}`}</span>
+      {last === null ? (
+        <span className="truncate">waiting for the first span</span>
+      ) : (
+        <a
+          className="freshness__last truncate"
+          href={sqlHref(LAST_SQL)}
+          title={`${formatFullTime(data.last_received_at ?? '')}; open the SQL of it`}
+        >
+          last span {formatAgo(last, now)}
+        </a>
+      )}
     </span>
   );
 }

@@ -10,8 +10,10 @@ import { SqlLink } from '../../components/SqlLink';
 import { Duration, Money, StatusMark, Tag, TokenPair } from '../../components/Values';
 import { formatFullTime, formatListTime, plural } from '../../lib/format';
 import { useNow, useShortcut } from '../../lib/hooks';
+import { absoluteRange, type TimeRange } from '../../lib/time';
 import { GroupFigures, PageHead } from './PageHead';
-import { sessionQuery } from './queries';
+import { ofSession, sessionQuery } from './queries';
+import { SeriesChart } from './SeriesChart';
 import './session-page.css';
 import { turnsOf, type Turn } from './turns';
 
@@ -70,6 +72,13 @@ export function SessionPage({ sessionId, traceHref, userHref, listHref, sessions
         </div>
       )}
       {first && traces.length === 0 && <EmptyState title="No trace of this session is left" />}
+      {row && row.traces > 1 && (
+        <div className="series-charts series-charts--low">
+          {(['cost', 'errors'] as const).map((chart) => (
+            <SeriesChart key={chart} of={chart} q={ofSession(sessionId)} range={rangeOf(row)} />
+          ))}
+        </div>
+      )}
       <ol className="session__turns" aria-label="Conversation" ref={list}>
         {traces.map((trace, index) => (
           <TurnView
@@ -104,6 +113,13 @@ export function SessionPage({ sessionId, traceHref, userHref, listHref, sessions
   );
 }
 
+/** From the first span of the session to the last one. */
+function rangeOf(row: { first_time: string; last_time: string }): TimeRange {
+  const first = Date.parse(row.first_time);
+  // A bound names milliseconds and does not belong to the range.
+  return absoluteRange(first, Math.max(Date.parse(row.last_time), first) + 1_000);
+}
+
 type SessionTrace = components['schemas']['SessionTrace'];
 
 type TurnProps = {
@@ -119,30 +135,32 @@ function TurnView({ number, trace, turn, href, renderMessages }: TurnProps) {
   const name = trace.name ?? trace.trace_id.slice(0, 16);
   const silent = turn.input.length === 0 && turn.output.length === 0;
   return (
-    <li className="turn" tabIndex={-1} aria-label={`${number}: ${name}`}>
-      <header className="turn__head">
-        <span className="turn__number num">{number}</span>
+    <li className="session-turn" tabIndex={-1} aria-label={`${number}: ${name}`}>
+      <header className="session-turn__head">
+        <span className="session-turn__number num">{number}</span>
         <StatusMark status={trace.status_code ?? 'UNSET'} errors={trace.error_count} />
-        <a className="turn__name truncate" href={href}>
+        <a className="session-turn__name truncate" href={href}>
           {name}
         </a>
-        <time className="turn__time num faint" dateTime={trace.start_time} title={formatFullTime(trace.start_time)}>
+        <time className="session-turn__time num faint" dateTime={trace.start_time} title={formatFullTime(trace.start_time)}>
           {formatListTime(trace.start_time, now)}
         </time>
-        <span className="turn__numbers">
+        <span className="session-turn__numbers">
           <Duration ns={trace.duration_ns} />
           <TokenPair input={trace.input_tokens ?? null} output={trace.output_tokens ?? null} />
           <Money usd={trace.cost_usd ?? null} unpriced={trace.unpriced_calls} />
         </span>
       </header>
       {turn.earlier.length > 0 && (
-        <details className="turn__earlier">
+        <details className="session-turn__earlier">
           <summary>{plural(turn.earlier.length, 'earlier message')} sent again</summary>
           {renderMessages(turn.earlier, `Messages sent again in ${number}`)}
         </details>
       )}
       {silent ? (
-        <p className="turn__silent faint">{trace.input_preview ?? trace.output_preview ?? 'No messages were recorded.'}</p>
+        <p className="session-turn__silent faint">
+          {trace.input_preview ?? trace.output_preview ?? 'No messages were recorded.'}
+        </p>
       ) : (
         renderMessages([...turn.input, ...turn.output.map(asAnswer)], `Messages of ${number}`)
       )}
@@ -158,9 +176,10 @@ function asAnswer(message: unknown): unknown {
 
 /** Moves the focus to the next or previous turn. */
 function step(list: HTMLElement | null, by: 1 | -1): void {
-  const turns = [...(list?.querySelectorAll<HTMLElement>(':scope > .turn') ?? [])];
+  const turns = [...(list?.querySelectorAll<HTMLElement>(':scope > .session-turn') ?? [])];
   const at = turns.findIndex((turn) => turn.contains(document.activeElement));
   const next = turns[Math.max(0, Math.min(turns.length - 1, at + by))];
   next?.focus({ preventScroll: true });
-  next?.scrollIntoView({ block: 'start', behavior: 'smooth' });
+  const still = window.matchMedia('(prefers-reduced-motion: reduce)').matches;
+  next?.scrollIntoView({ block: 'start', behavior: still ? 'auto' : 'smooth' });
 }

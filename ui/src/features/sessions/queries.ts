@@ -33,6 +33,9 @@ const rangeParams = (range: TimeRange) => ({ ...(range.from === ALL_TIME.from ? 
 /** The filter that a user's rows pass. */
 export const ofUser = (userId: string) => `user:${quoteValue(userId)}`;
 
+/** The filter that a session's rows pass. */
+export const ofSession = (sessionId: string) => `session:${quoteValue(sessionId)}`;
+
 /** The user as the list of users has it; `null` if nothing of the range is theirs. */
 export const userQuery = (userId: string, range: TimeRange) =>
   queryOptions({
@@ -45,13 +48,14 @@ export const userQuery = (userId: string, range: TimeRange) =>
     placeholderData: keepPreviousData,
   });
 
-export const seriesQuery = (userId: string, range: TimeRange, measure: Measure, by: SeriesBy) =>
+/** A measure over time of what a filter lets through. */
+export const seriesQuery = (q: string, range: TimeRange, measure: Measure, by: SeriesBy) =>
   queryOptions({
-    queryKey: ['series', projectInUrl(), userId, range.from, range.to, measure, by],
+    queryKey: ['series', projectInUrl(), q, range.from, range.to, measure, by],
     queryFn: ({ signal }) =>
       unwrap(
         api.GET('/api/v1/series', {
-          params: { query: { ...rangeParams(range), q: ofUser(userId), measure, by, buckets: 60 } },
+          params: { query: { ...rangeParams(range), q, measure, by, buckets: 60 } },
           signal,
         }),
       ),

@@ -17,6 +17,8 @@ const KINDS: Record<ChartKind, string> = {
   number: 'One number',
 };
 
+const NONE_HIDDEN: readonly string[] = [];
+
 type Props = { result: SqlResult; spec: ChartSpec | null; onChange: (spec: ChartSpec) => void };
 
 export function ChartPane({ result, spec, onChange }: Props) {
@@ -38,12 +40,16 @@ export function ChartPane({ result, spec, onChange }: Props) {
           The chart of this query names columns that the result does not have; this is drawn by default.
         </p>
       )}
-      {shown.kind === 'number' ? <Figure result={result} name={shown.y[0] ?? ''} /> : <Drawing result={result} spec={shown} />}
+      {shown.kind === 'number' ? (
+        <Figure result={result} name={shown.y[0] ?? ''} />
+      ) : (
+        <Drawing result={result} spec={shown} onChange={onChange} />
+      )}
     </div>
   );
 }
 
-function Drawing({ result, spec }: { result: SqlResult; spec: ChartSpec }) {
+function Drawing({ result, spec, onChange }: { result: SqlResult; spec: ChartSpec; onChange: Props['onChange'] }) {
   const { columns, rows } = result;
   const data = useMemo(() => chartData(columns, rows, spec), [columns, rows, spec]);
   const notes = [
@@ -76,6 +82,10 @@ function Drawing({ result, spec }: { result: SqlResult; spec: ChartSpec }) {
         labels={data.labels}
         series={data.series}
         format={formatValue}
+        hidden={spec.hidden ?? NONE_HIDDEN}
+        onHidden={(hidden) => {
+          onChange({ ...spec, hidden });
+        }}
       />
     </>
   );

@@ -10,6 +10,7 @@ import '../../components/labelled.css';
 import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import '../../components/segments.css';
 import { SplitPane } from '../../components/SplitPane';
+import { permalink } from '../../lib/clock';
 import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
 import { EMPTY_ADDRESS, paramsFor, type SqlAddress, type View } from './address';
 import type { EditorHandle } from './Editor';
@@ -278,7 +279,7 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
                   }}
                 />
                 <CopyButton
-                  text={() => window.location.origin + hrefOf({ ...addressOf({ ...tab, params }), query: tab.text })}
+                  text={() => permalink(hrefOf({ ...addressOf({ ...tab, params }), query: tab.text }))}
                   label="Copy a link to this query"
                   icon="link"
                 />

@@ -38,7 +38,7 @@ export function readSqlSearch(search: Record<string, unknown>): SqlSearch {
   );
 }
 
-const KEYS = ['q', 'view', 'chart', 'x', 'y', 'by', 'sort', 'saved'];
+const KEYS = ['q', 'view', 'chart', 'x', 'y', 'by', 'hide', 'sort', 'saved'];
 
 export function sqlAddress(search: SqlSearch): SqlAddress {
   const kind = CHART_KINDS.find((each) => each === search['chart']);
@@ -62,12 +62,22 @@ function readChart(kind: ChartKind, search: SqlSearch): ChartSpec {
   return {
     kind,
     x: search['x'] ?? '',
-    y: (search['y'] ?? '')
-      .split(',')
-      .filter((name) => name !== '')
-      .map((name) => name.replace(/%2C/g, ',').replace(/%25/g, '%')),
+    y: readNames(search['y']),
     by: search['by'] ?? null,
+    ...(search['hide'] === undefined ? {} : { hidden: readNames(search['hide']) }),
   };
+}
+
+/** Names joined by commas; a comma within one is written `%2C`. */
+function readNames(text = ''): string[] {
+  return text
+    .split(',')
+    .filter((name) => name !== '')
+    .map((name) => name.replace(/%2C/g, ',').replace(/%25/g, '%'));
+}
+
+function writeNames(names: readonly string[]): string {
+  return names.map((name) => name.replace(/%/g, '%25').replace(/,/g, '%2C')).join(',');
 }
 
 export function sqlSearch(address: SqlAddress): SqlSearch {
@@ -82,8 +92,9 @@ export function sqlSearch(address: SqlAddress): SqlSearch {
       ? {
           chart: chart.kind,
           ...(chart.x === '' ? {} : { x: chart.x }),
-          y: chart.y.map((name) => name.replace(/%/g, '%25').replace(/,/g, '%2C')).join(','),
+          y: writeNames(chart.y),
           ...(chart.by === null ? {} : { by: chart.by }),
+          ...(chart.hidden === undefined || chart.hidden.length === 0 ? {} : { hide: writeNames(chart.hidden) }),
         }
       : {}),
     ...(sort ? { sort: `${sort.descending ? '-' : ''}${sort.column}` } : {}),

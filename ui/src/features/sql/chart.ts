@@ -12,6 +12,8 @@ export type ChartSpec = {
   readonly y: readonly string[];
   /** The column whose values become series. */
   readonly by: string | null;
+  /** Series that were switched off in the legend. */
+  readonly hidden?: readonly string[];
 };
 
 export type ChartData = {

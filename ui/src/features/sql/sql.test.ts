@@ -143,7 +143,7 @@ test('the address holds query, parameters, chart and order, and gives them back'
       { name: 'user', type: 'text', value: 'a b' },
     ],
     view: 'chart',
-    chart: { kind: 'bar', x: 'day', y: ['cost, usd', '100%'], by: 'model' },
+    chart: { kind: 'bar', x: 'day', y: ['cost, usd', '100%'], by: 'model', hidden: ['gpt, or so'] },
     sort: { column: 'calls', descending: true },
     saved: null,
   };

@@ -124,7 +124,9 @@ export function isChart(value: unknown): value is ChartSpec {
     typeof value['x'] === 'string' &&
     Array.isArray(value['y']) &&
     value['y'].every((name) => typeof name === 'string') &&
-    isTextOrNull(value['by'])
+    isTextOrNull(value['by']) &&
+    (value['hidden'] === undefined ||
+      (Array.isArray(value['hidden']) && value['hidden'].every((name) => typeof name === 'string')))
   );
 }
 

@@ -2,6 +2,7 @@
 import { useState } from 'react';
 
 import type { SpanDetail } from '../../api/types';
+import { Breakable } from '../../components/Breakable';
 import { CopyButton } from '../../components/CopyButton';
 import { JsonView, LongText } from '../../components/JsonView';
 import { formatCountExact } from '../../lib/format';
@@ -51,7 +52,7 @@ function Group({ title, attributes, filter }: { title: string; attributes: unkno
             {shown.map(([key, value]) => (
               <tr key={key}>
                 <th scope="row" className="code">
-                  {key}
+                  <Breakable text={key} />
                 </th>
                 <td className="code">
                   <Value value={value} />

@@ -1,5 +1,6 @@
 /** The typed columns and, for each, the mapping rule that filled it. */
 import type { SpanDetail } from '../../api/types';
+import { Breakable } from '../../components/Breakable';
 import { JsonView, LongText } from '../../components/JsonView';
 
 /** Not canonical values: shown elsewhere, or the plumbing of the answer. */
@@ -32,7 +33,9 @@ export function CanonicalTab({ span }: { span: SpanDetail }) {
         <tbody>
           {rows.map(([name, value]) => (
             <tr key={name}>
-              <td className="code">{name}</td>
+              <td className="code panel-table__name">
+                <Breakable text={name} />
+              </td>
               <td className="code">
                 {typeof value === 'object' && value !== null ? (
                   <JsonView value={value} openDepth={0} />
@@ -40,14 +43,20 @@ export function CanonicalTab({ span }: { span: SpanDetail }) {
                   <LongText text={asText(value)} />
                 )}
               </td>
-              <td className="code faint">{asText(rules.get(name) ?? '')}</td>
+              <td className="code faint panel-table__name">
+                <Breakable text={asText(rules.get(name) ?? '')} />
+              </td>
             </tr>
           ))}
           {others.map((name) => (
             <tr key={name}>
-              <td className="code">{name}</td>
+              <td className="code panel-table__name">
+                <Breakable text={name} />
+              </td>
               <td />
-              <td className="code faint">{asText(rules.get(name))}</td>
+              <td className="code faint panel-table__name">
+                <Breakable text={asText(rules.get(name))} />
+              </td>
             </tr>
           ))}
         </tbody>

@@ -16,12 +16,14 @@ import './compare.css';
 import { alignQuery, similarTracesQuery, traceQuery, type Trace } from './queries';
 import { SpanPanel } from './SpanPanel';
 import { STEP_ICONS } from './SpanTree';
-import { compareSql } from './sql';
+import { compareSql, rowsSql } from './sql';
 import { costAt, ERROR, has, idAt, indexOfId, kindAt, textAt, type TraceTree } from './tree';
 
 const ROW_PX = 26;
 const INDENT_PX = 14;
 const INDENT_DEPTH_MAX = 14;
+/** Of a tall screen the spans that are looked at take more. */
+const PANELS_HEIGHT = Math.max(380, Math.round(window.innerHeight * 0.42));
 
 export type CompareState = {
   readonly a: string | null;
@@ -161,10 +163,12 @@ function PickId({ name, onChoose }: { name: string; onChoose: (traceId: string) 
 function Choose({ like, not, onChoose }: { like: Trace | undefined; not: string | null; onChoose: (traceId: string) => void }) {
   const name = like?.head.trace.name ?? null;
   const similar = useQuery(similarTracesQuery(name));
-  const found = (similar.data ?? []).filter((trace) => trace.traceId !== not);
+  const found = (similar.data?.traces ?? []).filter((trace) => trace.traceId !== not);
   return (
     <section className="compare__choose" aria-label="Traces to compare with">
-      <h2>{name === null ? 'Latest traces' : `Other runs of ${name}`}</h2>
+      <h2>
+        {name === null ? 'Latest traces' : `Other runs of ${name}`} <SqlLink sql={similar.data?.sql} of="these traces" />
+      </h2>
       {similar.isPending && <Skeleton lines={6} label="loading traces" />}
       {similar.isError && <ErrorNotice title="The traces could not be read" error={similar.error} />}
       {similar.data && found.length === 0 && <p className="panel-none">There is no other; paste an id above.</p>}
@@ -222,7 +226,7 @@ function Comparison(props: ComparisonProps) {
 
 function SideBySide({ a, b, state, onChange, sqlHref, aligned }: ComparisonProps & { aligned: Aligned }) {
   const rows = useMemo(() => rowsToShow(aligned, state.differing), [aligned, state.differing]);
-  const [panelHeight, setPanelHeight] = useStored('assay.compare-height', 380, isNumber);
+  const [panelHeight, setPanelHeight] = useStored('assay.compare-height', PANELS_HEIGHT, isNumber);
   const narrow = useMediaQuery('(max-width: 700px)');
   const selected = selectedRow(aligned, a.tree, b.tree, state.span);
   const [left, right] = [aligned.a[selected] ?? -1, aligned.b[selected] ?? -1];
@@ -274,6 +278,7 @@ function SideBySide({ a, b, state, onChange, sqlHref, aligned }: ComparisonProps
             <span className="faint num" role="status">
               {formatCountExact(rows.length)} of {plural(aligned.count, 'row')}
             </span>
+            <SqlLink sql={rowsSql([a.head.trace.trace_id, b.head.trace.trace_id])} of="the rows of both traces" />
           </div>
           <Rows a={a.tree} b={b.tree} aligned={aligned} rows={rows} selected={selected} onSelect={select} />
         </div>

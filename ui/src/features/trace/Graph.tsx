@@ -4,15 +4,18 @@ import { useEffect, useId, useRef, type KeyboardEvent } from 'react';
 
 import { Button } from '../../components/Button';
 import { EmptyState, ErrorNotice, Skeleton, WarningNotice } from '../../components/Notice';
+import { SqlLink } from '../../components/SqlLink';
 import { formatCountExact, formatDuration, plural } from '../../lib/format';
 import { NODE_HEIGHT, NODE_WIDTH, type Graph as Laid, type GraphNode } from './graph';
 import './graph.css';
 import { graphQuery } from './queries';
+import { graphSql } from './sql';
 import type { TraceTree } from './tree';
 
 const LABEL_CHARS = 24;
 
 type Props = {
+  traceId: string;
   tree: TraceTree;
   expanded: boolean;
   selected: number;
@@ -21,7 +24,7 @@ type Props = {
   onSelect: (index: number) => void;
 };
 
-export function Graph({ tree, expanded, selected, hits, onExpanded, onSelect }: Props) {
+export function Graph({ traceId, tree, expanded, selected, hits, onExpanded, onSelect }: Props) {
   const laid = useQuery(graphQuery(tree, expanded));
   return (
     <div className="graph">
@@ -49,6 +52,7 @@ export function Graph({ tree, expanded, selected, hits, onExpanded, onSelect }: 
             {plural(laid.data.nodes.length, 'node')}, {plural(laid.data.edges.length, 'edge')}
           </span>
         )}
+        <SqlLink sql={graphSql(traceId, expanded)} of="the graph" />
       </div>
       {laid.data && laid.data.nodesLeft + laid.data.edgesLeft > 0 && (
         <WarningNotice>
@@ -135,7 +139,7 @@ function Picture({ graph, selected, hits, onSelect }: PictureProps) {
               enter(at);
             }}
           >
-            <title>{node.label}</title>
+            <title>{`${node.label}: ${plural(node.count, 'span')}, together ${formatCountExact(node.durationNs)} ns`}</title>
             <rect width={NODE_WIDTH} height={NODE_HEIGHT} rx={6} className="graph__box" />
             <rect width={4} height={NODE_HEIGHT} rx={2} fill={`var(--op-${node.kind})`} />
             <text x={14} y={18} className="graph__label">

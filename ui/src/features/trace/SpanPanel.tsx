@@ -13,6 +13,7 @@ import { ErrorNotice, Skeleton } from '../../components/Notice';
 import '../../components/tabs.css';
 import { Duration, Money, Tag, TokenPair } from '../../components/Values';
 import { WholeText } from '../../components/WholeText';
+import { permalink } from '../../lib/clock';
 import { formatDuration, formatFullTime } from '../../lib/format';
 import { AttributesTab } from './AttributesTab';
 import { CanonicalTab } from './CanonicalTab';
@@ -111,7 +112,7 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, of, onSelect, sqlH
             <CopyButton text={summary.span_id} label="Copy the span id" />
             <CopyButton
               icon="link"
-              text={() => new URL(`/traces/${traceId}${permalink(summary.span_id)}`, window.location.href).href}
+              text={() => permalink(addressOf(traceId, summary.span_id))}
               label="Copy a link to this span"
             />
             {span && (
@@ -194,10 +195,10 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
 }
 
 /** The address of a span as this page shows it: in its project and with its way to write times. */
-function permalink(spanId: string): string {
+function addressOf(traceId: string, spanId: string): string {
   const here = new URLSearchParams(window.location.search);
   const kept = ['project', 'zone', 'times'].flatMap((key) => (here.has(key) ? [[key, here.get(key) ?? '']] : []));
-  return `?${new URLSearchParams([...kept, ['span', spanId]]).toString()}`;
+  return `/traces/${traceId}?${new URLSearchParams([...kept, ['span', spanId]]).toString()}`;
 }
 
 type RawProps = { traceId: string; span: SpanDetail; asText: boolean; onAsText: (asText: boolean) => void };

@@ -3,7 +3,18 @@
  * all bars are one canvas, so 100 000 spans scroll and zoom like 100. The keyboard is taken by the tree as a whole: up/down or j/k move,
  * left/right fold, + − 0 zoom, [ ] pan.
  */
-import { memo, useCallback, useEffect, useId, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
+import {
+  memo,
+  useCallback,
+  useEffect,
+  useId,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+  type CSSProperties,
+  type KeyboardEvent,
+} from 'react';
 
 import { Icon, type IconName } from '../../components/Icon';
 import { Duration, Money, StatusMark } from '../../components/Values';
@@ -47,8 +58,10 @@ const INDENT_DEPTH_MAX = 16;
 const OVERSCAN = 5;
 /** Bars drawn beyond each edge, so that a short scroll needs no new drawing. */
 const BEYOND_ROWS = 16;
-/** Share of the width that the lanes have. */
+/** Share of the width that the lanes have; of a narrow tree less, so that names can be read. */
 const LANES = { tree: 0.42, timeline: 0.72 };
+const LANES_NARROW = { tree: 0.26, timeline: 0.6 };
+const NARROW_PX = 640;
 
 type Props = {
   tree: TraceTree;
@@ -72,7 +85,8 @@ export function SpanTree({ tree, axis, window, collapsed, selected, hits, view, 
   const treeId = useId();
   const shown = narrow && view === 'tree' ? 'narrow' : view;
   const selectedRow = rowOf(rows, selected);
-  const laneWidth = shown === 'narrow' ? 0 : Math.max(0, Math.floor(width * LANES[view]));
+  const share = (width < NARROW_PX ? LANES_NARROW : LANES)[view];
+  const laneWidth = shown === 'narrow' ? 0 : Math.max(0, Math.floor(width * share));
   const grid = useMemo(() => ticks(axis, window, laneWidth), [axis, window, laneWidth]);
 
   // Which row is at the top; it changes a row at a time, so most of what a wheel turns draws nothing anew.
@@ -189,6 +203,7 @@ export function SpanTree({ tree, axis, window, collapsed, selected, hits, view, 
       role="tree"
       aria-label="Spans"
       tabIndex={0}
+      style={{ '--lane': `${share * 100}%` } as CSSProperties}
       {...(selectedRow >= 0 ? { 'aria-activedescendant': `${treeId}-${selected}` } : {})}
       onKeyDown={key}
       onScroll={scrolled}

@@ -6,6 +6,7 @@ import { CopyButton } from '../../components/CopyButton';
 import { Icon } from '../../components/Icon';
 import { SqlLink } from '../../components/SqlLink';
 import { Count, Duration, Money, Tag } from '../../components/Values';
+import { permalink } from '../../lib/clock';
 import { formatFullTime } from '../../lib/format';
 import { download, type Trace } from './queries';
 import { totalsSql } from './sql';
@@ -16,7 +17,6 @@ type Props = {
   trace: Trace;
   sqlHref: (sql: string) => string;
   links: TraceLinks;
-  permalink: string;
 };
 
 /** Where the page of a trace leads. */
@@ -27,7 +27,7 @@ export type TraceLinks = {
   readonly user: (userId: string) => string;
 };
 
-export function TraceHeader({ trace, sqlHref, links, permalink }: Props) {
+export function TraceHeader({ trace, sqlHref, links }: Props) {
   const { head, tree } = trace;
   const summary = head.trace;
   const { models = [], tags = [] } = summary;
@@ -53,7 +53,7 @@ export function TraceHeader({ trace, sqlHref, links, permalink }: Props) {
         </span>
         <CopyButton text={summary.trace_id} label="Copy the trace id" />
         <div className="trace-header__actions">
-          <CopyButton icon="link" text={() => new URL(permalink, window.location.href).href} label="Copy a link to this view" />
+          <CopyButton icon="link" text={() => permalink(window.location.href)} label="Copy a link to this view" />
           <Button
             icon="download"
             onClick={() => {

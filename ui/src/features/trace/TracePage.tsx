@@ -41,12 +41,7 @@ export function TracePage({ traceId, state, onChange, sqlHref, links }: Props) {
   }
   return (
     <div className="trace-page">
-      <TraceHeader
-        trace={trace.data}
-        sqlHref={sqlHref}
-        links={links}
-        permalink={window.location.pathname + window.location.search}
-      />
+      <TraceHeader trace={trace.data} sqlHref={sqlHref} links={links} />
       <TraceView trace={trace.data} state={state} onChange={onChange} stacked={false} sqlHref={sqlHref} />
     </div>
   );

@@ -6,6 +6,7 @@ import { Button, IconButton } from '../../components/Button';
 import type { IconName } from '../../components/Icon';
 import { WarningNotice } from '../../components/Notice';
 import { SplitPane } from '../../components/SplitPane';
+import { SqlLink } from '../../components/SqlLink';
 import { formatCountExact, formatDuration, plural } from '../../lib/format';
 import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
 import { findGaps, isWhole, makeAxis, placeOf, type Window } from './axis';
@@ -14,6 +15,7 @@ import { Overview } from './Overview';
 import { contentSearchQuery, type Trace } from './queries';
 import { SpanPanel } from './SpanPanel';
 import { SpanTree, windowInNs } from './SpanTree';
+import { rowsSql } from './sql';
 import { readFolds, VIEWS, writeFolds, type TraceState, type View } from './state';
 import './trace-view.css';
 import { Transcript } from './Transcript';
@@ -36,18 +38,20 @@ type Props = {
   sqlHref: (sql: string) => string;
 };
 
-/** A third of a wide screen, and never less than a message needs to be read. */
-const PANEL_WIDTH = Math.max(640, Math.round(window.innerWidth * 0.34));
+/** A third of a wide screen, not less than a message needs to be read, and of a narrow one less than half: the tree needs the rest. */
+const PANEL_WIDTH = Math.min(Math.max(640, Math.round(window.innerWidth * 0.34)), Math.round(window.innerWidth * 0.46));
+const PANEL_HEIGHT = Math.min(420, Math.round(window.innerHeight * 0.42));
 
 export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
   const { head, tree } = trace;
   const traceId = head.trace.trace_id;
   const [panelWidth, setPanelWidth] = useStored('assay.panel-width', PANEL_WIDTH, isNumber);
-  const [panelHeight, setPanelHeight] = useStored('assay.panel-height', 420, isNumber);
+  const [panelHeight, setPanelHeight] = useStored('assay.panel-height', PANEL_HEIGHT, isNumber);
   const upright = useMediaQuery('(max-width: 900px)') || stacked;
   const narrow = useMediaQuery('(max-width: 700px)');
   const selected = Math.max(0, state.span === null ? 0 : indexOfId(tree, state.span));
   const collapsed = useMemo(() => readFolds(tree, state.fold), [tree, state.fold]);
+  const open = useMemo(() => readFolds(tree, state.open), [tree, state.open]);
 
   const named = useMemo(() => searchSpans(tree, state.find), [tree, state.find]);
   const content = useQuery(contentSearchQuery(traceId, state.find.trim()));
@@ -130,6 +134,7 @@ export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
                 Next error
               </Button>
             )}
+            <SqlLink sql={rowsSql([traceId])} of="the rows" />
             <IconButton
               icon={collapsed.size > 0 ? 'plus' : 'expand'}
               label={collapsed.size > 0 ? 'Unfold all' : 'Fold all but the top'}
@@ -156,6 +161,7 @@ export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
           <Notices trace={trace} />
           {state.view === 'graph' ? (
             <Graph
+              traceId={traceId}
               tree={tree}
               expanded={state.expanded}
               selected={selected}
@@ -166,7 +172,18 @@ export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
               onSelect={select}
             />
           ) : state.view === 'transcript' ? (
-            <Transcript traceId={traceId} tree={tree} collapsed={shown} selected={selected} hits={hitSet} onSelect={select} />
+            <Transcript
+              traceId={traceId}
+              tree={tree}
+              collapsed={shown}
+              open={open}
+              selected={selected}
+              hits={hitSet}
+              onSelect={select}
+              onFolds={(next, collapsed) => {
+                onChange({ open: writeFolds(tree, next), ...(collapsed === shown ? {} : { fold: writeFolds(tree, collapsed) }) });
+              }}
+            />
           ) : (
             <Timed
               tree={tree}

@@ -1,7 +1,7 @@
 /** The trace as a conversation: turns in order, reasoning beside the tool calls it caused, agents within agents folded. */
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useQueries } from '@tanstack/react-query';
-import { useEffect, useId, useMemo, useRef, useState, type KeyboardEvent } from 'react';
+import { useEffect, useId, useMemo, useRef, type KeyboardEvent } from 'react';
 
 import { Icon } from '../../components/Icon';
 import { LongText } from '../../components/JsonView';
@@ -23,13 +23,15 @@ type Props = {
   traceId: string;
   tree: TraceTree;
   collapsed: ReadonlySet<number>;
+  /** Agents within agents that are unfolded here. */
+  open: ReadonlySet<number>;
   selected: number;
   hits: ReadonlySet<number>;
   onSelect: (index: number) => void;
+  onFolds: (open: ReadonlySet<number>, collapsed: ReadonlySet<number>) => void;
 };
 
-export function Transcript({ traceId, tree, collapsed, selected, hits, onSelect }: Props) {
-  const [open, setOpen] = useState<ReadonlySet<number>>(new Set());
+export function Transcript({ traceId, tree, collapsed, open, selected, hits, onSelect, onFolds }: Props) {
   const items = useMemo(() => transcriptItems(tree, open, collapsed, selected), [tree, open, collapsed, selected]);
   const scroller = useRef<HTMLDivElement>(null);
   const listId = useId();
@@ -48,10 +50,13 @@ export function Transcript({ traceId, tree, collapsed, selected, hits, onSelect 
     if (current >= 0) virtual.scrollToIndex(current, { align: 'auto' });
   }, [current, virtual]);
 
-  const toggle = (item: Item) => {
+  const toggle = (item: Extract<Item, { kind: 'agent' }>) => {
     const next = new Set(open);
-    if (!next.delete(item.at)) next.add(item.at);
-    setOpen(next);
+    if (item.open) next.delete(item.at);
+    else next.add(item.at);
+    // What the tree has folded opens in both.
+    const unfolded = new Set(collapsed);
+    onFolds(next, unfolded.delete(item.at) ? unfolded : collapsed);
   };
   const key = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -213,8 +213,8 @@ export const similarTracesQuery = (name: string | null) => {
     queryKey: ['similar-traces', projectInUrl(), name],
     queryFn: async ({ signal }) => {
       const query = { limit: SIMILAR_MAX, ...(filter === '' ? {} : { q: filter }) };
-      const { traces } = await unwrap(api.GET('/api/v1/traces', { params: { query }, signal }));
-      return traces.map((trace) => ({
+      const { traces, sql } = await unwrap(api.GET('/api/v1/traces', { params: { query }, signal }));
+      const found = traces.map((trace) => ({
         traceId: trace.trace_id,
         name: trace.name ?? '',
         startTime: trace.start_time,
@@ -223,6 +223,7 @@ export const similarTracesQuery = (name: string | null) => {
         spans: trace.span_count,
         errors: trace.error_count,
       }));
+      return { traces: found, sql };
     },
     staleTime: 10_000,
   });

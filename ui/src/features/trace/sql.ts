@@ -1,4 +1,5 @@
 /** The SQL behind the numbers of the trace page, as the workbench shows it. */
+import { OPERATIONS } from './tree';
 
 /** Text as an SQL literal. */
 export function quoted(text: string): string {
@@ -35,6 +36,57 @@ SELECT count(*) AS spans,
        count(*) FILTER (WHERE status_code = 'ERROR' OR error_type IS NOT NULL) AS errors
 FROM spans
 WHERE trace_id = ${trace} AND span_id IN (SELECT span_id FROM subtree)`;
+}
+
+/** The rows of a tree: each span with its own figures and, as the tree shows them, those of the span and all below it. */
+export function rowsSql(traceIds: readonly string[]): string {
+  const traces = `trace_id IN (${traceIds.map(quoted).join(', ')})`;
+  return `WITH RECURSIVE below AS (
+  SELECT trace_id, span_id AS of_span, span_id FROM spans WHERE ${traces}
+  UNION ALL
+  SELECT child.trace_id, below.of_span, child.span_id
+  FROM spans AS child JOIN below ON child.trace_id = below.trace_id AND child.parent_span_id = below.span_id
+  WHERE child.${traces}
+), subtrees AS (
+  SELECT below.trace_id, below.of_span, count(*) AS subtree_spans, sum(cost_usd) FILTER (WHERE counted) AS subtree_cost_usd,
+         count(*) FILTER (WHERE status_code = 'ERROR' OR error_type IS NOT NULL) AS subtree_errors
+  FROM below JOIN spans ON spans.trace_id = below.trace_id AND spans.span_id = below.span_id
+  WHERE spans.${traces}
+  GROUP BY 1, 2
+)
+SELECT spans.trace_id, spans.span_id, name, operation, duration_ns, input_tokens, output_tokens, cost_usd,
+       subtree_spans, subtree_cost_usd, subtree_errors
+FROM spans JOIN subtrees ON spans.trace_id = subtrees.trace_id AND spans.span_id = subtrees.of_span
+WHERE spans.${traces}
+ORDER BY spans.trace_id, start_time`;
+}
+
+/** The nodes of the graph: how often each step ran, how long on average and how often it failed. */
+export function graphSql(traceId: string, expanded: boolean): string {
+  const kind = `CASE ${Object.entries(OPERATIONS)
+    .map(([of, operations]) => `WHEN operation IN (${operations.map(quoted).join(', ')}) THEN ${quoted(of)}`)
+    .join('\n            ')}
+            ELSE 'other' END`;
+  const step = `CASE WHEN operation = 'execute_tool' THEN coalesce(tool_name, name)
+            WHEN operation IN (${OPERATIONS.agent.map(quoted).join(', ')}) THEN coalesce(agent_name, name)
+            WHEN operation IN (${OPERATIONS.chat.map(quoted).join(', ')}) THEN coalesce(response_model, request_model, name)
+            ELSE name END`;
+  const failed = "status_code = 'ERROR' OR error_type IS NOT NULL";
+  if (expanded)
+    return `SELECT ${kind} AS kind,
+       ${step} AS step,
+       span_id, duration_ns, ${failed} AS failed
+FROM spans
+WHERE trace_id = ${quoted(traceId)}
+ORDER BY start_time`;
+  return `SELECT ${kind} AS kind,
+       ${step} AS step,
+       count(*) AS spans, sum(duration_ns) AS duration_ns, avg(duration_ns) AS mean_ns,
+       count(*) FILTER (WHERE ${failed}) AS errors
+FROM spans
+WHERE trace_id = ${quoted(traceId)}
+GROUP BY 1, 2
+ORDER BY min(start_time)`;
 }
 
 export function spanLogsSql(traceId: string, spanId: string): string {

@@ -6,7 +6,7 @@ import { treeOf } from './trees';
 
 test('the address holds what differs from the first state and restores it', () => {
   expect(traceSearch(FIRST_STATE)).toEqual({});
-  const state = { ...FIRST_STATE, span: '00000000000000aa', view: 'timeline' as const, find: 'refund', window: { startNs: 5, endNs: 20 }, gaps: true }; // prettier-ignore
+  const state = { ...FIRST_STATE, span: '00000000000000aa', view: 'timeline' as const, find: 'refund', open: '00000000000000ab', window: { startNs: 5, endNs: 20 }, gaps: true }; // prettier-ignore
   const search = readTraceSearch(traceSearch(state));
   expect(traceState(search)).toEqual(state);
   expect(traceState({ view: 'nonsense', window: '9-3' })).toEqual(FIRST_STATE);

@@ -12,6 +12,8 @@ export type TraceState = {
   readonly find: string;
   /** Folded spans: see `readFolds`. */
   readonly fold: string;
+  /** Agents within agents that the transcript shows unfolded, in the words of `fold`. */
+  readonly open: string;
   /** Window of the timeline, nanoseconds since the first span. */
   readonly window: { readonly startNs: number; readonly endNs: number } | null;
   /** Whether idle time is compressed. */
@@ -20,11 +22,13 @@ export type TraceState = {
   readonly expanded: boolean;
 };
 
-export const FIRST_STATE: TraceState = { span: null, view: 'tree', tab: 'content', find: '', fold: '', window: null, gaps: false, expanded: false }; // prettier-ignore
+export const FIRST_STATE: TraceState = { span: null, view: 'tree', tab: 'content', find: '', fold: '', open: '', window: null, gaps: false, expanded: false }; // prettier-ignore
 
-export type TraceSearch = Partial<Record<'span' | 'view' | 'tab' | 'find' | 'fold' | 'window' | 'gaps' | 'graph', string>>;
+export type TraceSearch = Partial<
+  Record<'span' | 'view' | 'tab' | 'find' | 'fold' | 'open' | 'window' | 'gaps' | 'graph', string>
+>;
 
-const KEYS = ['span', 'view', 'tab', 'find', 'fold', 'window', 'gaps', 'graph'] as const;
+const KEYS = ['span', 'view', 'tab', 'find', 'fold', 'open', 'window', 'gaps', 'graph'] as const;
 
 export function readTraceSearch(search: Record<string, unknown>): TraceSearch {
   const read: TraceSearch = {};
@@ -44,6 +48,7 @@ export function traceState(search: TraceSearch): TraceState {
     tab: search.tab ?? 'content',
     find: search.find ?? '',
     fold: search.fold ?? '',
+    open: search.open ?? '',
     window: window && endNs > startNs ? { startNs, endNs } : null,
     gaps: search.gaps === '1',
     expanded: search.graph === 'spans',
@@ -58,6 +63,7 @@ export function traceSearch(state: TraceState): TraceSearch {
     ...(state.tab === 'content' ? {} : { tab: state.tab }),
     ...(state.find === '' ? {} : { find: state.find }),
     ...(state.fold === '' ? {} : { fold: state.fold }),
+    ...(state.open === '' ? {} : { open: state.open }),
     ...(state.window === null ? {} : { window: `${Math.round(state.window.startNs)}-${Math.round(state.window.endNs)}` }),
     ...(state.gaps ? { gaps: '1' } : {}),
     ...(state.expanded ? { graph: 'spans' } : {}),

@@ -395,27 +395,17 @@ export function kindAt(tree: TraceTree, at: number): StepKind {
   return STEP_KINDS[tree.kinds[at] ?? 6] ?? 'other';
 }
 
+/** Values of the column `operation` by what kind of step they are; every other one is `other`. */
+export const OPERATIONS = {
+  chat: ['chat', 'text_completion', 'generate_content'],
+  tool: ['execute_tool'],
+  agent: ['invoke_agent', 'create_agent', 'invoke_workflow'],
+  retrieval: ['retrieval', 'rerank'],
+  embeddings: ['embeddings'],
+  guard: ['guardrail', 'evaluation'],
+} as const satisfies Partial<Record<StepKind, readonly string[]>>;
+
 function kindOf(operation: string): StepKind {
-  switch (operation) {
-    case 'chat':
-    case 'text_completion':
-    case 'generate_content':
-      return 'chat';
-    case 'execute_tool':
-      return 'tool';
-    case 'invoke_agent':
-    case 'create_agent':
-    case 'invoke_workflow':
-      return 'agent';
-    case 'retrieval':
-    case 'rerank':
-      return 'retrieval';
-    case 'embeddings':
-      return 'embeddings';
-    case 'guardrail':
-    case 'evaluation':
-      return 'guard';
-    default:
-      return 'other';
-  }
+  const found = Object.entries(OPERATIONS).find(([, operations]) => operations.some((each) => each === operation));
+  return (found?.[0] as StepKind | undefined) ?? 'other';
 }
