@@ -174,6 +174,7 @@ test('an error names what is wrong and the editor marks its place', async ({ pag
 
 test('completion follows the tables and aliases of the query', async ({ page }) => {
   await page.goto('/sql');
+  await expect(page.getByRole('region', { name: 'Views' })).toBeVisible();
   await write(page, 'SELECT  FROM cost_lines AS c WHERE c.usage');
   await page.keyboard.press('Control+Space');
   await expect(page.getByRole('option', { name: /usage_kind/ }).first()).toBeVisible();

@@ -439,6 +439,7 @@ const ERRORS: KindInfo = {
           >
             {text(row, 'error_type') ?? 'unnamed'}
           </a>
+          <span className="list-cell__preview list-cell__of-card truncate">{text(row, 'message')}</span>
         </>
       ),
     },
