@@ -26,7 +26,7 @@ BENCH_ENV := $(ASSAY_CACHE)/python/bench-$(firstword $(shell { cat tests/require
 EXTERNAL_ENV := $(ASSAY_CACHE)/python/external-$(firstword $(shell { cat tests/requirements.txt tests/external/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
 
-.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs test-external chromium ui simulate kill soak fuzz bench bench-quick querybench overload format clean
+.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs test-external chromium ui simulate kill soak fuzz bench bench-quick querybench overload outages format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -86,7 +86,7 @@ test-docs: $(PYTHON_ENV)/complete ## What the documentation says against what th
 	cargo build --locked --package assay
 	$(PYTHON_ENV)/bin/pytest tests/test_docs.py tests/test_project.py
 
-test-external: ui/dist $(EXTERNAL_ENV)/complete ## deploy/ against Helm, Compose, systemd: needs Go, strace, systemd-analyze and root
+test-external: ui/dist $(EXTERNAL_ENV)/complete ## deploy/ against Helm, Compose, systemd; the bucket against MinIO: needs Go, strace, systemd-analyze and root
 	@for tool in go strace systemd-analyze; do command -v $$tool >/dev/null || { echo "missing: $$tool: found nothing, expected it for these tests" >&2; exit 1; }; done
 	cargo build --locked --package assay
 	$(EXTERNAL_ENV)/bin/pytest tests/external
@@ -140,6 +140,10 @@ $(EXTERNAL_ENV)/complete:
 overload: ui $(PYTHON_ENV)/complete ## Overload ten times as large as in `make test`: 10 000 idle connections, a million attribute keys
 	cargo build --locked --package assay
 	ASSAY_OVERLOAD_SCALE=10 $(PYTHON_ENV)/bin/pytest tests/test_overload.py
+
+outages: ui $(PYTHON_ENV)/complete ## A bucket and ClickHouse failing under load in each of five ways, for MINUTES each (5)
+	cargo build --locked --package assay
+	ASSAY_OUTAGE_SECONDS=$$((60 * $(or $(MINUTES),5))) $(PYTHON_ENV)/bin/pytest -s tests/test_outages.py
 
 # ------------------------------------------------------------------------------------------------------------- what it needs
 

@@ -1,8 +1,11 @@
-"""A bucket for tests: SeaweedFS, a real S3 service, and a proxy before it that fails as networks and services do."""
+"""A bucket for tests: SeaweedFS or MinIO, real S3 services, and a proxy before them that fails as networks and services do."""
 
 import atexit
+import hashlib
+import hmac
 import http.client
 import json
+import os
 import random
 import shutil
 import socket
@@ -10,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,28 +29,30 @@ PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "
 PORTS += ("s3.port.iceberg", "s3.port.lance")
 
 
-class SeaweedFS:
-    """One S3 service in `folder`, on free ports. The key of the tests and anyone without a key may do everything."""
+def service(folder):
+    """The service that the tests use: SeaweedFS, or MinIO if `$ASSAY_MINIO` names its program."""
+    return MinIO(folder, os.environ["ASSAY_MINIO"]) if os.environ.get("ASSAY_MINIO") else SeaweedFS(folder)
+
+
+class Service:
+    """One S3 service in `folder`, on free ports, with the bucket `assay`. The key of the tests and anyone without a key may do everything in it."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self._process = None
         self.address = None
 
+    def _start(self):
+        """Starts the process, which logs to the file `service.log`, and sets `address`."""
+        raise NotImplementedError
+
+    def _make_bucket(self):
+        """Makes the bucket, open to everyone, once the service is up."""
+        raise NotImplementedError
+
     def __enter__(self):
         self.folder.mkdir(parents=True)
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        key = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
-        identities = [{"name": "assay", "credentials": [key], "actions": actions}, {"name": "anonymous", "actions": actions}]
-        (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))
-        ports = dict(zip(PORTS, free_ports(len(PORTS))))
-        self.address = f"127.0.0.1:{ports['s3.port']}"
-        command = [weed(), f"-logdir={self.folder}", "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
-        command += [f"-s3.config={self.folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
-        command += ["-master.volumePreallocate=false", "-master.telemetry=false"]
-        command += [f"-{name}={port}" for name, port in ports.items()]
-        with (self.folder / "weed.log").open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        self._start()
         atexit.register(self._process.kill)
         self._wait_until_ready()
         return self
@@ -55,22 +61,26 @@ class SeaweedFS:
         self._process.kill()
         self._process.wait()
 
+    def _run(self, command, environment=None):
+        with (self.folder / "service.log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=environment)
+
     def _wait_until_ready(self):
         """A bucket that takes an object says that all parts of the service are up. Asking is the interface, not a guess."""
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while True:
-            assert self._process.poll() is None, f"weed ended with status {self._process.returncode}: {self._log()}"
+            assert self._process.poll() is None, f"the service ended with status {self._process.returncode}: {self._log()}"
             try:
-                self.request("PUT", "/assay")
+                self._make_bucket()
                 self.request("PUT", "/assay/ready", b"yes")
                 self.request("DELETE", "/assay/ready")
                 return
             except (OSError, http.client.HTTPException) as error:
-                assert time.monotonic() < deadline, f"weed was not ready within {START_TIMEOUT_SECONDS} s: {error}\n{self._log()}"
+                assert time.monotonic() < deadline, f"the service was not ready within {START_TIMEOUT_SECONDS} s: {error}\n{self._log()}"
                 time.sleep(0.1)
 
     def _log(self):
-        return (self.folder / "weed.log").read_text(errors="replace")[-4000:]
+        return (self.folder / "service.log").read_text(errors="replace")[-4000:]
 
     def request(self, method, path, body=None):
         """One request without a key; returns the body."""
@@ -89,6 +99,66 @@ class SeaweedFS:
             if not following:
                 return names
             token = f"&continuation-token={urllib.request.quote(following)}"
+
+
+class SeaweedFS(Service):
+    """SeaweedFS, which PyPI has."""
+
+    def _start(self):
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        key = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
+        identities = [{"name": "assay", "credentials": [key], "actions": actions}, {"name": "anonymous", "actions": actions}]
+        (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        ports = dict(zip(PORTS, free_ports(len(PORTS))))
+        self.address = f"127.0.0.1:{ports['s3.port']}"
+        command = [weed(), f"-logdir={self.folder}", "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
+        command += [f"-s3.config={self.folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
+        command += ["-master.volumePreallocate=false", "-master.telemetry=false"]
+        self._run(command + [f"-{name}={port}" for name, port in ports.items()])
+
+    def _make_bucket(self):
+        self.request("PUT", "/assay")
+
+
+class MinIO(Service):
+    """MinIO, as the program at `program`."""
+
+    def __init__(self, folder, program):
+        super().__init__(folder)
+        self.program = program
+
+    def _start(self):
+        api, console = free_ports(2)
+        self.address = f"127.0.0.1:{api}"
+        environment = {**os.environ, "MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY}
+        command = [self.program, "server", "--quiet", "--address", self.address, "--console-address", f"127.0.0.1:{console}", self.folder / "data"]
+        self._run(command, environment)
+
+    def _make_bucket(self):
+        try:
+            self._signed("PUT", "/assay", "", b"")
+        except urllib.error.HTTPError as error:
+            # There is one already, if what came after it was too early.
+            if error.code != 409:
+                raise
+        everyone = {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:*"], "Resource": ["arn:aws:s3:::assay", "arn:aws:s3:::assay/*"]}
+        self._signed("PUT", "/assay", "policy=", json.dumps({"Version": "2012-10-17", "Statement": [everyone]}).encode())
+
+    def _signed(self, method, path, query, body):
+        """A request with the key: AWS Signature Version 4, as "Signature Calculations for the Authorization Header" of the S3 API reference has it."""
+        now, content = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), hashlib.sha256(body).hexdigest()
+        scope = f"{now[:8]}/us-east-1/s3/aws4_request"
+        headers = {"host": self.address, "x-amz-content-sha256": content, "x-amz-date": now}
+        names = ";".join(headers)
+        request = "\n".join([method, path, query, *(f"{name}:{value}" for name, value in headers.items()), "", names, content])
+        text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(request.encode()).hexdigest()])
+        key = f"AWS4{SECRET_KEY}".encode()
+        for part in scope.split("/"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        signature = hmac.digest(key, text.encode(), "sha256").hex()
+        headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, Signature={signature}"
+        url = f"http://{self.address}{path}?{query}"
+        urllib.request.urlopen(urllib.request.Request(url, data=body, headers=headers, method=method), timeout=30).read()
 
 
 class Proxy:

@@ -1,6 +1,6 @@
 """The lake in a bucket: the same answers as on disk, and nothing lost or doubled when the service, the network or the server fails.
 
-The service is SeaweedFS; faults come from a proxy before it, in the order that a seed gives (`ASSAY_S3_SEED`).
+The service is SeaweedFS, or MinIO (`make test-external`); faults come from a proxy before it, in the order that a seed gives (`ASSAY_S3_SEED`).
 """
 
 import base64
@@ -35,7 +35,7 @@ vacuum_grace = "1s"
 
 @pytest.fixture(scope="module")
 def _service(tmp_path_factory):
-    with s3.SeaweedFS(tmp_path_factory.mktemp("s3") / "weed") as service:
+    with s3.service(tmp_path_factory.mktemp("s3") / "store") as service:
         yield service
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import harness
 import kubernetes_validate
+import programs
 import promql_parser
 import pytest
 import s3
 import telemetry as otlp
 import yaml
-from harness import CACHE, REPOSITORY, Server
+from harness import REPOSITORY, Server
 
 DEPLOY = REPOSITORY / "deploy"
 CHART = DEPLOY / "helm" / "assay"
@@ -27,19 +28,9 @@ EVERYTHING = "ingress.enabled=true,ingress.host=assay.example,ingress.tlsSecret=
 EVERYTHING += ",bucket.existingSecret=bucket,image.tag=v1,env[0].name=ASSAY_LOG,env[0].value=debug,migrate=true,secretFiles=files,persistence.storageClass=fast"
 
 
-def _go_program(module, version):
-    """A program built from a Go module; once, then taken from the cache."""
-    folder = CACHE / "go" / f"{module.replace('/', '-')}-{version}"
-    if not (folder / "complete").exists():
-        environment = {**os.environ, "GOBIN": str(folder), "GOFLAGS": "-modcacherw", "GOPATH": str(CACHE / "go" / "path")}
-        subprocess.run(["go", "install", f"{module}@{version}"], env=environment, check=True)
-        (folder / "complete").touch()
-    return next(path for path in folder.iterdir() if path.name != "complete")
-
-
 @pytest.fixture(scope="module")
 def _helm():
-    program = _go_program("helm.sh/helm/v3/cmd/helm", "v3.22.0")
+    program = programs.from_go("helm.sh/helm/v3/cmd/helm", "v3.22.0")
     return lambda *arguments: subprocess.run([program, *arguments, CHART], capture_output=True, text=True, timeout=60)
 
 
@@ -86,7 +77,7 @@ def helm_refuses_values_that_mean_nothing(_helm):
 
 @pytest.mark.parametrize("name", ["single", "s3", "clickhouse"])
 def compose_takes_the_file(name, tmp_path):
-    program = _go_program("github.com/compose-spec/compose-go/v2/cmd", "v2.16.2")
+    program = programs.from_go("github.com/compose-spec/compose-go/v2/cmd", "v2.16.2")
     parsed = subprocess.run([program, f"{name}.yaml"], cwd=DEPLOY / "compose", capture_output=True, text=True, timeout=60)
     assert parsed.returncode == 0, parsed.stderr
     assert "assay" in yaml.safe_load(parsed.stdout)["services"]
