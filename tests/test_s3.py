@@ -147,6 +147,37 @@ def a_trace_of_a_lake_of_many_files_costs_a_few_reads(_service, tmp_path):
             assert len(server.get(f"/api/v1/traces/{traces[7]}")["spans"]) == 1
 
 
+def a_server_with_an_empty_disk_finds_a_trace_without_the_index_of_each_file(_service, tmp_path):
+    rng = otlp.seeded(36)
+    traces = []
+    with s3.Proxy(_service.address) as proxy:
+        server = _server(tmp_path / "data", proxy.address, "directory", 'flush_interval = "1h"\nflush_bytes = "16KiB"\ncompaction_interval = "1h"')
+        with server:
+            # Too few to be merged.
+            for _ in range(7):
+                spans = [otlp.chat(rng, text="x" * 2000) for _ in range(20)]
+                server.send("traces", otlp.traces(spans).SerializeToString())
+                traces += [span.trace_id.hex() for span in spans[:1]]
+                _until(lambda: server.get("/api/v1/status")["storage"]["hot_rows"] == 0, "a flush")
+            assert _table(server, "spans")["files"] == 7
+        server.configure(s3.config(proxy.address, "directory", 'compaction_interval = "1s"'))
+        with server:
+            _until(lambda: _service.objects("directory/lake-index/spans/directory/"), "a trace directory")
+        shutil.rmtree(tmp_path / "data" / "cache")
+        server.configure(s3.config(proxy.address, "directory", 'compaction_interval = "1h"'))
+        before = len(proxy.requests)
+        with server:
+            assert len(server.get(f"/api/v1/traces/{traces[3]}")["spans"]) == 1
+            assert server.sql(f"SELECT name FROM spans WHERE trace_id = '{'1' * 32}'") == []
+            asked = [path for method, path in proxy.requests[before:] if method == "GET" and "/lake-index/spans/" in path]
+            assert len(asked) == 1 and asked[0].endswith(".dir"), f"the directory is read, once, and nothing else of the indexes: {asked}"
+            # Gone, it is not missed.
+            for name in _service.objects("directory/lake-index/spans/directory/"):
+                _service.request("DELETE", f"/assay/{name}")
+        with server:
+            assert len(server.get(f"/api/v1/traces/{traces[5]}")["spans"]) == 1
+
+
 def _reads(proxy):
     return sum(method in ("GET", "HEAD") for method, _ in proxy.requests)
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <url>/lake/<table>/…            Parquet and Delta logs, as in a data folder
-//! <url>/lake-index/<table>/…      trace indexes, sums, text indexes
+//! <url>/lake-index/<table>/…      trace indexes and their directory, sums, text indexes
 //! <url>/blobs/<project>/…         large and binary parts
 //! <url>/assay-owner.json          which data folder writes here
 //! ```

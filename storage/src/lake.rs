@@ -45,6 +45,7 @@ use crate::{
     outside,
     tasks::blocking,
     text_index,
+    trace_directory::{Directory, ListedFile, TraceDirectoryError},
     trace_index::{self, Caches, IndexPaths, TraceIndex, TraceIndexError},
     view::LakeFiles,
 };
@@ -87,6 +88,9 @@ pub enum LakeError {
     /// A trace index could neither be read nor rebuilt.
     #[error(transparent)]
     Index(#[from] TraceIndexError),
+    /// The trace directory could not be brought up to date.
+    #[error(transparent)]
+    Directory(#[from] TraceDirectoryError),
 }
 
 /// All tables of one node.
@@ -94,6 +98,8 @@ pub enum LakeError {
 pub(crate) struct Lake {
     store: Arc<dyn ObjectStore>,
     caches: Arc<Caches>,
+    /// Of the tables whose rows are grouped by trace.
+    directories: BTreeMap<TableId, Arc<Directory>>,
     tables: BTreeMap<TableId, Table>,
     /// In the names of the files that this process writes.
     process: u64,
@@ -126,6 +132,7 @@ impl Lake {
         let mut lake = Self::without_tables(store);
         let mut files = LakeFiles::default();
         let ids = tables_to_open();
+        lake.list_directories().await?;
         let opened = futures::future::try_join_all(ids.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id)));
         for (log, found) in opened.await? {
             let id = log.table();
@@ -143,7 +150,13 @@ impl Lake {
 
     /// A lake without tables, where rows are kept elsewhere: only blobs are in `store`.
     pub(crate) fn without_tables(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, caches: Arc::new(Caches::new()), tables: BTreeMap::new(), process: outside::unique_id().as_u64_pair().0 }
+        let caches = Arc::new(Caches::new());
+        let directory = |table: &TableId| {
+            let folder = Path::from(format!("{INDEX}/{}/directory", table.name()));
+            (*table, Arc::new(Directory::new(Arc::clone(&store), Arc::clone(&caches), folder)))
+        };
+        let directories = tables_to_open().iter().filter(|table| grouped_by_trace(**table)).map(directory).collect();
+        Self { store, caches, directories, tables: BTreeMap::new(), process: outside::unique_id().as_u64_pair().0 }
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -218,6 +231,26 @@ impl Lake {
         outside::with_own_threads(delta::checkpoint(id, log_store, version)).await?;
         table.log.lock().await.checkpointed(version);
         table.commits_since_checkpoint.store(0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Brings the trace directory of `table`, which has these `files`, up to date.
+    pub(crate) async fn index(&self, table: TableId, files: &[Arc<DataFile>]) -> Result<(), LakeError> {
+        let Some(directory) = self.directories.get(&table) else { return Ok(()) };
+        let listed = |file: &Arc<DataFile>| {
+            let name = file.path.filename().unwrap_or_default().to_owned();
+            Some(ListedFile { name, traces: file.traces.clone()? })
+        };
+        let files: Vec<_> = files.iter().filter_map(listed).collect();
+        Ok(directory.cover(&files).await?)
+    }
+
+    /// Takes up the trace directories that there are.
+    async fn list_directories(&self) -> Result<(), LakeError> {
+        for directory in self.directories.values() {
+            let listed = directory.list().await;
+            listed.map_err(|source| LakeError::Store { action: "list", path: directory.folder().clone(), source })?;
+        }
         Ok(())
     }
 
@@ -314,7 +347,8 @@ impl Lake {
             let sums = (table == TableId::Spans).then(|| sums_path(&path));
             let text = (table == TableId::Spans && rows >= text_index::ROWS_MIN).then(|| text_path(&path));
             let paths = IndexPaths { index: index_path(&path), sums, text, file: path.clone(), file_rows: rows };
-            Arc::new(TraceIndex::new(Arc::clone(&self.store), Arc::clone(&self.caches), paths))
+            let directory = self.directories.get(&table).expect("there is one for each table whose rows are grouped by trace");
+            Arc::new(TraceIndex::new(Arc::clone(&self.store), Arc::clone(&self.caches), Arc::clone(directory), paths))
         });
         DataFile { path, size, rows, project, date, time_min, time_max, stats, traces, raw_bytes, corrected_to }
     }

@@ -1,7 +1,7 @@
 //! Durable storage of telemetry: write-ahead log, hot buffer, Delta lake or ClickHouse. What is appended is durable, what is published is visible,
 //! what is flushed is in open tables; exactly once across crashes.
 //!
-//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `clickhouse` (in its place), `trace_index`, `trace_sums`, `text_index`,
+//! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `clickhouse` (in its place), `trace_index`, `trace_directory`, `trace_sums`, `text_index`,
 //! `corrections`, `blobs`, `bucket`, `maintenance`, `jobs`; `outside` is what all of them ask of the world, `simulation` a world in which that fails.
 
 mod admission;
@@ -24,6 +24,7 @@ mod storage;
 mod store;
 mod tasks;
 mod text_index;
+mod trace_directory;
 mod trace_index;
 mod trace_sums;
 mod view;
@@ -46,6 +47,7 @@ pub use self::{
     status::{JobStatus, StorageStatus, TableStatus},
     storage::{OpenStorageError, Storage},
     text_index::{FileText, TEXT_COLUMNS, TextGrams},
+    trace_directory::TraceDirectoryError,
     trace_index::{TraceIndex, TraceIndexError},
     trace_sums::{FileSums, SpanSums, TraceKey, TraceSum, trace_key_of},
     view::ReadView,

@@ -162,6 +162,10 @@ impl Inner {
                     replaced += self.on_table("compaction", TableId::Spans, fold).await?;
                 }
             }
+            for table in self.lake.tables() {
+                let files: Vec<_> = self.view().lake.of_table(table).cloned().collect();
+                self.lake.index(table, &files).await.map_err(failed("index the traces of", table))?;
+            }
             Ok(replaced)
         };
         self.job("compaction", work).await

@@ -552,7 +552,7 @@ async fn flush_loop(store: Weak<Inner>, wanted: Arc<Notify>, stop: CancellationT
 }
 
 /// Reads the trace indexes of `view` until `stop`, the newest first: those that are not in the cache of the bucket are then. Whoever asks for a
-/// trace must look into all of them.
+/// trace must look into all of them; of files that a directory covers, into that.
 async fn read_indexes(view: Arc<ReadView>, stop: CancellationToken) {
     const READS_AT_ONCE: usize = 8;
     let mut files: Vec<_> = view.lake.all().filter(|f| f.traces.is_some()).cloned().collect();

@@ -2,7 +2,8 @@
 //!
 //! `lake-index/<table>/<name of the Parquet file>.tix` holds, sorted by trace, the trace (16 bytes), its first row and its number of
 //! rows. It can be lost: it is then rebuilt from the Parquet file's own `trace_id` column. Memory is bounded by [`Cache`]. Beside it, for
-//! `spans`, lie what each trace adds up to (`trace_sums`) and which rows can hold a text (`text_index`).
+//! `spans`, lie what each trace adds up to (`trace_sums`) and which rows can hold a text (`text_index`). What the indexes of many files say together is
+//! in `trace_directory`.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -16,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     tasks::blocking,
     text_index::{self, FileText},
+    trace_directory::Directory,
     trace_sums::{self, FileSums, TraceKey, TraceSums},
 };
 
@@ -34,6 +36,7 @@ const TEXT_CACHE_BYTES: usize = 48 << 20;
 pub struct TraceIndex {
     store: Arc<dyn ObjectStore>,
     caches: Arc<Caches>,
+    directory: Arc<Directory>,
     paths: IndexPaths,
 }
 
@@ -79,18 +82,37 @@ pub struct TraceIndexError {
 }
 
 impl TraceIndex {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, caches: Arc<Caches>, paths: IndexPaths) -> Self {
-        Self { store, caches, paths }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, caches: Arc<Caches>, directory: Arc<Directory>, paths: IndexPaths) -> Self {
+        Self { store, caches, directory, paths }
     }
 
-    /// Rows of the file that belong to `trace_id` (32 hex digits), or `None` if the file has none of it. Reads the index on first
-    /// use, a few hundred kilobytes at most for a usual file; then a binary search in memory.
+    /// Rows of the file that belong to `trace_id` (32 hex digits), or `None` if the file has none of it. A binary search in memory; before that,
+    /// what is not at hand is read: a block of the directory that covers the file, 28 KB, or else the index, a few hundred kilobytes at most for a
+    /// usual file.
     ///
     /// # Errors
     /// [`TraceIndexError`] if the index is missing and the Parquet file cannot be read either.
     pub async fn rows(&self, trace_id: &str) -> Result<Option<Range<u64>>, TraceIndexError> {
+        let key = trace_key(trace_id);
+        if let Some(entries) = self.caches.indexes.get(&self.paths.index) {
+            return Ok(find(&entries, &key));
+        }
+        let found = self.directory.find(self.name(), &key).await;
+        if let Some(rows) = found.map_err(|error| self.failed(error.into()))? {
+            return Ok(rows);
+        }
         let entries = self.load().await?;
-        Ok(find(&entries, &trace_key(trace_id)))
+        Ok(find(&entries, &key))
+    }
+
+    /// The rows of each trace, in the order of the traces.
+    pub(crate) async fn runs(&self) -> Result<impl ExactSizeIterator<Item = (TraceKey, Range<u64>)>, TraceIndexError> {
+        let entries = self.load().await?;
+        let n_entries = entries.len() / ENTRY_BYTES;
+        Ok((0..n_entries).map(move |idx| {
+            let entry = &entries[idx * ENTRY_BYTES..(idx + 1) * ENTRY_BYTES];
+            (entry[..16].try_into().expect("sixteen bytes"), rows_of(entry))
+        }))
     }
 
     /// Those of `trace_ids` that the file holds.
@@ -161,9 +183,18 @@ impl TraceIndex {
             .ok_or_else(|| self.failed("the file has other rows than its log says".into()))
     }
 
-    /// Reads the index, so that it is quick to read again.
+    /// Reads what [`TraceIndex::rows`] needs of all traces, so that it is quick to read again: the head of the directory that covers the file, or else the
+    /// index.
     pub(crate) async fn read_ahead(&self) -> Result<(), TraceIndexError> {
-        self.load().await.map(drop)
+        let covered = self.directory.covers(self.name()).await;
+        if !covered.map_err(|error| self.failed(error.into()))? {
+            self.load().await?;
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        self.paths.file.filename().unwrap_or_default()
     }
 
     async fn load(&self) -> Result<Bytes, TraceIndexError> {
@@ -319,13 +350,16 @@ fn find(entries: &[u8], key: &[u8; 16]) -> Option<Range<u64>> {
         match entry(middle)[..16].cmp(key) {
             std::cmp::Ordering::Less => low = middle + 1,
             std::cmp::Ordering::Greater => high = middle,
-            std::cmp::Ordering::Equal => {
-                let number = |at: usize| u64::from(u32::from_le_bytes(entry(middle)[at..at + 4].try_into().expect("four bytes")));
-                return Some(number(16)..number(16) + number(20));
-            }
+            std::cmp::Ordering::Equal => return Some(rows_of(entry(middle))),
         }
     }
     None
+}
+
+/// The rows that an entry of an index tells.
+fn rows_of(entry: &[u8]) -> Range<u64> {
+    let number = |at: usize| u64::from(u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes")));
+    number(16)..number(16) + number(20)
 }
 
 async fn read_runs(store: Arc<dyn ObjectStore>, path: Path) -> Result<Vec<TraceRun>, Box<dyn std::error::Error + Send + Sync>> {
@@ -367,7 +401,7 @@ impl<V: Clone> Cache<V> {
         Self { bytes_max, state: Mutex::new(CacheState { entries: HashMap::new(), bytes: 0, clock: 0 }) }
     }
 
-    fn get(&self, path: &Path) -> Option<V> {
+    pub(crate) fn get(&self, path: &Path) -> Option<V> {
         let mut state = self.state.lock();
         state.clock += 1;
         let now = state.clock;

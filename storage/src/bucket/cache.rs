@@ -106,6 +106,11 @@ impl DiskCache {
         content
     }
 
+    /// Whether something was put under `key` and not removed since.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.lock().by_name.contains_key(&name_of(key))
+    }
+
     /// Keeps `content` under `key`. A disk that does not take it costs a read of the bucket, later.
     pub(crate) async fn put(&self, key: &str, content: Bytes) {
         let name = name_of(key);

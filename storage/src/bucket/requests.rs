@@ -1,10 +1,11 @@
 //! What goes over the network to a bucket: counted by kind, large objects in parts, and not what is on the local disk already.
 //!
-//! Indexes, blobs and Parquet files never change under their name, so they may be cached: the first two whole, the third in blocks, because a
-//! question reads a footer and a few pages. What is written here is kept as well: the newest rows are those most asked for.
+//! Indexes, blobs and Parquet files never change under their name, so they may be cached: the first two whole, the third (and directories of
+//! traces) in blocks, because a question reads a footer and a few pages. What is written here is kept as well: the newest rows are those most asked for. Who asks for what is
+//! being read already waits for that.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     ops::Range,
     sync::{
@@ -24,6 +25,8 @@ use object_store::{
     ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, coalesce_ranges,
     path::Path,
 };
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// Objects of more bytes are uploaded in parts, so that a lost connection costs one of them. Commits never are.
 const ONE_PUT_BYTES_MAX: usize = 16 << 20;
@@ -53,8 +56,12 @@ pub(crate) struct RequestCounts {
 pub(crate) struct Requests {
     inner: Arc<dyn ObjectStore>,
     cache: Option<DiskCache>,
+    reads: Reads,
     counters: Arc<Counters>,
 }
+
+/// Blocks of an object, by number, as far as they are here.
+type Blocks = BTreeMap<u64, Option<Bytes>>;
 
 /// How an object may be cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +83,7 @@ struct Counters {
 
 impl Requests {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, cache: Option<DiskCache>) -> Self {
-        Self { inner, cache, counters: Arc::default() }
+        Self { inner, cache, reads: Reads::default(), counters: Arc::default() }
     }
 
     pub(crate) fn cache(&self) -> Option<&DiskCache> {
@@ -139,35 +146,49 @@ impl Requests {
     }
 
     async fn get_whole(&self, cache: &DiskCache, location: &Path) -> Result<GetResult> {
-        if let Some(content) = cache.get(location.as_ref()).await {
-            let range = 0..content.len() as u64;
-            return Ok(cached_result(location, content, range));
+        let key = location.to_string();
+        let mut known = cache.get(&key).await;
+        let (reading, others) = self.reads.begin(known.is_none().then(|| key.clone()));
+        if known.is_none() && (reading.keys.is_empty() || cache.has(&key)) {
+            wait_for(others).await;
+            known = cache.get(&key).await;
         }
-        let content = self.fetch(location, GetOptions::default()).await?.bytes().await?;
-        cache.put(location.as_ref(), content.clone()).await;
+        let content = match known {
+            Some(content) => content,
+            None => {
+                let content = self.fetch(location, GetOptions::default()).await?.bytes().await?;
+                cache.put(&key, content.clone()).await;
+                content
+            }
+        };
         let range = 0..content.len() as u64;
         Ok(cached_result(location, content, range))
     }
 
     /// `ranges` of an object, from blocks that are here and from as few requests as neighbouring blocks that are not allow.
     async fn get_in_blocks(&self, cache: &DiskCache, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let mut blocks: BTreeMap<u64, Option<Bytes>> = BTreeMap::new();
+        let mut blocks = Blocks::new();
         for range in ranges.iter().filter(|range| !range.is_empty()) {
             for block in range.start / BLOCK_BYTES..=(range.end - 1) / BLOCK_BYTES {
                 blocks.insert(block, None);
             }
         }
-        for (block, content) in &mut blocks {
-            *content = cache.get(&block_key(location, *block)).await;
-        }
-        let mut missing: Vec<Range<u64>> = Vec::new();
-        for block in blocks.iter().filter(|(_, content)| content.is_none()).map(|(block, _)| *block) {
-            match missing.last_mut() {
-                Some(run) if run.end == block => run.end += 1,
-                _ => missing.push(block..block + 1),
-            }
-        }
-        let reads: Vec<_> = missing
+        let missing = take_cached(cache, location, &mut blocks).await;
+        let (reading, others) = self.reads.begin(missing.iter().map(|block| block_key(location, *block)));
+        // What nobody reads may have been read since we looked.
+        let is_ours = |key: &String| reading.keys.contains(key) && !cache.has(key);
+        let ours = missing.into_iter().filter(|block| is_ours(&block_key(location, *block))).collect();
+        self.fetch_blocks(cache, location, ours, &mut blocks).await?;
+        // Whoever waits must not be reading, or two could wait for each other.
+        drop(reading);
+        wait_for(others).await;
+        let not_had = take_cached(cache, location, &mut blocks).await;
+        self.fetch_blocks(cache, location, not_had, &mut blocks).await?;
+        Ok(ranges.iter().map(|range| assemble(&blocks, range)).collect())
+    }
+
+    async fn fetch_blocks(&self, cache: &DiskCache, location: &Path, wanted: Vec<u64>, blocks: &mut Blocks) -> Result<()> {
+        let reads: Vec<_> = runs(wanted)
             .into_iter()
             .map(|run| async move {
                 let content = self.fetch_range(location, run.start * BLOCK_BYTES..run.end * BLOCK_BYTES).await?;
@@ -181,7 +202,7 @@ impl Requests {
                 blocks.insert(block, Some(piece));
             }
         }
-        Ok(ranges.iter().map(|range| assemble(&blocks, range)).collect())
+        Ok(())
     }
 
     async fn keep_blocks(&self, cache: &DiskCache, location: &Path, first: u64, content: &Bytes) {
@@ -197,6 +218,50 @@ impl Requests {
             Caching::Blocks => self.keep_blocks(cache, location, 0, &content).await,
             Caching::Not => {}
         }
+    }
+}
+
+/// What is being read from the bucket, by cache key, and whom to wait for.
+#[derive(Debug, Default)]
+struct Reads(Mutex<HashMap<String, watch::Receiver<()>>>);
+
+/// What the holder reads. When it is dropped, those who wait for it look again.
+struct Reading<'a> {
+    all: &'a Reads,
+    keys: HashSet<String>,
+    _done: watch::Sender<()>,
+}
+
+impl Reads {
+    /// Takes those of `keys` that nobody reads; returns them and whom to wait for to have the others.
+    fn begin(&self, keys: impl IntoIterator<Item = String>) -> (Reading<'_>, Vec<watch::Receiver<()>>) {
+        let (done, receiver) = watch::channel(());
+        let (mut ours, mut others) = (HashSet::new(), Vec::new());
+        let mut all = self.0.lock();
+        for key in keys {
+            if let Some(reader) = all.get(&key) {
+                others.push(reader.clone());
+            } else {
+                all.insert(key.clone(), receiver.clone());
+                ours.insert(key);
+            }
+        }
+        (Reading { all: self, keys: ours, _done: done }, others)
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock();
+        self.keys.iter().for_each(|key| drop(all.remove(key)));
+    }
+}
+
+/// Returns when all of `readers` are done, well or not.
+async fn wait_for(readers: Vec<watch::Receiver<()>>) {
+    for mut reader in readers {
+        // The only thing that happens to the other side is that it goes away.
+        while reader.changed().await.is_ok() {}
     }
 }
 
@@ -280,6 +345,7 @@ fn caching(location: &Path) -> Caching {
     let mut parts = location.parts();
     let folder = parts.next();
     match folder.as_ref().map(AsRef::as_ref) {
+        Some("lake-index") if location.as_ref().ends_with(".dir") => Caching::Blocks,
         Some("lake-index" | "blobs") => Caching::Whole,
         Some("lake") if location.as_ref().ends_with(".parquet") && !parts.any(|part| part.as_ref() == "_delta_log") => {
             Caching::Blocks
@@ -288,8 +354,32 @@ fn caching(location: &Path) -> Caching {
     }
 }
 
+/// Fills those of `blocks` that are not here from the cache, and returns the others.
+async fn take_cached(cache: &DiskCache, location: &Path, blocks: &mut Blocks) -> Vec<u64> {
+    let mut missing = Vec::new();
+    for (block, content) in blocks.iter_mut().filter(|(_, content)| content.is_none()) {
+        *content = cache.get(&block_key(location, *block)).await;
+        if content.is_none() {
+            missing.push(*block);
+        }
+    }
+    missing
+}
+
 fn block_key(location: &Path, block: u64) -> String {
     format!("{location}#{block}")
+}
+
+/// `blocks`, in order, as runs of neighbours.
+fn runs(blocks: Vec<u64>) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for block in blocks {
+        match runs.last_mut() {
+            Some(run) if run.end == block => run.end += 1,
+            _ => runs.push(block..block + 1),
+        }
+    }
+    runs
 }
 
 /// `content`, which begins where a block does, in blocks.
@@ -299,7 +389,7 @@ fn pieces(content: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
 }
 
 /// `range` of an object out of its `blocks`. Shorter, if the object is.
-fn assemble(blocks: &BTreeMap<u64, Option<Bytes>>, range: &Range<u64>) -> Bytes {
+fn assemble(blocks: &Blocks, range: &Range<u64>) -> Bytes {
     if range.is_empty() {
         return Bytes::new();
     }

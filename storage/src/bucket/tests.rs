@@ -149,6 +149,35 @@ async fn what_is_on_the_local_disk_is_not_asked_for_again() {
     assert_eq!(warm.get(&log).await.unwrap().bytes().await.unwrap(), "second");
 }
 
+#[tokio::test]
+async fn what_several_ask_for_at_once_is_read_once() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Arc::new(InMemory::new()));
+    let slow = object_store::throttle::ThrottledStore::new(
+        Arc::clone(&store),
+        object_store::throttle::ThrottleConfig { wait_get_per_call: Duration::from_millis(50), ..Default::default() },
+    );
+    let requests = Requests::new(Arc::new(slow), Some(DiskCache::open(dir.path().join("cache"), 64 << 20).unwrap()));
+    let content: bytes::Bytes = (0..(4_u32 << 20)).map(|n| (n / 1000) as u8).collect();
+    let (file, index) = (Path::from("lake/spans/project_id=p/a.parquet"), Path::from("lake-index/spans/a.tix"));
+    for path in [&file, &index] {
+        store.put(path, content.clone().into()).await.unwrap();
+    }
+    let whole = futures::future::join_all((0..5).map(|_| async { requests.get(&index).await.unwrap().bytes().await.unwrap() }));
+    assert!(whole.await.iter().all(|read| *read == content));
+    assert_eq!(requests.counts().gets, 1);
+    let mib = 1_u64 << 20;
+    let overlapping = [0..mib, mib - 1..mib + 1, 0..3 * mib, 2 * mib..4 * mib, 10..20];
+    let read = futures::future::try_join_all(overlapping.iter().map(|range| requests.get_range(&file, range.clone())));
+    for (range, read) in overlapping.iter().zip(read.await.unwrap()) {
+        assert_eq!(read, content.slice(range.start as usize..range.end as usize));
+    }
+    assert_eq!((requests.counts().gets, requests.counts().get_bytes), (1 + 4, 8 << 20), "each of four blocks once");
+    // What could not be read is asked for by each that waited: one failure is not another's.
+    let absent = Path::from("lake-index/spans/b.tix");
+    let found = futures::future::join_all((0..3).map(|_| requests.get(&absent))).await;
+    assert!(found.iter().all(|read| matches!(read, Err(Error::NotFound { .. }))));
+}
+
 #[test]
 fn an_url_names_a_bucket_and_perhaps_a_folder() {
     for good in ["s3://telemetry", "s3://telemetry/", "s3://telemetry/a/b", "s3://my.bucket-1/x/"] {
