@@ -1,23 +1,27 @@
-//! A lake in a bucket: opening it, proving that it can be trusted with commits, and having it to oneself.
+//! A lake in a bucket: opening it, proving that it can be trusted with commits, and having it to oneself or sharing it.
 //!
 //! ```text
 //! <url>/lake/<table>/…            Parquet and Delta logs, as in a data folder
 //! <url>/lake-index/<table>/…      trace indexes and their directory, sums, text indexes
 //! <url>/blobs/<project>/…         large and binary parts
-//! <url>/assay-owner.json          which data folder writes here
+//! <url>/assay-owner.json          which data folder writes here, or that several do
+//! <url>/assay-nodes/<node>.json   if several do: each of them, and up to when its rows are committed (`members`)
+//! <url>/assay-lease.json          if several do: which of them compacts (`lease`)
 //! ```
 //! The write-ahead log, the identity of the node and blobs on their way stay in the data folder. Commits rest on one promise of the store: of two
-//! puts under one name, both on condition that it is free, one is refused. [`open`] makes it prove that at every start.
+//! puts under one name, both on condition that it is free, one is refused. [`open`] makes it prove that at every start of a node that writes.
 
 mod cache;
+mod lease;
+mod members;
 mod requests;
 
 use std::{fmt, path::Path as FsPath, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use object_store::{
-    BackoffConfig, ClientConfigKey, Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig,
-    aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut},
+    BackoffConfig, ClientConfigKey, Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig, UpdateVersion,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut},
     path::Path,
     prefix::PrefixStore,
 };
@@ -26,9 +30,14 @@ use serde::{Deserialize, Serialize};
 use self::cache::DiskCache;
 pub(crate) use self::{
     cache::CacheCounts,
+    members::Member,
     requests::{RequestCounts, Requests},
 };
-use crate::outside::{self, fs, replace_file};
+use self::{lease::HeldLease, members::Membership};
+use crate::{
+    config::Role,
+    outside::{self, fs, replace_file},
+};
 
 /// The object that says who writes below a URL.
 const OWNER: &str = "assay-owner.json";
@@ -119,7 +128,8 @@ pub enum BucketError {
     /// Two commits of one version could both succeed.
     #[error(
         "the store of `{url}` does not honour conditional puts: {found}, expected a refusal (status 412) of a second `PUT` with \
-         `If-None-Match: *` under one name; without them two commits could both succeed"
+         `If-None-Match: *` under one name, and of one with `If-Match` that names what is no longer there; without them two commits could both \
+         succeed"
     )]
     Unconditional {
         /// Where the lake is.
@@ -141,6 +151,41 @@ pub enum BucketError {
         since: DateTime<Utc>,
         /// This node.
         expected: String,
+    },
+    /// Several nodes write there.
+    #[error(
+        "`{url}` is shared by several nodes since {since}, expected a lake that the node `{expected}` has to itself (hint: \
+         `storage.shared = true` lets it share; a lake that was shared stays so)"
+    )]
+    Shared {
+        /// Where the lake is.
+        url: String,
+        /// Since when.
+        since: DateTime<Utc>,
+        /// This node.
+        expected: String,
+    },
+    /// One node has the lake to itself, or nobody has made it.
+    #[error(
+        "`{url}` is no lake that nodes share: {found} (hint: a collector makes one in an empty folder; the one node that has a lake shares it when \
+         it starts with `storage.shared = true`)"
+    )]
+    NotShared {
+        /// Where the lake is.
+        url: String,
+        /// What is there.
+        found: String,
+    },
+    /// Another process writes under the name of this node.
+    #[error(
+        "another process writes to `{url}` as the node `{node_id}`, expected this one alone: nothing is written until a restart (hint: a data folder \
+         that was copied needs a name of its own; with an empty `wal/`, remove its file `node-id`)"
+    )]
+    OtherProcess {
+        /// Where the lake is.
+        url: String,
+        /// This node.
+        node_id: String,
     },
     /// The owner object is gone or cannot be understood.
     #[error(
@@ -176,31 +221,45 @@ pub enum BucketError {
     },
 }
 
-/// The lake in a bucket, which this node alone writes.
+/// The lake in a bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     store: Arc<Requests>,
     url: String,
     node_id: String,
+    role: Role,
+    /// This process, among all that ever wrote as `node_id`.
+    process: String,
+    membership: Arc<tokio::sync::Mutex<Membership>>,
+    lease: Arc<tokio::sync::Mutex<HeldLease>>,
 }
 
-/// What the owner object holds.
+/// What the owner object holds: the one node that writes, or that the lake is shared.
 #[derive(Debug, Serialize, Deserialize)]
 struct Owner {
-    node_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node_id: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    shared: bool,
     since: DateTime<Utc>,
 }
 
-/// Opens the bucket of `config` for the node `node_id` of the data folder `dir`, after proof that it honours conditional puts.
-pub(crate) async fn open(config: &BucketConfig, dir: &FsPath, node_id: &str) -> Result<Bucket, BucketError> {
+/// Opens the bucket of `config` for the node `node_id` of the data folder `dir`; if it writes, after proof that it honours conditional puts.
+pub(crate) async fn open(config: &BucketConfig, dir: &FsPath, node_id: &str, role: Role) -> Result<Bucket, BucketError> {
     let path = dir.join(CACHE);
     let cache = DiskCache::open(path.clone(), config.cache_bytes_max);
     let cache = cache.map_err(|source| BucketError::Io { action: "open the cache in", path, source })?;
-    let store = Arc::new(Requests::new(Arc::new(client(config)?), Some(cache)));
-    let bucket = Bucket { store, url: address(config).to_owned(), node_id: node_id.to_owned() };
-    bucket.prove_conditional_put().await?;
-    bucket.own().await?;
-    tracing::info!(url = bucket.url, node_id, "the lake is in a bucket");
+    let store = Arc::new(Requests::new(client(config)?, Some(cache)));
+    let bucket = Bucket::new(store, address(config), node_id, role);
+    if role.writes() {
+        bucket.prove_conditional_put().await?;
+    }
+    match role {
+        Role::Alone => bucket.own().await?,
+        Role::Member | Role::Collector => bucket.share().await?,
+        Role::Query => bucket.check_shared().await?,
+    }
+    tracing::info!(url = bucket.url, node_id, ?role, "the lake is in a bucket");
     Ok(bucket)
 }
 
@@ -233,10 +292,26 @@ pub(crate) fn remember_place(dir: &FsPath, place: Option<&str>) -> Result<(), Bu
 }
 
 impl Bucket {
+    fn new(store: Arc<Requests>, url: &str, node_id: &str, role: Role) -> Self {
+        Self {
+            store,
+            url: url.to_owned(),
+            node_id: node_id.to_owned(),
+            role,
+            process: outside::unique_id().to_string(),
+            membership: Arc::default(),
+            lease: Arc::default(),
+        }
+    }
+
     /// The lake in `store`, which is not looked at.
     #[cfg(test)]
     pub(crate) fn in_store(store: Arc<dyn ObjectStore>, node_id: &str) -> Self {
-        Self { store: Arc::new(Requests::new(store, None)), url: "memory://".to_owned(), node_id: node_id.to_owned() }
+        Self::new(Arc::new(Requests::new(store, None)), "memory://", node_id, Role::Alone)
+    }
+
+    pub(crate) fn node_id(&self) -> &str {
+        &self.node_id
     }
 
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
@@ -253,19 +328,58 @@ impl Bucket {
         self.store.cache().map(DiskCache::counts).unwrap_or_default()
     }
 
-    /// Whether the lake is still this node's. Asked before anything is written that another writer could not see coming.
+    /// Whether the lake is still this node's, or still shared. Asked before anything is written that another writer could not see coming.
     pub(crate) async fn check_owner(&self) -> Result<(), BucketError> {
+        if self.role.is_shared() {
+            self.check_shared().await?;
+            return self.check_member().await;
+        }
         let no_owner = |found| BucketError::NoOwner { url: self.url.clone(), found, expected: self.node_id.clone() };
         match self.owner().await? {
             None => Err(no_owner("is gone")),
             Some(None) => Err(no_owner("is not what Assay writes")),
-            Some(Some(owner)) if owner.node_id == self.node_id => Ok(()),
-            Some(Some(owner)) => Err(BucketError::OtherOwner {
-                url: self.url.clone(),
-                found: owner.node_id,
-                since: owner.since,
-                expected: self.node_id.clone(),
-            }),
+            Some(Some(owner)) => match owner.node_id {
+                Some(node_id) if node_id == self.node_id => Ok(()),
+                Some(found) => Err(BucketError::OtherOwner {
+                    url: self.url.clone(),
+                    found,
+                    since: owner.since,
+                    expected: self.node_id.clone(),
+                }),
+                None => Err(BucketError::Shared { url: self.url.clone(), since: owner.since, expected: self.node_id.clone() }),
+            },
+        }
+    }
+
+    async fn check_shared(&self) -> Result<(), BucketError> {
+        let not_shared = |found| Err(BucketError::NotShared { url: self.url.clone(), found });
+        match self.owner().await? {
+            None => not_shared(format!("there is no `{OWNER}`")),
+            Some(None) => not_shared(format!("`{OWNER}` is not what Assay writes")),
+            Some(Some(Owner { shared: true, .. })) => Ok(()),
+            Some(Some(owner)) => {
+                let node_id = owner.node_id.unwrap_or_default();
+                not_shared(format!("the node `{node_id}` has it to itself since {}", owner.since))
+            }
+        }
+    }
+
+    /// Makes the lake one that nodes share, if it is new or this node's.
+    async fn share(&self) -> Result<(), BucketError> {
+        let path = Path::from(OWNER);
+        let found = self.read_versioned(&path).await.map_err(self.failed("read", &path))?;
+        let owner = found.as_ref().and_then(|(content, _)| serde_json::from_slice::<Owner>(content).ok());
+        let mode = match (found, owner) {
+            (None, _) => PutMode::Create,
+            (Some((_, version)), Some(owner)) if owner.node_id.as_deref() == Some(&*self.node_id) => PutMode::Update(version),
+            _ => return self.check_shared().await,
+        };
+        let owner = Owner { node_id: None, shared: true, since: outside::wall_clock() };
+        let put = self.put(&path, to_json(&owner), mode).await;
+        // Whatever the answer was, what counts is what is there now: another node may have been first.
+        match (put, self.check_shared().await) {
+            (Err(source), Err(BucketError::NotShared { .. })) => Err(self.failed("write", &path)(source)),
+            (_, checked) => checked,
         }
     }
 
@@ -275,9 +389,8 @@ impl Bucket {
         if self.owner().await?.is_some() {
             return self.check_owner().await;
         }
-        let owner = Owner { node_id: self.node_id.clone(), since: outside::wall_clock() };
-        let content = serde_json::to_vec_pretty(&owner).expect("two texts are JSON");
-        let put = self.create(&path, content).await;
+        let owner = Owner { node_id: Some(self.node_id.clone()), shared: false, since: outside::wall_clock() };
+        let put = self.create(&path, to_json(&owner)).await;
         // Whatever the answer was, what counts is what is there now.
         match (put, self.check_owner().await) {
             (Err(source), Err(BucketError::NoOwner { .. })) => Err(self.failed("write", &path)(source)),
@@ -306,16 +419,40 @@ impl Bucket {
         }
         let second = self.create(&path, "second").await;
         let content = self.read(&path).await;
+        let stale = UpdateVersion { e_tag: Some("\"0\"".to_owned()), version: None };
+        let third =
+            if self.role.is_shared() { Some(self.put(&path, b"third".to_vec(), PutMode::Update(stale)).await) } else { None };
         self.store.delete(&path).await.map_err(self.failed("delete", &path))?;
         match second {
             Ok(_) => return Err(unconditional("both of two conditional puts succeeded")),
             Err(Error::AlreadyExists { .. }) => {}
             Err(source) => return Err(self.failed("write, under a name that is taken,", &path)(source)),
         }
+        match third {
+            Some(Ok(())) => {
+                return Err(unconditional("a put on condition that an object is unchanged succeeded on one that was changed"));
+            }
+            Some(Err(Error::Precondition { .. })) | None => {}
+            Some(Err(source)) => return Err(self.failed("write, on condition that it is unchanged,", &path)(source)),
+        }
         if content.map_err(self.failed("read", &path))? != "first" {
             return Err(unconditional("a conditional put was refused and done all the same"));
         }
         Ok(())
+    }
+
+    /// The object at `path` and what a put on condition that it is still the same must name; `None` if there is none.
+    async fn read_versioned(&self, path: &Path) -> Result<Option<(bytes::Bytes, UpdateVersion)>, Error> {
+        let found = match self.store.get(path).await {
+            Err(Error::NotFound { .. }) => return Ok(None),
+            found => found?,
+        };
+        let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+        Ok(Some((found.bytes().await?, version)))
+    }
+
+    async fn put(&self, path: &Path, content: Vec<u8>, mode: PutMode) -> Result<(), Error> {
+        self.store.put_opts(path, content.into(), PutOptions { mode, ..PutOptions::default() }).await.map(drop)
     }
 
     async fn create(&self, path: &Path, content: impl Into<object_store::PutPayload>) -> Result<(), Error> {
@@ -333,12 +470,26 @@ impl Bucket {
     }
 }
 
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec_pretty(value).expect("texts and times are JSON")
+}
+
+/// The bucket in memory at `url`, of tests.
+#[cfg(test)]
+pub(crate) fn in_memory(url: &str) -> Arc<dyn ObjectStore> {
+    tests::in_memory(url).expect("the URL of a bucket in memory")
+}
+
 /// The URL without what says nothing.
 pub(crate) fn address(config: &BucketConfig) -> &str {
     config.url.trim_end_matches('/')
 }
 
-fn client(config: &BucketConfig) -> Result<PrefixStore<AmazonS3>, BucketError> {
+fn client(config: &BucketConfig) -> Result<Arc<dyn ObjectStore>, BucketError> {
+    #[cfg(test)]
+    if let Some(store) = tests::in_memory(&config.url) {
+        return Ok(store);
+    }
     let wrong = || BucketError::Url { found: config.url.clone() };
     let url = url::Url::parse(&config.url).map_err(|_| wrong())?;
     let bucket = url.host_str().filter(|host| url.scheme() == "s3" && !host.is_empty()).ok_or_else(wrong)?;
@@ -373,7 +524,7 @@ fn client(config: &BucketConfig) -> Result<PrefixStore<AmazonS3>, BucketError> {
         builder = builder.with_secret_access_key(key.expose());
     }
     let client = builder.build().map_err(|source| BucketError::Client { url: config.url.clone(), source: source.into() })?;
-    Ok(PrefixStore::new(client, prefix))
+    Ok(Arc::new(PrefixStore::new(client, prefix)))
 }
 
 /// `endpoint` with the bucket in the name of its host.

@@ -11,6 +11,10 @@ pub struct StorageConfig {
     pub data_dir: PathBuf,
     /// Where `lake/`, `lake-index/` and `blobs/` are, if not in `data_dir`. Default `None`.
     pub bucket: Option<BucketConfig>,
+    /// Which part of the work on the lake this node does; all but [`Role::Alone`] need a `bucket`. Default [`Role::Alone`].
+    pub role: Role,
+    /// How often a node that shares a lake and answers questions looks for what others committed. Default 2 s.
+    pub follow_interval: Duration,
     /// Where rows are kept in the place of a lake; not together with `bucket`. Default `None`.
     pub clickhouse: Option<ClickHouseConfig>,
     /// Flush at least this often while there is something to flush. Default 10 s.
@@ -39,11 +43,44 @@ pub struct StorageConfig {
     pub vacuum_grace: Duration,
 }
 
+/// Which part of the work on a lake a node does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// All of it: no other node writes this lake.
+    #[default]
+    Alone,
+    /// All of it, beside other nodes that write the same lake.
+    Member,
+    /// Takes rows, beside other nodes; sees theirs only as far as its background jobs need.
+    Collector,
+    /// Reads what others committed. Has no write-ahead log and writes nothing.
+    Query,
+}
+
+impl Role {
+    /// Whether others may write the same lake.
+    pub(crate) fn is_shared(self) -> bool {
+        self != Self::Alone
+    }
+
+    /// Whether it writes.
+    pub(crate) fn writes(self) -> bool {
+        self != Self::Query
+    }
+
+    /// Whether its views must soon show what others committed.
+    pub(crate) fn follows(self) -> bool {
+        matches!(self, Self::Member | Self::Query)
+    }
+}
+
 impl Default for StorageConfig {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("assay-data"),
             bucket: None,
+            role: Role::Alone,
+            follow_interval: Duration::from_secs(2),
             clickhouse: None,
             flush_interval: Duration::from_secs(10),
             flush_bytes: 64 << 20,

@@ -2,7 +2,7 @@
 //! new price changes about a span or a log record.
 //!
 //! A correction is a row of `span_corrections`: a row and new values for some columns. Until the file of that row is rewritten, every
-//! read applies it ([`CorrectionSet::apply`]); later positions win. Applying one twice changes nothing.
+//! read applies it ([`CorrectionSet::apply`]); the later one wins. Applying one twice changes nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,7 +12,7 @@ use std::{
 use arrow::{
     array::{Array, ArrayRef, AsArray as _, BooleanArray, Decimal128Array, RecordBatch, StringArray},
     compute::interleave,
-    datatypes::{DataType, Int64Type},
+    datatypes::{DataType, Int64Type, TimestampMicrosecondType},
 };
 use assay_schemas::{ids::ProjectId, table::Money, tables::TableId};
 use rust_decimal::Decimal;
@@ -63,7 +63,10 @@ pub fn row_key_columns(table: TableId) -> &'static [&'static str] {
 /// One correction.
 #[derive(Debug)]
 pub(crate) struct Correction {
+    /// Position in the log of the node that made it.
     pub(crate) position: u64,
+    /// When the request that made it was received, microseconds since 1970.
+    received_at: i64,
     /// Day of the row, days since 1970.
     pub(crate) date: i32,
     pub(crate) key: RowKey,
@@ -80,6 +83,7 @@ impl Correction {
     pub(crate) fn read(batch: &RecordBatch, date: i32) -> Vec<Arc<Self>> {
         let column = |name: &str| batch.column_by_name(name).expect("a column of span_corrections");
         let positions = column("wal_position").as_primitive::<Int64Type>();
+        let received = column("received_at").as_primitive::<TimestampMicrosecondType>();
         let traces = column("trace_id").as_string::<i32>();
         let spans = column("span_id").as_string::<i32>();
         let logs = column("log_id").as_string::<i32>();
@@ -87,6 +91,7 @@ impl Correction {
         let read = |row| match serde_json::from_str(patches.value(row)) {
             Ok(patch) => Some(Arc::new(Self {
                 position: positions.value(row).cast_unsigned(),
+                received_at: received.value(row),
                 date,
                 key: RowKey::of_correction(traces.value(row), spans.value(row), logs.is_valid(row).then(|| logs.value(row))),
                 patch,
@@ -110,7 +115,17 @@ pub struct CorrectionSet {
 }
 
 impl CorrectionSet {
+    /// Corrections of one node: the one with the larger position in its log is the later one.
     pub(crate) fn new(corrections: impl IntoIterator<Item = Arc<Correction>>) -> Self {
+        Self::ordered_by(corrections, |c| (0, c.position))
+    }
+
+    /// Corrections of several nodes, whose positions say nothing about each other: the one that was received later is the later one.
+    pub(crate) fn of_nodes(corrections: impl IntoIterator<Item = Arc<Correction>>) -> Self {
+        Self::ordered_by(corrections, |c| (c.received_at, c.position))
+    }
+
+    fn ordered_by(corrections: impl IntoIterator<Item = Arc<Correction>>, order: impl Fn(&Correction) -> (i64, u64)) -> Self {
         let mut set = Self::default();
         for correction in corrections {
             set.len += 1;
@@ -118,7 +133,7 @@ impl CorrectionSet {
             set.by_row.entry(number_of(&correction.key.id)).or_default().push(correction);
         }
         for same_key in set.by_row.values_mut() {
-            same_key.sort_by_key(|c| c.position);
+            same_key.sort_by_key(|c| order(c));
         }
         set
     }

@@ -6,11 +6,13 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 use arrow::array::{Array as _, AsArray as _, BooleanArray};
 use arrow::compute::filter_record_batch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 
 use crate::{
@@ -97,6 +99,8 @@ pub(crate) struct LastFlush {
 /// A flush that has begun.
 struct Pending {
     cut: u64,
+    /// Once it is done, whatever was acknowledged before is in the tables; `None` while a replay goes on.
+    complete_until: Option<DateTime<Utc>>,
     tables: Vec<TableFlush>,
     /// Corrections that stay pending, by project.
     kept: BTreeMap<ProjectId, Vec<Arc<Correction>>>,
@@ -107,6 +111,8 @@ struct TableFlush {
     parts: Vec<FileRows>,
     /// Written and perhaps committed; none of them where ClickHouse has the rows.
     files: Option<Vec<Arc<DataFile>>>,
+    /// When writing `files` began.
+    written_at: Option<Instant>,
 }
 
 impl Inner {
@@ -144,18 +150,22 @@ impl Inner {
         let orphans = std::mem::take(&mut *self.orphans.lock());
         // Files are cut when they are written; an insertion is one block.
         let bytes_max = if self.clickhouse.is_some() { INSERTION_BYTES_MAX } else { u64::MAX };
-        let (cut, moved, corrections) = self.change(|state| {
+        let (cut, moved, corrections, complete_until) = self.change(|state| {
             orphans.iter().for_each(|position| state.hot.complete(position.get()));
+            // What was acknowledged before is published, and nothing is while this lock is held.
+            let complete_until = (state.hot.watermark() >= self.replayed_to).then(|| state.hot.published_until());
             let (cut, moved) = state.hot.begin_flush(bytes_max)?;
-            Some((cut, moved, state.corrections.by_project()))
+            Some((cut, moved, state.corrections.by_project(), complete_until))
         })?;
         let persisted: HashSet<RowKey> = {
             let state = self.state.lock();
             let projects = moved.iter().map(|((_, project), _)| project);
             projects.flat_map(|project| state.corrections.persisted(project)).map(|c| RowKey::of(c)).collect()
         };
-        let prepare = move || prepare(cut, moved, &corrections, &persisted);
-        Some(blocking(prepare).await)
+        // Positions of several nodes cannot be compared: files of a lake that is shared do not say which corrections are folded in.
+        let corrected_to = if self.config.role.is_shared() { 0 } else { cut };
+        let prepare = move || prepare(cut, corrected_to, moved, &corrections, &persisted);
+        Some(Pending { complete_until, ..blocking(prepare).await })
     }
 
     async fn finish(&self, slot: &mut Option<Pending>) -> Result<(), FlushError> {
@@ -205,13 +215,19 @@ impl Inner {
             };
             last.file_bytes += files().map(|f| f.size).sum::<u64>();
         }
-        let wal = Arc::clone(&self.wal);
+        let Some(wal) = self.wal.clone() else { return Ok(()) };
         let clock = RunClock::start();
         let released = blocking(move || wal.release(WalPosition(cut))).await.map_err(|source| FlushError::Release { source });
         if let Err(error) = &released {
             self.history.add(clock.end("flush", None, Done::default(), Some(chain(error))));
         }
-        released
+        released?;
+        match (&self.bucket, pending.complete_until) {
+            (Some(bucket), Some(complete_until)) if self.config.role.is_shared() => {
+                Ok(bucket.report(complete_until, false).await?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends all rows of `pending` to ClickHouse, except those of tables that it has acknowledged. What it may have taken before is sent
@@ -232,8 +248,18 @@ impl Inner {
 
     /// Writes the files of one table, unless they are, and commits them, unless they are.
     async fn commit_table(&self, part: &mut TableFlush, cut: u64) -> Result<(), LakeError> {
+        if part.written_at.is_some_and(|at| outside::monotonic() - at >= self.config.vacuum_grace) && self.config.role.is_shared()
+        {
+            // Another node may soon take these files for left over.
+            self.lake.read_on(part.table).await?;
+            if self.lake.committed(part.table) < cut {
+                (part.files, part.written_at) = (None, None);
+            }
+        }
         if part.files.is_none() {
+            let written_at = outside::monotonic();
             part.files = Some(self.lake.write_files(part.table, &part.parts, cut, Effort::Quick).await?);
+            part.written_at = Some(written_at);
         }
         let files = part.files.as_deref().unwrap_or_default();
         if self.lake.committed(part.table) < cut {
@@ -250,7 +276,13 @@ impl TableFlush {
 }
 
 /// Groups what was moved into files, and folds corrections into their rows. CPU-bound.
-fn prepare(cut: u64, mut moved: Vec<Moved>, corrections: &CorrectionsByProject, persisted: &HashSet<RowKey>) -> Pending {
+fn prepare(
+    cut: u64,
+    corrected_to: u64,
+    mut moved: Vec<Moved>,
+    corrections: &CorrectionsByProject,
+    persisted: &HashSet<RowKey>,
+) -> Pending {
     let mut tables: BTreeMap<TableId, Vec<FileRows>> = BTreeMap::new();
     let mut matched = HashMap::<ProjectId, HashSet<RowKey>>::new();
     let mut kept = BTreeMap::new();
@@ -283,11 +315,11 @@ fn prepare(cut: u64, mut moved: Vec<Moved>, corrections: &CorrectionsByProject, 
                 None => chunks.to_vec(),
             },
         };
-        tables.entry(table).or_default().extend(files_of(&project, chunks, cut));
+        tables.entry(table).or_default().extend(files_of(&project, chunks, corrected_to));
     }
     tables.retain(|_, parts| !parts.is_empty());
-    let tables = tables.into_iter().map(|(table, parts)| TableFlush { table, parts, files: None }).collect();
-    Pending { cut, tables, kept }
+    let tables = tables.into_iter().map(|(table, parts)| TableFlush { table, parts, files: None, written_at: None }).collect();
+    Pending { cut, complete_until: None, tables, kept }
 }
 
 /// The rows of `chunk` whose correction is not done; `None` if there are none.
@@ -301,7 +333,7 @@ fn without_done(chunk: &HotChunk, done: &impl Fn(&RowKey) -> bool) -> Option<Hot
 }
 
 /// One file per day, more where the rows are many.
-fn files_of(project: &ProjectId, chunks: Vec<HotChunk>, cut: u64) -> Vec<FileRows> {
+fn files_of(project: &ProjectId, chunks: Vec<HotChunk>, corrected_to: u64) -> Vec<FileRows> {
     let mut files: Vec<(FileRows, u64)> = Vec::new();
     for chunk in chunks {
         let batch = without_partition_columns(&chunk.batch);
@@ -311,7 +343,7 @@ fn files_of(project: &ProjectId, chunks: Vec<HotChunk>, cut: u64) -> Vec<FileRow
                 *bytes += chunk.bytes;
             }
             None => {
-                let rows = FileRows { project: project.clone(), date: chunk.date, batches: vec![batch], corrected_to: cut };
+                let rows = FileRows { project: project.clone(), date: chunk.date, batches: vec![batch], corrected_to };
                 files.push((rows, chunk.bytes));
             }
         }

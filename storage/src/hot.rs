@@ -7,7 +7,7 @@
 //! come, so that thousands of one-row requests do not become thousands of batches for every query.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +22,7 @@ use assay_schemas::{
     table::{NULLS_SHARED_MAX, nulls},
     tables::TableId,
 };
+use chrono::{DateTime, Utc};
 
 use crate::outside;
 
@@ -72,7 +73,7 @@ pub(crate) struct HotBuffer {
 impl HotBuffer {
     /// A buffer in which everything up to `committed` has been published before.
     pub(crate) fn new(committed: u64) -> Self {
-        Self { watermark: Watermark { contiguous: committed, beyond: BTreeSet::new() }, ..Self::default() }
+        Self { watermark: Watermark { contiguous: committed, beyond: BTreeMap::new() }, ..Self::default() }
     }
 
     /// The next flush will take everything up to `position`, and nothing beyond: an earlier process began it.
@@ -108,6 +109,12 @@ impl HotBuffer {
     /// Up to here everything was published.
     pub(crate) fn watermark(&self) -> u64 {
         self.watermark.contiguous
+    }
+
+    /// What was published before this moment is up to the watermark.
+    pub(crate) fn published_until(&self) -> DateTime<Utc> {
+        let now = outside::wall_clock();
+        self.watermark.beyond.values().fold(now, |until, at| until.min(*at))
     }
 
     /// Published positions that wait for an earlier one.
@@ -221,11 +228,11 @@ impl HotBuffer {
     }
 }
 
-/// The largest position up to which everything was published, and what was published beyond it.
+/// The largest position up to which everything was published, and what was published beyond it, and when.
 #[derive(Debug, Default)]
 struct Watermark {
     contiguous: u64,
-    beyond: BTreeSet<u64>,
+    beyond: BTreeMap<u64, DateTime<Utc>>,
 }
 
 impl Watermark {
@@ -233,8 +240,12 @@ impl Watermark {
         if position <= self.contiguous {
             return;
         }
-        self.beyond.insert(position);
-        while self.beyond.first() == Some(&(self.contiguous + 1)) {
+        if position > self.contiguous + 1 {
+            self.beyond.insert(position, outside::wall_clock());
+            return;
+        }
+        self.contiguous = position;
+        while self.beyond.first_key_value().is_some_and(|(first, _)| *first == self.contiguous + 1) {
             self.beyond.pop_first();
             self.contiguous += 1;
         }

@@ -32,7 +32,7 @@ pub use self::{
     file::{ColumnStats, DataFile, StatValue},
 };
 pub(crate) use self::{
-    delta::{Change, DeltaLog},
+    delta::{Change, Changes, DeltaLog},
     encode::{Effort, grouped_by_trace, without_partition_columns},
     merge::Merge,
 };
@@ -127,13 +127,13 @@ pub(crate) struct FileRows {
 }
 
 impl Lake {
-    /// Opens every table, making those that are missing, and lists their files.
-    pub(crate) async fn open(store: Arc<dyn ObjectStore>, node_id: &str) -> Result<(Self, LakeFiles), LakeError> {
+    /// Opens every table, making those that are missing if it `writes`, and lists their files.
+    pub(crate) async fn open(store: Arc<dyn ObjectStore>, node_id: &str, writes: bool) -> Result<(Self, LakeFiles), LakeError> {
         let mut lake = Self::without_tables(store);
         let mut files = LakeFiles::default();
         let ids = tables_to_open();
         lake.list_directories().await?;
-        let opened = futures::future::try_join_all(ids.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id)));
+        let opened = futures::future::try_join_all(ids.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id, writes)));
         for (log, found) in opened.await? {
             let id = log.table();
             files.add(id, found.into_iter().map(|file| Arc::new(lake.data_file(id, file))));
@@ -245,13 +245,21 @@ impl Lake {
         Ok(directory.cover(&files).await?)
     }
 
-    /// Takes up the trace directories that there are.
-    async fn list_directories(&self) -> Result<(), LakeError> {
+    /// Takes up the trace directories that there are: another node may have written some.
+    pub(crate) async fn list_directories(&self) -> Result<(), LakeError> {
         for directory in self.directories.values() {
             let listed = directory.list().await;
             listed.map_err(|source| LakeError::Store { action: "list", path: directory.folder().clone(), source })?;
         }
         Ok(())
+    }
+
+    /// Looks whether another node has written a checkpoint of `table`.
+    pub(crate) async fn look_for_checkpoint(&self, table: TableId) {
+        let of_table = self.table(table);
+        let mut log = of_table.log.lock().await;
+        log.look_for_checkpoint().await;
+        of_table.commits_since_checkpoint.store(log.commits_since_checkpoint(), Ordering::Release);
     }
 
     /// Whether another writer committed to `table` since its files were listed.
@@ -270,6 +278,37 @@ impl Lake {
             files
         };
         Ok(files.into_iter().map(|facts| self.data_file(table, facts)).collect())
+    }
+
+    /// Reads what other writers committed to `table`, up to the last version there is.
+    pub(crate) async fn read_on(&self, table: TableId) -> Result<(), LakeError> {
+        let of_table = self.table(table);
+        let mut log = of_table.log.lock().await;
+        let read = log.read_on().await;
+        of_table.version.store(log.version(), Ordering::Release);
+        of_table.committed.store(log.committed(), Ordering::Release);
+        of_table.commits_since_checkpoint.store(log.commits_since_checkpoint(), Ordering::Release);
+        Ok(read?)
+    }
+
+    /// What other writers did to `table` since this was last asked.
+    pub(crate) async fn take_changes(&self, table: TableId) -> Changes {
+        self.table(table).log.lock().await.take_changes()
+    }
+
+    /// The next [`Lake::take_changes`] gives `changes` again.
+    pub(crate) async fn put_back(&self, table: TableId, changes: Changes) {
+        self.table(table).log.lock().await.put_back(changes);
+    }
+
+    /// From now on, files of `table` are replaced that were listed after all changes taken so far.
+    pub(crate) async fn plan_replacements(&self, table: TableId) {
+        self.table(table).log.lock().await.plan_replacements();
+    }
+
+    /// The file that `facts` are about.
+    pub(crate) fn file_of(&self, table: TableId, facts: FileFacts) -> Arc<DataFile> {
+        Arc::new(self.data_file(table, facts))
     }
 
     /// Parquet files in the folder of `table`, whether it refers to them or not, that were not written by this process.
@@ -355,7 +394,7 @@ impl Lake {
 }
 
 /// What the Delta log says about a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FileFacts {
     pub(crate) path: Path,
     pub(crate) size: u64,

@@ -2,7 +2,7 @@
 //! what is flushed is in open tables; exactly once across crashes.
 //!
 //! Reading order: `storage` (the whole), `wal`, `hot`, `view`, `admission`, `flush`, `lake`, `clickhouse` (in its place), `trace_index`, `trace_directory`, `trace_sums`, `text_index`,
-//! `corrections`, `blobs`, `bucket`, `maintenance`, `jobs`; `outside` is what all of them ask of the world, `simulation` a world in which that fails.
+//! `corrections`, `blobs`, `bucket`, `follow`, `maintenance`, `jobs`; `outside` is what all of them ask of the world, `simulation` a world in which that fails.
 
 mod admission;
 mod blobs;
@@ -11,6 +11,7 @@ mod clickhouse;
 mod config;
 mod corrections;
 mod flush;
+mod follow;
 mod hot;
 mod jobs;
 mod lake;
@@ -37,7 +38,7 @@ pub use self::{
     blobs::{BlobError, BlobStore, ProjectBlobs},
     bucket::{BucketConfig, BucketError, Secret},
     clickhouse::{ClickHouseClient, ClickHouseConfig, ClickHouseError, Day, Settings, StoredRows, migrate},
-    config::StorageConfig,
+    config::{Role, StorageConfig},
     corrections::{CorrectionSet, PATCHABLE, patchable, row_key_columns},
     flush::FlushError,
     hot::memory_of,

@@ -1,6 +1,7 @@
 //! What keeps the lake small and quick, off the hot path: compaction, folding of corrections, retention, vacuum, checkpoints.
 //!
-//! One job at a time removes files, so that no two rewrite the same one. Ingest never waits for a job: commits to one table queue for
+//! One job at a time removes files, so that no two rewrite the same one; of several nodes that share a lake, the one that holds its lease does. What
+//! another writer removed all the same is found out by the commit, which then does nothing. Ingest never waits for a job: commits to one table queue for
 //! milliseconds, encoding happens elsewhere. A job holds the rows of at most [`FILE_RAW_BYTES_MAX`] in memory.
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
 };
 
 use assay_schemas::{ids::ProjectId, tables::TableId};
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -21,7 +22,7 @@ use crate::{
     corrections::{Correction, RowKey},
     flush::chain,
     jobs::{Done, RunClock},
-    lake::{DataFile, DeltaError, LakeError, Merge},
+    lake::{DataFile, DeltaError, LakeError, Merge, StatValue},
     outside,
     status::JobStatus,
     storage::{FILE_RAW_BYTES_MAX, Inner, Storage},
@@ -40,6 +41,12 @@ const PAUSE: Duration = Duration::from_secs(5);
 const FOLD_CORRECTIONS: usize = 1000;
 /// … and not longer than this.
 const FOLD_AFTER: Duration = Duration::from_secs(15 * 60);
+/// The tables of a flush are committed one after the other. Of a lake that is shared, rows are taken to be there as a whole if they were received so
+/// long before the moment up to which it is complete: longer than a request takes.
+const SETTLED_AFTER: Duration = Duration::from_secs(5 * 60);
+/// Files that no log ever named may be those of a node that cannot commit, and writes them anew after a grace period. Of a lake that is shared, they
+/// stay for so many.
+const STRAY_GRACES: u32 = 24;
 
 /// A job failed. Nothing is lost, and it is tried again at the next round.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +137,10 @@ pub(crate) async fn run(store: Weak<Inner>, wanted: Arc<Notify>, stop: Cancellat
             () = async { outside::sleep(PAUSE).await; wanted.notified().await } => {}
         }
         let Some(inner) = store.upgrade() else { return };
+        if let Err(error) = inner.follow(true).await {
+            tracing::warn!(error = %chain(&error), "what other nodes committed could not be read; jobs wait");
+            continue;
+        }
         let fold = inner.fold_is_due();
         // A job that fails has been recorded and logged; the others still run.
         drop(inner.checkpoint(CHECKPOINT_COMMITS).await);
@@ -144,12 +155,21 @@ impl Inner {
         let _turn = self.maintenance.one_at_a_time.lock().await;
         let work = async {
             let mut replaced = 0;
+            if self.config.role.is_shared() {
+                self.follow(true).await.map_err(failed("follow", TableId::Spans))?;
+            }
             for table in self.lake.tables().filter(|table| *table != TableId::SpanCorrections) {
+                if !self.is_due_here("compact", table).await? {
+                    return Ok(replaced);
+                }
                 replaced += self.on_table("compaction", table, self.compact_table(table, today)).await?;
             }
             if fold {
                 let projects = self.state.lock().corrections.projects();
                 for project in projects {
+                    if !self.is_due_here("fold corrections into", TableId::Spans).await? {
+                        return Ok(replaced);
+                    }
                     let fold = async {
                         match &self.clickhouse {
                             Some(clickhouse) => {
@@ -162,7 +182,13 @@ impl Inner {
                     replaced += self.on_table("compaction", TableId::Spans, fold).await?;
                 }
             }
+            if self.config.role.is_shared() {
+                self.lake.list_directories().await.map_err(failed("list the indexes of", TableId::Spans))?;
+            }
             for table in self.lake.tables() {
+                if !self.is_due_here("index the traces of", table).await? {
+                    return Ok(replaced);
+                }
                 let files: Vec<_> = self.view().lake.of_table(table).cloned().collect();
                 self.lake.index(table, &files).await.map_err(failed("index the traces of", table))?;
             }
@@ -171,16 +197,32 @@ impl Inner {
         self.job("compaction", work).await
     }
 
+    /// Merges all spans as planned from what is in view, whoever holds the lease. Returns how many files were replaced.
+    #[cfg(test)]
+    pub(crate) async fn merge_all(&self) -> Result<u64, LakeError> {
+        let files: Vec<_> = self.view().lake.of_table(TableId::Spans).cloned().collect();
+        let done = self.rewrite(TableId::Spans, &files, &mut HashSet::new()).await?;
+        Ok(done.map_or(0, |_| files.len() as u64))
+    }
+
     /// Merges the small files of `table`. Returns how many were replaced, and by what.
     async fn compact_table(&self, table: TableId, today: NaiveDate) -> Result<(u64, Done), MaintenanceError> {
-        if self.lake.changed_by_others(table).await {
+        if !self.config.role.is_shared() && self.lake.changed_by_others(table).await {
             self.reload(table).await.map_err(failed("reload", table))?;
         }
         let files = self.view().lake.of_table(table).cloned().collect();
         let (mut replaced, mut done) = (0, Done::default());
         for group in merge_plan(files, today) {
-            replaced += group.len() as u64;
-            done.add(self.rewrite(table, &group, &mut HashSet::new()).await.map_err(failed("compact", table))?);
+            if !self.is_due_here("compact", table).await? {
+                break;
+            }
+            match self.rewrite(table, &group, &mut HashSet::new()).await.map_err(failed("compact", table))? {
+                Some(written) => {
+                    replaced += group.len() as u64;
+                    done.add(written);
+                }
+                None => break,
+            }
         }
         Ok((replaced, done))
     }
@@ -196,6 +238,9 @@ impl Inner {
             let mut removed = 0;
             self.check_owner().await.map_err(failed("apply retention to", TableId::Spans))?;
             for table in self.lake.tables() {
+                if !self.is_due_here("apply retention to", table).await? {
+                    return Ok(removed);
+                }
                 removed += self.on_table("retention", table, self.drop_days(table, first_kept_day)).await?;
             }
             // ClickHouse drops the rows of old days by itself.
@@ -213,6 +258,14 @@ impl Inner {
             Ok(removed)
         };
         self.job("retention", work).await
+    }
+
+    /// Whether this node does the jobs of the lake. A lease that is lost between two of them ends the round.
+    async fn is_due_here(&self, job: &'static str, table: TableId) -> Result<bool, MaintenanceError> {
+        match &self.bucket {
+            Some(bucket) if self.config.role.is_shared() => bucket.hold_lease().await.map_err(failed(job, table)),
+            _ => Ok(true),
+        }
     }
 
     /// What is deleted from a bucket must not be another node's.
@@ -246,6 +299,12 @@ impl Inner {
             let mut deleted = 0;
             self.check_owner().await.map_err(failed("vacuum", TableId::Spans))?;
             for table in self.lake.tables() {
+                if !self.is_due_here("vacuum", table).await? {
+                    // Another node deletes them; what it leaves is found by listing, once this one has the lease.
+                    let patience = self.config.vacuum_grace * STRAY_GRACES;
+                    self.maintenance.replaced.lock().retain(|_, file| outside::monotonic() - file.at < patience);
+                    return Ok(deleted);
+                }
                 let vacuum = async { self.vacuum_table(table).await.map_err(failed("vacuum", table)) };
                 deleted += self.on_table("vacuum", table, vacuum).await?;
             }
@@ -264,7 +323,8 @@ impl Inner {
         };
         self.lake.delete_files(&due).await?;
         self.maintenance.replaced.lock().retain(|path, _| !due.contains(path));
-        let stray = self.left_by_others(table, grace).await?;
+        let graces = if self.config.role.is_shared() { STRAY_GRACES } else { 1 };
+        let stray = self.left_by_others(table, grace * graces).await?;
         self.lake.delete_files(&stray).await?;
         self.maintenance.stray.lock().retain(|path, _| !stray.contains(path));
         let deleted = (due.len() + stray.len()) as u64;
@@ -294,7 +354,14 @@ impl Inner {
         let work = async {
             let mut written = 0;
             for table in self.lake.tables() {
-                if self.lake.table(table).commits_since_checkpoint.load(Ordering::Acquire) >= commits {
+                let is_due = || self.lake.table(table).commits_since_checkpoint.load(Ordering::Acquire) >= commits;
+                if is_due() && !self.is_due_here("checkpoint", table).await? {
+                    return Ok(written);
+                }
+                if is_due() && self.config.role.is_shared() {
+                    self.lake.look_for_checkpoint(table).await;
+                }
+                if is_due() {
                     let checkpoint = async {
                         self.lake.checkpoint(table).await.map_err(failed("checkpoint", table))?;
                         Ok((1, Done { files: 1, ..Done::default() }))
@@ -308,16 +375,22 @@ impl Inner {
     }
 
     /// Puts one file, or a few, with the same rows in the place of `files`, which are of one project and day. Corrections known now
-    /// are folded in; the spans they concern are added to `matched`. Returns what was written.
-    async fn rewrite(&self, table: TableId, files: &[Arc<DataFile>], matched: &mut HashSet<RowKey>) -> Result<Done, LakeError> {
-        let [first, ..] = files else { return Ok(Done::default()) };
-        let (corrections, corrected_to) =
+    /// are folded in; the spans they concern are added to `matched`. Returns what was written; `None` if another writer removed one of
+    /// `files`, and nothing was done.
+    async fn rewrite(
+        &self,
+        table: TableId,
+        files: &[Arc<DataFile>],
+        matched: &mut HashSet<RowKey>,
+    ) -> Result<Option<Done>, LakeError> {
+        let [first, ..] = files else { return Ok(Some(Done::default())) };
+        let (corrections, watermark) =
             self.change(|state| (state.corrections.by_project().get(&first.project).cloned(), state.hot.watermark()));
+        let corrected_to = if self.config.role.is_shared() { 0 } else { watermark };
         let merge =
             Merge { corrections, corrected_to, position: files.iter().filter_map(|f| f.last_position()).max().unwrap_or(0) };
         let (added, found) = self.lake.merge(table, files, merge).await?;
         let data_change = !found.is_empty();
-        matched.extend(found);
         let added = [added];
         match self.lake.commit_replace(table, &added, files, data_change).await {
             Err(LakeError::Delta(DeltaError::Conflict { path, .. })) => {
@@ -326,10 +399,15 @@ impl Inner {
                     path,
                     "another writer removed a file that was being compacted; reading the table again"
                 );
-                return self.reload(table).await.map(|()| Done::default());
+                match self.config.role.is_shared() {
+                    true => self.follow(false).await?,
+                    false => self.reload(table).await?,
+                }
+                return Ok(None);
             }
             result => result?,
         }
+        matched.extend(found);
         let done = Done::of(&added);
         self.change(|state| {
             let lake = Arc::make_mut(&mut state.lake);
@@ -337,7 +415,7 @@ impl Inner {
             lake.add(table, added);
         });
         self.mark_replaced(table, files.to_vec());
-        Ok(done)
+        Ok(Some(done))
     }
 
     /// Takes the files of `table` from its log again.
@@ -372,18 +450,30 @@ impl Inner {
             *position = correction.position.max(*position);
         }
         let (mut replaced, mut done) = (0, Done::default());
-        let mut found = HashSet::new();
+        let (mut found, mut unsettled) = (HashSet::new(), HashSet::new());
+        let shared = self.config.role.is_shared();
         for table in [TableId::Spans, TableId::CostLines, TableId::Logs] {
             for file in self.view().files(table, project) {
                 let mut held = self.held_by(table, &file, &newest).await?;
-                if table == TableId::Logs && !held.is_empty() {
+                if (table == TableId::Logs || shared) && !held.is_empty() {
                     // The index knows traces, of which a record need not have one: it takes a look to know what is in the file.
                     let there = self.lake.rows_of(table, &file, held.into_iter().cloned().collect()).await?;
+                    if shared && !self.is_settled(&file) {
+                        // Its cost lines may be yet to come.
+                        unsettled.extend(there);
+                        continue;
+                    }
                     held = there.iter().filter_map(|key| Some(newest.get_key_value(key)?.0)).collect();
-                    found.extend(there);
+                    if table != TableId::CostLines {
+                        found.extend(there);
+                    }
                 }
-                if held.iter().any(|key| newest[*key] > file.corrected_to) {
-                    done.add(self.rewrite(table, &[Arc::clone(&file)], &mut found).await?);
+                // Files of a lake that is shared do not say what is folded in.
+                if held.iter().any(|key| shared || newest[*key] > file.corrected_to) {
+                    match self.rewrite(table, &[Arc::clone(&file)], &mut found).await? {
+                        Some(written) => done.add(written),
+                        None => return Ok((replaced, done)),
+                    }
                     replaced += 1;
                 } else if table == TableId::Spans && !held.is_empty() {
                     // The corrections were folded in when the file was written; are their spans in it?
@@ -393,12 +483,13 @@ impl Inner {
             }
         }
         // A correction whose row is nowhere waits for it.
-        newest.retain(|key, _| found.contains(key));
+        newest.retain(|key, _| found.contains(key) && !unsettled.contains(key));
         if newest.is_empty() {
             return Ok((replaced, done));
         }
         let is_done = |c: &Correction| newest.get(&RowKey::of(c)).is_some_and(|position| c.position <= *position);
         let added = self.lake.rewrite_corrections(&files_of_corrections, &is_done).await?;
+        let _not_followed = self.follower.pause().await;
         self.lake.commit_replace(TableId::SpanCorrections, &added, &files_of_corrections, true).await?;
         self.change(|state| {
             let lake = Arc::make_mut(&mut state.lake);
@@ -408,6 +499,15 @@ impl Inner {
         });
         self.mark_replaced(TableId::SpanCorrections, files_of_corrections);
         Ok((replaced, done))
+    }
+
+    /// Whether the requests whose rows are in `file` are in all tables.
+    fn is_settled(&self, file: &DataFile) -> bool {
+        let received = file.stats.iter().find(|stat| stat.column == "received_at").and_then(|stat| stat.max.as_ref());
+        let Some(StatValue::Int(received_us)) = received else { return false };
+        let until =
+            self.state.lock().complete_until.and_then(|until| until.checked_sub_signed(TimeDelta::from_std(SETTLED_AFTER).ok()?));
+        until.is_some_and(|until| *received_us < until.timestamp_micros())
     }
 
     /// Sets in ClickHouse what corrections of `project` say, and removes those corrections. Returns how many rows were corrected.
@@ -453,7 +553,7 @@ impl Inner {
         due
     }
 
-    fn mark_replaced(&self, table: TableId, files: Vec<Arc<DataFile>>) {
+    pub(crate) fn mark_replaced(&self, table: TableId, files: Vec<Arc<DataFile>>) {
         let at = outside::monotonic();
         let mut replaced = self.maintenance.replaced.lock();
         replaced.extend(files.into_iter().map(|f| (f.path.clone(), Replaced { table, file: Arc::downgrade(&f), at })));

@@ -61,6 +61,17 @@ impl StorageCollector {
                 r.status.pending_corrections as u64
             }),
             gauge("assay_storage_flush_failing", "1 if the last flush failed", |r| r.status.flush_error.is_some().into()),
+            gauge(
+                "assay_storage_incomplete_milliseconds",
+                "How long ago the moment is up to which answers are complete; 0 where no other node writes",
+                |r| {
+                    let now = crate::outside::wall_clock().timestamp_millis();
+                    r.status.complete_until_unix_ms.map_or(0, |until| u64::try_from(now - until).unwrap_or(0))
+                },
+            ),
+            gauge("assay_storage_follow_failing", "1 if what other nodes committed could not be read", |r| {
+                r.status.follow_error.is_some().into()
+            }),
             gauge("assay_storage_cache_bytes", "Bytes of what was read from the bucket lately, on the local disk", |r| {
                 r.cache.bytes
             }),

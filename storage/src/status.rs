@@ -26,6 +26,10 @@ pub struct StorageStatus {
     pub pending_corrections: usize,
     /// Why requests of every project are refused now, if they are.
     pub overload: Option<Overload>,
+    /// Whatever other nodes acknowledged before is in view; absent where no other node writes.
+    pub complete_until_unix_ms: Option<i64>,
+    /// Why what other nodes committed could not be read lately, if so.
+    pub follow_error: Option<String>,
     /// When the last flush was committed.
     pub last_flush_unix_ms: Option<i64>,
     /// How long it took.

@@ -33,6 +33,7 @@ use crate::{
     config::StorageConfig,
     corrections::{Correction, CorrectionSet, CorrectionsByProject},
     flush::{FlushError, Flusher, chain},
+    follow::{self, Follower},
     hot::HotBuffer,
     jobs::{JobHistory, JobRun},
     lake::{Lake, LakeError},
@@ -87,6 +88,9 @@ pub enum OpenStorageError {
         /// Why.
         source: object_store::Error,
     },
+    /// Nodes can share a bucket only.
+    #[error("the lake is in the data folder, expected one in a bucket (`storage.url`): nodes can share only that")]
+    NoBucket,
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
@@ -123,7 +127,7 @@ impl Storage {
     /// While memory is full, the next record waits for a flush: call it where blocking is allowed, or on a multi-threaded runtime.
     pub fn replay(&self) -> impl Iterator<Item = Result<(WalPosition, WalRecord), ReplayError>> + Send + use<> {
         let store = Arc::downgrade(&self.inner);
-        self.inner.wal.replay().inspect(move |_| {
+        self.inner.wal.as_ref().map(|wal| wal.replay()).into_iter().flatten().inspect(move |_| {
             if let Some(inner) = store.upgrade() {
                 inner.wait_for_memory();
             }
@@ -136,7 +140,10 @@ impl Storage {
     /// # Errors
     /// [`AppendError`]; its kind says what to do.
     pub async fn append(&self, record: WalRecord) -> Result<WalPosition, AppendError> {
-        let appended = self.inner.wal.append(record).await;
+        let Some(wal) = &self.inner.wal else {
+            return Err(AppendError::Failed { reason: "this node answers questions only, and has none".into() });
+        };
+        let appended = wal.append(record).await;
         if let Err(AppendError::Overloaded { .. }) = &appended {
             self.inner.flush_wanted.notify_one();
         }
@@ -218,6 +225,15 @@ impl Storage {
         self.inner.history.last(kind, table)
     }
 
+    /// Reads what other nodes committed to the lake they share with this one. Does nothing where no other node writes.
+    ///
+    /// # Errors
+    /// [`LakeError`] if the bucket does not answer.
+    pub async fn follow(&self) -> Result<(), LakeError> {
+        let inner = Arc::clone(&self.inner);
+        to_the_end(async move { inner.follow(false).await }).await
+    }
+
     /// Stops the background tasks, flushes, and closes the log. Other clones must not be used afterwards.
     ///
     /// # Errors
@@ -225,8 +241,9 @@ impl Storage {
     pub async fn close(self) -> Result<(), FlushError> {
         self.background.stop().await;
         let flushed = self.flush().await;
+        self.inner.leave(flushed.is_ok()).await;
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.wal.close()).await;
+        blocking(move || inner.wal.iter().for_each(|wal| wal.close())).await;
         flushed
     }
 }
@@ -234,7 +251,10 @@ impl Storage {
 /// What all clones share.
 pub(crate) struct Inner {
     pub(crate) config: StorageConfig,
-    pub(crate) wal: Arc<Wal>,
+    /// `None` where nothing is taken.
+    pub(crate) wal: Option<Arc<Wal>>,
+    /// The last position that the log had at the start: before everything up to it is published, a replay goes on.
+    pub(crate) replayed_to: u64,
     /// Positions whose appender went away: nobody will publish them, and nobody was told that they are durable.
     pub(crate) orphans: Arc<Mutex<Vec<WalPosition>>>,
     pub(crate) lake: Lake,
@@ -248,6 +268,7 @@ pub(crate) struct Inner {
     view: ArcSwapOption<ReadView>,
     pub(crate) flusher: Flusher,
     pub(crate) maintenance: Maintenance,
+    pub(crate) follower: Follower,
     pub(crate) history: JobHistory,
     flush_wanted: Arc<Notify>,
     maintenance_wanted: Arc<Notify>,
@@ -265,6 +286,8 @@ pub(crate) struct State {
     pub(crate) corrections: PendingCorrections,
     /// What is in ClickHouse, if rows are kept there.
     pub(crate) stored: Option<Arc<StoredRows>>,
+    /// Whatever other nodes acknowledged before is in `lake`; `None` where there are none.
+    pub(crate) complete_until: Option<DateTime<Utc>>,
 }
 
 impl Inner {
@@ -281,7 +304,8 @@ impl Inner {
         };
         bucket::remember_place(&dir, place.as_deref())?;
         let bucket = match &config.bucket {
-            Some(place) => Some(bucket::open(place, &dir, &node_id).await?),
+            Some(place) => Some(bucket::open(place, &dir, &node_id, config.role).await?),
+            None if config.role.is_shared() => return Err(OpenStorageError::NoBucket),
             None => None,
         };
         let store = match &bucket {
@@ -297,12 +321,13 @@ impl Inner {
         };
         let (lake, files) = match &opened {
             Some(_) => (Lake::without_tables(store), LakeFiles::default()),
-            None => Lake::open(store, &node_id).await?,
+            None => Lake::open(store, &node_id, config.role.writes()).await?,
         };
         // If the log was lost, positions must still not begin anew: the tables would drop what they believe to have, and files that another
-        // node wrote would seem to have corrections folded in that are yet to come.
+        // node wrote would seem to have corrections folded in that are yet to come. (Of a lake that is shared, no file says so.)
         let committed = lake.tables().map(|table| lake.committed(table)).max().unwrap_or(0);
-        let floor = committed.max(files.last_position().unwrap_or(0)).max(opened.as_ref().map_or(0, |opened| opened.last));
+        let in_files = if config.role.is_shared() { 0 } else { files.last_position().unwrap_or(0) };
+        let floor = committed.max(in_files).max(opened.as_ref().map_or(0, |opened| opened.last));
         let options = WalOptions {
             dir: dir.join("wal"),
             // The segment being written is never deleted: it must stay a small part of what the log may hold.
@@ -312,11 +337,18 @@ impl Inner {
         };
         let orphans: Arc<Mutex<Vec<WalPosition>>> = Arc::default();
         let orphaned = Arc::clone(&orphans);
-        let wal = Arc::new(Wal::open(options, floor, move |position| orphaned.lock().push(position))?);
+        let wal = match config.role.writes() {
+            true => Some(Arc::new(Wal::open(options, floor, move |position| orphaned.lock().push(position))?)),
+            false => None,
+        };
         // The log is released only after a flush is done: what it says is as true.
-        let done = opened.as_ref().map_or(0, |opened| opened.done).max(wal.committed().get());
+        let done = opened.as_ref().map_or(0, |opened| opened.done).max(wal.as_ref().map_or(0, |wal| wal.committed().get()));
         let mut hot = HotBuffer::new(done);
-        wal.never_written.clone().for_each(|position| hot.complete(position));
+        wal.iter().flat_map(|wal| wal.never_written.clone()).for_each(|position| hot.complete(position));
+        let replayed_to = wal.as_ref().map_or(0, |wal| wal.status().last.get());
+        if let (Some(bucket), true) = (&bucket, config.role.is_shared() && config.role.writes()) {
+            bucket.join(hot.watermark() < replayed_to).await?;
+        }
         let (clickhouse, stored, persisted) = match opened {
             Some(opened) => {
                 if opened.begun > done {
@@ -325,28 +357,34 @@ impl Inner {
                 let (stored, corrections) = opened.store.read(done).await?;
                 (Some(opened.store), Some(Arc::new(stored)), corrections)
             }
+            None if config.role.is_shared() => (None, None, HashMap::new()),
             None => (None, None, lake.read_corrections(&files).await?),
         };
-        let state = State { hot, lake: Arc::new(files), corrections: PendingCorrections::new(persisted), stored };
-        Ok(Self {
+        let corrections = PendingCorrections::new(persisted, config.role.is_shared());
+        let state = State { hot, lake: Arc::new(files), corrections, stored, complete_until: None };
+        let inner = Self {
             blobs: BlobStore::open(dir.join("blobs"), bucket.as_ref().map(Bucket::store))?,
             bucket,
             clickhouse,
             config,
             wal,
+            replayed_to,
             orphans,
             lake,
             state: Mutex::new(state),
             view: ArcSwapOption::empty(),
             flusher: Flusher::default(),
             maintenance: Maintenance::default(),
+            follower: Follower::default(),
             history: JobHistory::default(),
             flush_wanted: Arc::default(),
             maintenance_wanted: Arc::default(),
             drained: Condvar::new(),
             gate: Arc::new(Gate::new(dir)),
             _lock: lock,
-        })
+        };
+        inner.follow(true).await?;
+        Ok(inner)
     }
 
     fn publish(&self, position: WalPosition, rows: &[(TableId, RecordBatch)]) {
@@ -366,7 +404,7 @@ impl Inner {
             state.hot.complete(position.get());
             state.hot.active_bytes()
         });
-        if hot_bytes >= self.config.flush_bytes || self.wal.bytes() > self.wal_soft_bytes() {
+        if hot_bytes >= self.config.flush_bytes || self.wal_bytes() > self.wal_soft_bytes() {
             self.flush_wanted.notify_one();
         }
     }
@@ -381,6 +419,7 @@ impl Inner {
             lake: Arc::clone(&state.lake),
             corrections: state.corrections.by_project(),
             stored: state.stored.clone(),
+            complete_until: state.complete_until,
         });
         self.view.store(Some(Arc::clone(&view)));
         view
@@ -440,13 +479,13 @@ impl Inner {
 
     /// Without what is set aside.
     fn usage(&self, state: &State) -> Usage {
-        Usage { hot_bytes: state.hot.bytes(), wal_bytes: self.wal.bytes(), corrections: state.corrections.len() }
+        Usage { hot_bytes: state.hot.bytes(), wal_bytes: self.wal_bytes(), corrections: state.corrections.len() }
     }
 
     pub(crate) fn status(&self) -> StorageStatus {
         let overload = self.overload();
         let state = self.state.lock();
-        let mut wal = self.wal.status();
+        let mut wal = self.wal.as_ref().map(|wal| wal.status()).unwrap_or_default();
         wal.uncommitted_age_ms = state.hot.age().map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let last = self.flusher.last.lock().clone();
         StorageStatus {
@@ -456,6 +495,8 @@ impl Inner {
             beyond_watermark: state.hot.beyond_watermark(),
             pending_corrections: state.corrections.len(),
             overload,
+            complete_until_unix_ms: state.complete_until.map(|until| until.timestamp_millis()),
+            follow_error: self.follower.error(),
             last_flush_unix_ms: last.unix_ms,
             last_flush_ms: last.took_ms,
             flush_error: last.error,
@@ -484,6 +525,10 @@ impl Inner {
         status
     }
 
+    fn wal_bytes(&self) -> u64 {
+        self.wal.as_ref().map_or(0, |wal| wal.bytes())
+    }
+
     fn wal_soft_bytes(&self) -> u64 {
         self.config.wal_bytes_max / 4 * 3
     }
@@ -498,10 +543,15 @@ struct Background {
 impl Background {
     fn start(inner: &Arc<Inner>) -> Self {
         let stop = CancellationToken::new();
-        let mut tasks = vec![
-            Task::spawn(flush_loop(Arc::downgrade(inner), Arc::clone(&inner.flush_wanted), stop.clone())),
-            Task::spawn(maintenance::run(Arc::downgrade(inner), Arc::clone(&inner.maintenance_wanted), stop.clone())),
-        ];
+        let mut tasks = Vec::new();
+        if inner.config.role.writes() {
+            tasks.push(Task::spawn(flush_loop(Arc::downgrade(inner), Arc::clone(&inner.flush_wanted), stop.clone())));
+            let jobs = maintenance::run(Arc::downgrade(inner), Arc::clone(&inner.maintenance_wanted), stop.clone());
+            tasks.push(Task::spawn(jobs));
+        }
+        if inner.config.role.follows() {
+            tasks.push(Task::spawn(follow::run(Arc::downgrade(inner), stop.clone())));
+        }
         if inner.bucket.is_some() {
             tasks.push(Task::spawn(read_indexes(inner.view(), stop.clone())));
         }
@@ -579,11 +629,19 @@ pub(crate) struct PendingCorrections {
     /// In the hot buffer.
     hot: BTreeMap<ProjectId, Vec<Arc<Correction>>>,
     by_project: Option<Arc<CorrectionsByProject>>,
+    /// Whether several nodes make them.
+    of_nodes: bool,
 }
 
 impl PendingCorrections {
-    fn new(persisted: HashMap<ProjectId, Vec<Arc<Correction>>>) -> Self {
-        Self { persisted: persisted.into_iter().collect(), ..Self::default() }
+    fn new(persisted: HashMap<ProjectId, Vec<Arc<Correction>>>, of_nodes: bool) -> Self {
+        Self { persisted: persisted.into_iter().collect(), of_nodes, ..Self::default() }
+    }
+
+    /// In files of `span_corrections` are these now, and no others.
+    pub(crate) fn replace_persisted(&mut self, persisted: BTreeMap<ProjectId, Vec<Arc<Correction>>>) {
+        self.persisted = persisted;
+        self.tidy();
     }
 
     fn add(&mut self, batch: &RecordBatch) {
@@ -601,7 +659,8 @@ impl PendingCorrections {
             for (project, corrections) in persisted.iter().chain(hot) {
                 all.entry(project.clone()).or_default().extend(corrections.iter().cloned());
             }
-            Arc::new(all.into_iter().map(|(project, list)| (project, Arc::new(CorrectionSet::new(list)))).collect())
+            let set = |list| Arc::new(if self.of_nodes { CorrectionSet::of_nodes(list) } else { CorrectionSet::new(list) });
+            Arc::new(all.into_iter().map(|(project, list)| (project, set(list))).collect())
         };
         Arc::clone(self.by_project.get_or_insert_with(build))
     }

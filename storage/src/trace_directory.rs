@@ -173,8 +173,12 @@ impl Directory {
     /// Takes up the segments that there are.
     pub(crate) async fn list(&self) -> Result<(), Error> {
         let listed: Vec<_> = self.store.list(Some(&self.folder)).try_collect().await?;
-        let segment = |meta: object_store::ObjectMeta| Segment { path: meta.location, bytes: meta.size, head: OnceCell::new() };
-        *self.segments.lock() = Arc::new(listed.into_iter().map(|meta| Arc::new(segment(meta))).collect());
+        let known: HashMap<Path, Arc<Segment>> = self.segments().iter().map(|s| (s.path.clone(), Arc::clone(s))).collect();
+        let segment = |meta: object_store::ObjectMeta| {
+            let unread = || Arc::new(Segment { path: meta.location.clone(), bytes: meta.size, head: OnceCell::new() });
+            known.get(&meta.location).cloned().unwrap_or_else(unread)
+        };
+        *self.segments.lock() = Arc::new(listed.into_iter().map(segment).collect());
         Ok(())
     }
 

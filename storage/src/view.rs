@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
+use chrono::{DateTime, Utc};
 
 use crate::{
     clickhouse::StoredRows,
@@ -67,6 +68,9 @@ pub struct ReadView {
     pub(crate) lake: Arc<LakeFiles>,
     pub(crate) corrections: Arc<CorrectionsByProject>,
     pub(crate) stored: Option<Arc<StoredRows>>,
+    /// Whatever was acknowledged before, by any node that shares the lake, is in this view; `None` where no other node writes: then everything
+    /// acknowledged before the view was taken is.
+    pub complete_until: Option<DateTime<Utc>>,
 }
 
 impl ReadView {

@@ -62,6 +62,14 @@ impl ObjectStore for Careless {
     }
 }
 
+/// The bucket in memory that `url`, `memory://NAME`, is about: one for each name.
+pub(super) fn in_memory(url: &str) -> Option<Arc<dyn ObjectStore>> {
+    static BUCKETS: parking_lot::Mutex<std::collections::BTreeMap<String, Arc<InMemory>>> =
+        parking_lot::Mutex::new(std::collections::BTreeMap::new());
+    let name = url.strip_prefix("memory://")?;
+    Some(Arc::clone(BUCKETS.lock().entry(name.to_owned()).or_default()) as _)
+}
+
 fn config(url: &str) -> BucketConfig {
     BucketConfig {
         url: url.to_owned(),

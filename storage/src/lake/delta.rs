@@ -1,12 +1,13 @@
 //! The log of one Delta table: opening, committing exactly once, evolving, checkpointing.
 //!
-//! One process writes a table (it holds the lock of the data folder), but other engines may: a version that is taken is read before
-//! the next one is tried. A commit whose answer was lost is looked up by its application transaction (this node, WAL position), or by
-//! the files it added, before anything is written again.
+//! Several nodes may write a table, and other engines: a version that is taken is read before the next one is tried. Files that are added stand in
+//! nobody's way; to replace one that another writer removed is a conflict. A commit whose answer was lost is looked up by its application
+//! transaction (this node, WAL position), or by the files it added, before anything is written again.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use assay_schemas::{ids::ProjectId, tables::TableId};
@@ -42,7 +43,12 @@ const TAG_CORRECTED_TO: &str = "assay.corrected_to";
 const LOG_RETENTION: &str = "interval 1 days";
 /// Names a commit in its commit info.
 const COMMIT_ID: &str = "assayCommit";
-const COMMIT_ATTEMPTS_MAX: usize = 20;
+const COMMIT_ATTEMPTS_MAX: usize = 100;
+/// Entries of the log are deleted a day after they were written, at the earliest. Who has not looked for half of that reads the table anew: of the
+/// version that he believes to be the next, the name may be free again.
+const STALE_AFTER: Duration = Duration::from_secs(12 * 3600);
+/// Another node may make or change a table at the same moment.
+const OPEN_ATTEMPTS_MAX: usize = 5;
 
 /// A Delta log could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +96,34 @@ pub(crate) struct Change<'a> {
     pub(crate) position: Option<u64>,
 }
 
+/// What other writers did to a table.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Files that are in it now, and were not before.
+    pub(crate) added: Vec<FileFacts>,
+    /// Files that are no longer in it.
+    pub(crate) removed: HashSet<Path>,
+    /// `added` are all files there are: what was not looked at for long was read anew.
+    pub(crate) anew: bool,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && !self.anew
+    }
+
+    /// What `self` did, and then `later`.
+    fn then(&mut self, later: Self) {
+        if later.anew {
+            *self = later;
+            return;
+        }
+        self.added.retain(|file| !later.removed.contains(&file.path));
+        self.removed.extend(later.removed);
+        self.added.extend(later.added);
+    }
+}
+
 /// The log of one table. Holds its version, not its files.
 pub(crate) struct DeltaLog {
     table: TableId,
@@ -98,8 +132,16 @@ pub(crate) struct DeltaLog {
     version: u64,
     committed: u64,
     last_checkpoint: u64,
-    /// Files that other writers removed since the files were listed; `None` if no other writer committed.
-    removed_by_others: Option<HashSet<String>>,
+    /// Whether there is such a table; only a node that does not write can be without.
+    exists: bool,
+    /// When `version` was the last one there is, at the latest.
+    last_seen: Instant,
+    /// What other writers did that nobody has asked for yet.
+    others: Changes,
+    /// Files that other writers removed since replacements were last planned.
+    removed_by_others: HashSet<String>,
+    /// Since then, others may have removed any file.
+    removals_unknown: bool,
     /// The version that a failed commit may or may not have written, durably or not.
     unsure: Option<u64>,
 }
@@ -111,17 +153,15 @@ impl std::fmt::Debug for DeltaLog {
 }
 
 impl DeltaLog {
-    /// Opens the table, makes it if it is missing, adds columns that it lacks. Also lists its files.
+    /// Opens the table and lists its files. Who `writes` makes it if it is missing, and adds columns that it lacks.
     pub(crate) async fn open(
         table: TableId,
         store: &Arc<dyn ObjectStore>,
         node_id: &str,
+        writes: bool,
     ) -> Result<(Self, Vec<FileFacts>), DeltaError> {
         let failed = |action| move |source| log_error(table, action, source);
         let log_store = log_store(table, store);
-        if !log_store.is_delta_table_location().await.map_err(failed("open"))? {
-            outside::with_own_threads(create_with(table, Arc::clone(&log_store), delta_fields(table))).await?;
-        }
         let mut log = Self {
             table,
             log_store,
@@ -129,26 +169,114 @@ impl DeltaLog {
             version: 0,
             committed: 0,
             last_checkpoint: 0,
-            removed_by_others: None,
+            exists: true,
+            last_seen: outside::monotonic(),
+            others: Changes::default(),
+            removed_by_others: HashSet::new(),
+            removals_unknown: false,
             unsure: None,
         };
-        let snapshot = log.load().await?;
-        log.evolve(&snapshot).await?;
-        let files = log.files(&snapshot).await?;
-        Ok((log, files))
+        if !log.log_store.is_delta_table_location().await.map_err(failed("open"))? {
+            if !writes {
+                log.exists = false;
+                return Ok((log, Vec::new()));
+            }
+            let created = outside::with_own_threads(create_with(table, log.log_store(), delta_fields(table))).await;
+            if created.is_err() && !log.log_store.is_delta_table_location().await.map_err(failed("open"))? {
+                created?;
+            }
+        }
+        for attempt in 1.. {
+            let snapshot = log.load().await?;
+            match if writes { log.evolve(&snapshot).await } else { Ok(()) } {
+                Err(DeltaError::Conflict { .. }) if attempt < OPEN_ATTEMPTS_MAX => log.others = Changes::default(),
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    let files = log.files(&snapshot).await?;
+                    return Ok((log, files));
+                }
+            }
+        }
+        unreachable!("the last attempt returns")
     }
 
     /// The files as the log has them now.
     pub(crate) async fn list_again(&mut self) -> Result<Vec<FileFacts>, DeltaError> {
-        self.settle().await?;
-        let snapshot = self.load().await?;
-        self.removed_by_others = None;
-        self.files(&snapshot).await
+        self.read_anew().await?;
+        let files = std::mem::take(&mut self.others).added;
+        self.plan_replacements();
+        Ok(files)
     }
 
-    /// Whether another writer committed since the files were listed.
+    /// Whether another writer committed since the files were listed, or since [`DeltaLog::take_changes`].
     pub(crate) fn changed_by_others(&self) -> bool {
-        self.removed_by_others.is_some()
+        !self.others.is_empty() || !self.removed_by_others.is_empty() || self.removals_unknown
+    }
+
+    /// Reads what others committed, up to the last version there is.
+    pub(crate) async fn read_on(&mut self) -> Result<(), DeltaError> {
+        let table = self.table;
+        let failed = |action| move |source| log_error(table, action, source);
+        if !self.exists {
+            if self.log_store.is_delta_table_location().await.map_err(failed("open"))? {
+                self.read_anew().await?;
+                self.exists = true;
+            }
+            return Ok(());
+        }
+        self.settle().await?;
+        if outside::monotonic() - self.last_seen >= STALE_AFTER {
+            return self.read_anew().await;
+        }
+        loop {
+            let asked_at = outside::monotonic();
+            let read = self.log_store.read_commit_entry(self.version + 1).await;
+            let Some(entry) = read.map_err(failed("read the log of"))? else {
+                self.last_seen = asked_at;
+                return Ok(());
+            };
+            self.version += 1;
+            self.note(Commit::parse(&entry, &self.node_id));
+        }
+    }
+
+    /// What other writers did since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.others)
+    }
+
+    /// The next [`DeltaLog::take_changes`] gives `changes` again.
+    pub(crate) fn put_back(&mut self, mut changes: Changes) {
+        changes.then(std::mem::take(&mut self.others));
+        self.others = changes;
+    }
+
+    /// From now on, files are replaced that were listed after all changes taken so far.
+    pub(crate) fn plan_replacements(&mut self) {
+        let prefix = format!("{}/", table_path(self.table));
+        let relative = |path: &Path| path.as_ref().strip_prefix(&prefix).map(ToOwned::to_owned);
+        self.removed_by_others = self.others.removed.iter().filter_map(relative).collect();
+        self.removals_unknown = self.others.anew;
+    }
+
+    /// Remembers what a commit of another writer did.
+    fn note(&mut self, commit: Commit) {
+        self.committed = self.committed.max(commit.position.unwrap_or(0));
+        let prefix = table_path(self.table);
+        let removed = commit.removed.iter().map(|path| Path::from(format!("{prefix}/{path}"))).collect();
+        let added = commit.adds.iter().filter_map(|add| self.checked_facts(add)).collect();
+        self.others.then(Changes { added, removed, anew: false });
+        self.removed_by_others.extend(commit.removed);
+    }
+
+    async fn read_anew(&mut self) -> Result<(), DeltaError> {
+        self.settle().await?;
+        let asked_at = outside::monotonic();
+        let snapshot = self.load().await?;
+        self.others = Changes { added: self.files(&snapshot).await?, removed: HashSet::new(), anew: true };
+        self.removals_unknown = true;
+        self.last_seen = asked_at;
+        Ok(())
     }
 
     pub(crate) fn table(&self) -> TableId {
@@ -170,6 +298,11 @@ impl DeltaLog {
 
     pub(crate) fn commits_since_checkpoint(&self) -> u64 {
         self.version.saturating_sub(self.last_checkpoint)
+    }
+
+    /// Another node may have written a checkpoint.
+    pub(crate) async fn look_for_checkpoint(&mut self) {
+        self.last_checkpoint = self.last_checkpoint.max(self.read_last_checkpoint().await);
     }
 
     /// A checkpoint of `version` was written.
@@ -205,11 +338,12 @@ impl DeltaLog {
         let table = self.table;
         let failed = |action| move |source| log_error(table, action, source);
         // The files that a commit adds and removes name it: a retry of the same change finds the first attempt by them.
-        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        let (mut added, mut removed, mut changes_schema) = (Vec::new(), Vec::new(), false);
         for action in &actions {
             match action {
                 Action::Add(add) => added.push(add.path.clone()),
                 Action::Remove(remove) => removed.push(remove.path.clone()),
+                Action::Metadata(_) => changes_schema = true,
                 _ => {}
             }
         }
@@ -219,21 +353,26 @@ impl DeltaLog {
         let data = CommitData::new(actions, operation, marker, transactions);
         let bytes = data.get_bytes().map_err(DeltaTableError::from).map_err(failed("encode a commit to"))?;
         self.settle().await?;
+        if outside::monotonic() - self.last_seen >= STALE_AFTER {
+            self.read_on().await?;
+        }
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             if position.is_some_and(|position| position <= self.committed) {
                 tracing::info!(table = self.table.name(), version = self.version, "a commit whose answer was lost had landed");
                 return Ok(());
             }
-            let gone = |path: &&String| self.removed_by_others.as_ref().is_some_and(|gone| gone.contains(*path));
+            let gone = |path: &&String| self.removals_unknown || self.removed_by_others.contains(*path);
             if let Some(path) = removed.iter().find(gone) {
                 return Err(DeltaError::Conflict { table: self.table.name(), path: path.clone() });
             }
             let version = self.version + 1;
+            let asked_at = outside::monotonic();
             let entry = CommitOrBytes::LogBytes(bytes.clone());
             let error = match self.log_store.write_commit_entry(version, entry, outside::unique_id()).await {
                 Ok(()) => {
                     self.version = version;
                     self.committed = self.committed.max(position.unwrap_or(0));
+                    self.last_seen = asked_at;
                     return Ok(());
                 }
                 Err(error) => error,
@@ -247,15 +386,22 @@ impl DeltaLog {
             };
             let found = Commit::parse(&found, &self.node_id);
             self.version = version;
-            self.committed = self.committed.max(found.position.unwrap_or(0));
             if found.id.as_deref() == Some(&commit_id)
                 || (!added.is_empty() && added.iter().all(|path| found.added.contains(path)))
             {
+                self.committed = self.committed.max(found.position.unwrap_or(0));
                 tracing::info!(table = self.table.name(), version, "a commit whose answer was lost had landed");
                 return Ok(());
             }
-            self.removed_by_others.get_or_insert_default().extend(found.removed);
-            tracing::info!(table = self.table.name(), version, "another writer committed; maintenance will read its files");
+            let schema_changed = found.changes_schema;
+            self.note(found);
+            tracing::debug!(table = self.table.name(), version, "another writer committed");
+            if changes_schema && schema_changed {
+                return Err(DeltaError::Conflict {
+                    table: self.table.name(),
+                    path: format!("the schema before version {version}"),
+                });
+            }
         }
         Err(log_error(self.table, "commit to", DeltaTableError::generic("too many other writers")))
     }
@@ -358,14 +504,17 @@ impl DeltaLog {
         for view in views {
             #[expect(deprecated, reason = "the only way to the tags of a file")]
             let add = view.add_action();
-            match self.facts(&add) {
-                Some(facts) => files.push(facts),
-                None => {
-                    tracing::error!(table = self.table.name(), path = add.path, "a file outside any project and day is not read")
-                }
-            }
+            files.extend(self.checked_facts(&add));
         }
         Ok(files)
+    }
+
+    fn checked_facts(&self, add: &Add) -> Option<FileFacts> {
+        let facts = self.facts(add);
+        if facts.is_none() {
+            tracing::error!(table = self.table.name(), path = add.path, "a file outside any project and day is not read");
+        }
+        facts
     }
 
     fn facts(&self, add: &Add) -> Option<FileFacts> {
@@ -476,7 +625,9 @@ struct Commit {
     /// Everything up to here of the node asked about is in the table.
     position: Option<u64>,
     added: Vec<String>,
+    adds: Vec<Add>,
     removed: Vec<String>,
+    changes_schema: bool,
 }
 
 impl Commit {
@@ -492,6 +643,10 @@ impl Commit {
             }
             commit.added.extend(text(&action["add"]["path"]));
             commit.removed.extend(text(&action["remove"]["path"]));
+            commit.changes_schema |= action.get("metaData").is_some();
+            if let Ok(Action::Add(add)) = serde_json::from_value(action) {
+                commit.adds.push(add);
+            }
         }
         commit
     }

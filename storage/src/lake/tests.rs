@@ -72,7 +72,7 @@ impl ObjectStore for Flaky {
 }
 
 async fn open(store: &Arc<Flaky>) -> (Lake, LakeFiles) {
-    Lake::open(Arc::clone(store) as Arc<dyn ObjectStore>, "node").await.unwrap()
+    Lake::open(Arc::clone(store) as Arc<dyn ObjectStore>, "node", true).await.unwrap()
 }
 
 fn part(n: u64) -> FileRows {

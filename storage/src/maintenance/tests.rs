@@ -158,7 +158,7 @@ async fn what_another_engine_did_to_a_table_is_seen_and_not_undone() {
     let dir = tempfile::tempdir().unwrap();
     let storage = Storage::open(config(&dir)).await.unwrap();
     flushed_files(&storage, 3).await;
-    let (theirs, listed) = crate::lake::Lake::open(storage.object_store(), "another node").await.unwrap();
+    let (theirs, listed) = crate::lake::Lake::open(storage.object_store(), "another node", true).await.unwrap();
     let deleted: Vec<_> =
         listed.of(TableId::Spans, &project()).iter().filter(|f| f.last_position() == Some(2)).cloned().collect();
     theirs.commit_replace(TableId::Spans, &[], &deleted, true).await.unwrap();
