@@ -36,11 +36,12 @@ class Refused(Exception):
 
 
 class Server:
-    """One server process over `data_dir`. As a context manager it runs for the block; it may be started again afterwards, with
-    `keep_addresses` where it was before."""
+    """One server process over `data_dir`, all of it or the `part` `collector` or `query`. As a context manager it runs for the block; it may be
+    started again afterwards, with `keep_addresses` where it was before."""
 
-    def __init__(self, data_dir, config="", executable=None, keep_addresses=False, environment=None):
+    def __init__(self, data_dir, config="", executable=None, keep_addresses=False, environment=None, part="serve"):
         self.data_dir = Path(data_dir)
+        self.part = part
         self.environment = environment or {}
         self.executable = executable or binary()
         self.process = None
@@ -65,8 +66,8 @@ class Server:
     def start(self):
         """Starts the process and returns when it is ready."""
         self._ready_path.unlink(missing_ok=True)
-        command = [self.executable, "serve", "--config", self._config_path, "--data-dir", self.data_dir]
-        for name in ("http", "otlp_grpc", "otlp_http"):
+        command = [self.executable, self.part, "--config", self._config_path, "--data-dir", self.data_dir]
+        for name in ("http",) if self.part == "query" else ("http", "otlp_grpc", "otlp_http"):
             known = self.addresses.get(name) if self.keep_addresses else None
             command += [f"--{name.replace('_', '-')}", known or "127.0.0.1:0"]
         command += ["--log-format", "json", "--ready-file", self._ready_path]

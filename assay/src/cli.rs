@@ -18,6 +18,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Receive, store and answer, in one process.
     Serve(ServeArgs),
+    /// Receive and store, beside other nodes that share a bucket (`storage.url`).
+    Collector(ServeArgs),
+    /// Answer questions over a bucket that collectors fill (`storage.url`); writes nothing to it.
+    Query(QueryArgs),
     /// Say whether a server answers, as an exit status: 0 if it does, 1 if not.
     Health(HealthArgs),
     /// Make the tables in ClickHouse (`storage.clickhouse`), and what they lack.
@@ -34,30 +38,21 @@ pub(crate) enum Command {
     Reprice(RepriceArgs),
 }
 
-/// Options of `assay serve`; each also as `ASSAY_…` and in the configuration file.
+/// Options of `assay query`, and of `assay serve` and `assay collector` too; each also as `ASSAY_…` and in the configuration file.
 #[derive(Debug, Args)]
-pub(crate) struct ServeArgs {
+pub(crate) struct QueryArgs {
     /// Configuration file (TOML).
     #[arg(long, env = "ASSAY_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Where WAL, lake and blobs live [default: assay-data].
+    /// Where this node keeps its own files: WAL, and lake and blobs where they are not in a bucket [default: assay-data].
     #[arg(long, env = "ASSAY_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Where lake and blobs live, such as `s3://bucket/folder` [default: in the data folder].
     #[arg(long, env = "ASSAY_STORAGE_URL")]
     storage_url: Option<String>,
-    /// UI, HTTP API and OTLP/HTTP [default: 127.0.0.1:8080].
+    /// UI, HTTP API and OTLP/HTTP, as far as the node has them [default: 127.0.0.1:8080].
     #[arg(long, env = "ASSAY_HTTP")]
     http: Option<SocketAddr>,
-    /// OTLP/gRPC [default: 127.0.0.1:4317].
-    #[arg(long, env = "ASSAY_OTLP_GRPC")]
-    otlp_grpc: Option<SocketAddr>,
-    /// OTLP/HTTP on its customary port [default: 127.0.0.1:4318].
-    #[arg(long, env = "ASSAY_OTLP_HTTP")]
-    otlp_http: Option<SocketAddr>,
-    /// Drop days older than this, such as `30d` [default: keep for ever].
-    #[arg(long, env = "ASSAY_RETENTION")]
-    retention: Option<humantime::Duration>,
     /// Allow addresses that are not loopback although there are no accounts.
     #[arg(long, env = "ASSAY_INSECURE")]
     insecure: bool,
@@ -69,33 +64,65 @@ pub(crate) struct ServeArgs {
     pub(crate) ready_file: Option<PathBuf>,
 }
 
+/// Options of `assay serve` and `assay collector`; each also as `ASSAY_…` and in the configuration file.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) node: QueryArgs,
+    /// OTLP/gRPC [default: 127.0.0.1:4317].
+    #[arg(long, env = "ASSAY_OTLP_GRPC")]
+    otlp_grpc: Option<SocketAddr>,
+    /// OTLP/HTTP on its customary port [default: 127.0.0.1:4318].
+    #[arg(long, env = "ASSAY_OTLP_HTTP")]
+    otlp_http: Option<SocketAddr>,
+    /// Drop days older than this, such as `30d` [default: keep for ever].
+    #[arg(long, env = "ASSAY_RETENTION")]
+    retention: Option<humantime::Duration>,
+}
+
 impl ServeArgs {
     /// The configuration: file, then what was said here.
     ///
     /// # Errors
     /// If the file is not valid or the whole does not fit together.
     pub(crate) fn configuration(&self) -> anyhow::Result<Config> {
-        let mut config = Config::read(self.config.as_deref())?;
+        let mut config = self.node.said()?;
         let listen = &mut config.listen;
-        for (target, said) in
-            [(&mut listen.http, self.http), (&mut listen.otlp_grpc, self.otlp_grpc), (&mut listen.otlp_http, self.otlp_http)]
-        {
+        for (target, said) in [(&mut listen.otlp_grpc, self.otlp_grpc), (&mut listen.otlp_http, self.otlp_http)] {
             *target = said.unwrap_or(*target);
         }
+        if let Some(retention) = self.retention {
+            config.storage.retention = Some(retention.into());
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+impl QueryArgs {
+    /// As [`ServeArgs::configuration`].
+    ///
+    /// # Errors
+    /// As [`ServeArgs::configuration`].
+    pub(crate) fn configuration(&self) -> anyhow::Result<Config> {
+        let config = self.said()?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn said(&self) -> anyhow::Result<Config> {
+        let mut config = Config::read(self.config.as_deref())?;
+        config.listen.http = self.http.unwrap_or(config.listen.http);
         if let Some(data_dir) = &self.data_dir {
             config.data_dir.clone_from(data_dir);
         }
         if let Some(url) = &self.storage_url {
             config.storage.url = Some(url.clone());
         }
-        if let Some(retention) = self.retention {
-            config.storage.retention = Some(retention.into());
-        }
         if let Some(format) = self.log_format {
             config.log.format = format;
         }
         config.insecure |= self.insecure;
-        config.validate()?;
         Ok(config)
     }
 }

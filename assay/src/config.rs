@@ -69,9 +69,10 @@ pub(crate) struct IngestConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StorageConfig {
-    /// Rows stay in the hot buffer at most this long before they are written to the lake. Default `10s`.
+    /// Rows stay in the hot buffer at most this long before they are written to the lake. Default `10s`, and `3s` where nodes share the lake:
+    /// other nodes see them only then.
     #[serde(with = "humantime_serde")]
-    pub(crate) flush_interval: Duration,
+    pub(crate) flush_interval: Option<Duration>,
     /// Rows are written to the lake when the hot buffer holds this much. Default `64MiB`.
     pub(crate) flush_bytes: ByteSize,
     /// The hot buffer holds at most this much; senders wait beyond it. Default `192MiB`.
@@ -92,6 +93,11 @@ pub(crate) struct StorageConfig {
     /// Where lake and blobs live, such as `s3://bucket/folder`. Default: in `data_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
+    /// Other nodes may write the lake in `url` too. Always so for `assay collector` and `assay query`. Default `false`.
+    pub(crate) shared: bool,
+    /// How often a node that answers questions looks for what other nodes wrote. Default `2s`.
+    #[serde(with = "humantime_serde")]
+    pub(crate) follow_interval: Duration,
     /// What was read from the bucket lately takes at most this much disk. Default `10GiB`.
     pub(crate) cache_max: ByteSize,
     /// How to reach the bucket of `url`.
@@ -228,7 +234,7 @@ impl Default for IngestConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         Self {
-            flush_interval: Duration::from_secs(10),
+            flush_interval: None,
             flush_bytes: ByteSize::mib(64),
             hot_bytes_max: ByteSize::mib(512),
             wal_bytes_max: ByteSize::mib(4096),
@@ -237,6 +243,8 @@ impl Default for StorageConfig {
             compaction_interval: Duration::from_secs(300),
             vacuum_grace: Duration::from_secs(3600),
             url: None,
+            shared: false,
+            follow_interval: Duration::from_secs(2),
             cache_max: ByteSize::mib(10 << 10),
             s3: S3Config::default(),
             clickhouse: ClickHouseConfig::default(),
@@ -335,6 +343,11 @@ impl Config {
         if let (Some(url), Some(clickhouse)) = (&self.storage.url, &self.storage.clickhouse.url) {
             bail!(
                 "found `storage.url`, `{url}`, and `storage.clickhouse.url`, `{clickhouse}`: expected one of them, rows are kept in one place"
+            );
+        }
+        if self.storage.shared && self.storage.url.is_none() {
+            bail!(
+                "`storage.shared` is `true` and there is no `storage.url`: expected `s3://BUCKET/FOLDER`, nodes can share only a lake in a bucket"
             );
         }
         self.storage.clickhouse.validate()?;
@@ -551,6 +564,15 @@ mod tests {
         assert!(check("endpoint = \"http://s3.example\"").expect_err("not encrypted").contains("expected `https://…`"));
         assert!(check("endpoint = \"s3.example\"").expect_err("no scheme").contains("expected an address such as"));
         assert!(check("access_key_id = \"id\"").expect_err("half a key").contains("expected both or none"));
+    }
+
+    #[test]
+    fn only_a_bucket_can_be_shared() {
+        let mut config = Config::default();
+        config.storage.shared = true;
+        assert!(config.validate().expect_err("no bucket").to_string().contains("there is no `storage.url`"));
+        config.storage.url = Some("s3://telemetry".to_owned());
+        assert!(config.validate().is_ok());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod migrate;
 mod openapi;
 mod probe;
 mod reprice;
+mod roles;
 mod seed;
 mod serve;
 mod table;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use cli::{Cli, Command, ExportCommand};
+use serve::Part;
 
 /// glibc's allocator keeps what ingest threads free; mimalloc gives it back and is faster under threads.
 #[global_allocator]
@@ -36,7 +38,9 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Serve(args) => serve::run(&args).await,
+            Command::Serve(args) => serve::run(args.configuration(), args.node.ready_file.as_deref(), Part::Serve).await,
+            Command::Collector(args) => serve::run(args.configuration(), args.node.ready_file.as_deref(), Part::Collector).await,
+            Command::Query(args) => serve::run(args.configuration(), args.ready_file.as_deref(), Part::Query).await,
             Command::Health(args) => return Ok(health::run(&args).await),
             Command::Migrate(args) => migrate::run(&args).await,
             Command::Sql(args) => client::sql(&args).await,

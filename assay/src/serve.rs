@@ -1,4 +1,4 @@
-//! `assay serve`: everything in one process, put together here, started and stopped in order.
+//! `assay serve`, `assay collector`, `assay query`: everything in one process, or a part of it, put together here, started and stopped in order.
 //!
 //! Start: configuration → storage → replay of what a crash left → ports. Stop: accept nothing new → let requests finish → flush →
 //! close the store.
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use assay_accounts::Accounts;
 use assay_collector::{
     Ingest,
@@ -19,7 +19,7 @@ use assay_collector::{
 };
 use assay_query::{QueryConfig, QueryEngine, api::ApiState};
 use assay_schemas::prices::PriceTable;
-use assay_storage::{Storage, StorageConfig};
+use assay_storage::{Role, Storage, StorageConfig};
 use axum::Router;
 use chrono::Utc;
 use prometheus::Registry;
@@ -29,25 +29,52 @@ use tracing::info;
 
 use crate::{
     accounts_api, assets,
-    cli::ServeArgs,
     config::{Config, LogFormat},
     demo_api::DemoRunner,
     export,
     listen::{Connections, Listener},
-    mappings_api, openapi, reprice, seed,
+    mappings_api, openapi, reprice, roles, seed,
 };
 
+/// Defaults of `storage.flush_interval`: what is in memory is seen at once by the process that took it, and by no other.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
+const SHARED_FLUSH_INTERVAL: Duration = Duration::from_secs(3);
 /// Requests get this long to finish once the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Which part of the server a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it.
+    Serve,
+    /// OTLP, and the writing of the lake.
+    Collector,
+    /// Questions.
+    Query,
+}
+
+impl Part {
+    fn role(self, config: &Config) -> Role {
+        match self {
+            Self::Serve if config.storage.shared => Role::Member,
+            Self::Serve => Role::Alone,
+            Self::Collector => Role::Collector,
+            Self::Query => Role::Query,
+        }
+    }
+}
+
 /// # Errors
 /// If the configuration is not valid, a port is taken, or the store cannot be opened.
-pub(crate) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    let config = args.configuration()?;
+pub(crate) async fn run(config: anyhow::Result<Config>, ready_file: Option<&Path>, part: Part) -> anyhow::Result<()> {
+    let config = config?;
+    if part != Part::Serve && config.storage.url.is_none() {
+        bail!("there is no `storage.url`: expected `s3://BUCKET/FOLDER`, where collectors and query nodes share a lake");
+    }
     start_logging(config.log.format)?;
     let told_to_end = shutdown_signal();
-    let server = Server::start(&config).await?;
-    if let Some(path) = &args.ready_file {
+    let server = Server::start(&config, part).await?;
+    if let Some(path) = ready_file {
         server.write_ready_file(path)?;
     }
     server.until(told_to_end).await
@@ -71,26 +98,51 @@ fn start_logging(format: LogFormat) -> anyhow::Result<()> {
 /// Everything that runs.
 struct Server {
     storage: Storage,
-    listeners: [(Listener, Router); 3],
+    listeners: Vec<(Listener, Router)>,
     demo: DemoRunner,
 }
 
 impl Server {
-    async fn start(config: &Config) -> anyhow::Result<Self> {
+    async fn start(config: &Config, part: Part) -> anyhow::Result<Self> {
         // Ports first: a port that is taken is said at once, not after a long replay.
         let http = Listener::bind("http", config.listen.http).await?;
-        let otlp_grpc = Listener::bind("otlp_grpc", config.listen.otlp_grpc).await?;
-        let otlp_http = Listener::bind("otlp_http", config.listen.otlp_http).await?;
+        let otlp = match part {
+            Part::Query => None,
+            _ => Some((
+                Listener::bind("otlp_grpc", config.listen.otlp_grpc).await?,
+                Listener::bind("otlp_http", config.listen.otlp_http).await?,
+            )),
+        };
 
         let prices = PriceTable::embedded().with_overrides(&config.prices).context("`prices` in the configuration")?;
         let prices = Arc::new(prices);
         let normaliser = normaliser(&config.dialect_files)?;
         let registry = Registry::new();
-        let storage = Storage::open(storage_config(config)?).await.context("could not open the store")?;
+        let storage = Storage::open(storage_config(config, part.role(config))?).await.context("could not open the store")?;
         storage.metrics(&registry)?;
-        let accounts = Accounts::open(&config.data_dir.join("assay.db"))?;
         let engine = QueryEngine::new(storage.clone(), Arc::clone(&prices), query_config(config))?;
         engine.metrics().register(&registry)?;
+
+        let demo = DemoRunner::new(http.address());
+        let state = |registry| ApiState {
+            engine: engine.clone(),
+            registry,
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: Utc::now(),
+            ready: ready(&storage),
+            document: Arc::new(openapi::document()),
+            demo: demo.status_source(),
+        };
+        // What answers questions, and what people made of the answers.
+        let questions = |registry| -> anyhow::Result<Router> {
+            let accounts = Accounts::open(&config.data_dir.join("assay.db"))?;
+            let router = assay_query::api::router(state(registry));
+            Ok(router.merge(export::router(engine.clone())).merge(accounts_api::router(accounts)))
+        };
+        let Some((otlp_grpc, otlp_http)) = otlp else {
+            let listeners = vec![(http, questions(registry)?.fallback(roles::without_ingest))];
+            return Ok(Self { storage, listeners, demo });
+        };
 
         let ingest = Arc::new(Ingest::new(storage.clone(), normaliser, Arc::clone(&prices)));
         let started = Instant::now();
@@ -107,26 +159,19 @@ impl Server {
             request_timeout: config.ingest.request_timeout,
         };
         let receiver = Receiver::new(Arc::clone(&ingest), limits, &registry)?;
-        let demo = DemoRunner::new(http.address());
         let otlp = http_router(receiver.clone());
-        let state = ApiState {
-            engine: engine.clone(),
-            registry,
-            version: env!("CARGO_PKG_VERSION"),
-            started_at: Utc::now(),
-            ready: ready(&storage),
-            document: Arc::new(openapi::document()),
-            demo: demo.status_source(),
+        let public = match part {
+            Part::Collector => {
+                assay_query::api::health_router(state(registry)).merge(otlp.clone()).fallback(roles::without_questions)
+            }
+            _ => questions(registry)?
+                .merge(mappings_api::router(Arc::clone(&ingest)))
+                .merge(reprice::router(engine.clone(), ingest))
+                .merge(demo.router())
+                .merge(otlp.clone())
+                .fallback(assets::serve),
         };
-        let public = assay_query::api::router(state)
-            .merge(export::router(engine.clone()))
-            .merge(mappings_api::router(Arc::clone(&ingest)))
-            .merge(reprice::router(engine, ingest))
-            .merge(accounts_api::router(accounts))
-            .merge(demo.router())
-            .merge(otlp.clone())
-            .fallback(assets::serve);
-        let listeners = [(http, public), (otlp_grpc, grpc_router(receiver)), (otlp_http, otlp)];
+        let listeners = vec![(http, public), (otlp_grpc, grpc_router(receiver)), (otlp_http, otlp)];
         Ok(Self { storage, listeners, demo })
     }
 
@@ -183,13 +228,16 @@ fn normaliser(files: &[PathBuf]) -> anyhow::Result<Normaliser> {
     Normaliser::with_files(texts).context("`dialect_files` in the configuration")
 }
 
-fn storage_config(config: &Config) -> anyhow::Result<StorageConfig> {
+fn storage_config(config: &Config, role: Role) -> anyhow::Result<StorageConfig> {
     let storage = &config.storage;
+    let flush_interval = if role == Role::Alone { FLUSH_INTERVAL } else { SHARED_FLUSH_INTERVAL };
     Ok(StorageConfig {
         data_dir: config.data_dir.clone(),
         bucket: storage.bucket()?,
+        role,
+        follow_interval: storage.follow_interval,
         clickhouse: storage.clickhouse.store()?,
-        flush_interval: storage.flush_interval,
+        flush_interval: storage.flush_interval.unwrap_or(flush_interval),
         flush_bytes: storage.flush_bytes.bytes(),
         hot_bytes_max: storage.hot_bytes_max.bytes(),
         wal_bytes_max: storage.wal_bytes_max.bytes(),

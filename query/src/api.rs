@@ -134,6 +134,16 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state)
 }
 
+/// What a node serves that answers no questions: whether it is well.
+pub fn health_router(state: ApiState) -> Router {
+    Router::new()
+        .route("/api/v1/status", get(read::status))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(state)
+}
+
 /// The OpenAPI document of [`router`].
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {

@@ -25,7 +25,7 @@ use arrow::{
 };
 use assay_schemas::{ids::ProjectId, prices::PriceTable};
 use assay_storage::{ReadView, Storage};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use datafusion::{
     common::{Column, ParamValues, ScalarValue},
     error::DataFusionError,
@@ -295,8 +295,12 @@ impl QueryEngine {
     /// [`QueryError`] if the text is not a question, names something unknown, or the engine is busy. Failures while streaming come
     /// from [`Answer::next`].
     pub async fn ask(&self, project: &ProjectId, ask: Ask) -> Result<Answer, QueryError> {
+        let asked_at = Utc::now();
         let view = self.inner.storage.view();
-        self.ask_view(project, view, ask).await
+        let mut answer = self.ask_view(project, view, ask).await?;
+        // Where no other node writes, what was acknowledged before the view was taken is in it.
+        answer.complete_until.get_or_insert(asked_at);
+        Ok(answer)
     }
 
     /// As [`QueryEngine::ask`], over a view taken before, so that several questions see the same rows.
@@ -338,6 +342,7 @@ impl QueryEngine {
     async fn start(&self, running: Registered, view: Arc<ReadView>, ask: Ask, deadline: Instant) -> Result<Answer, QueryError> {
         let question = statement::parse(&ask.sql)?;
         let permit = self.place().await?;
+        let complete_until = view.complete_until;
         let mut catalog = self.catalog(&running.project, view);
         catalog.on_behalf = OnBehalf { query_id: running.id, deadline, ..catalog.on_behalf };
         // Planning and first execution happen on the query threads: a deep plan must not hold up the server.
@@ -374,6 +379,7 @@ impl QueryEngine {
         Ok(Answer {
             schema: plan.schema(),
             plan,
+            complete_until,
             received,
             limit,
             bytes_max,
@@ -509,6 +515,7 @@ impl QueryEngine {
 pub struct Answer {
     schema: SchemaRef,
     plan: Arc<dyn ExecutionPlan>,
+    complete_until: Option<DateTime<Utc>>,
     received: mpsc::Receiver<Result<RecordBatch, QueryError>>,
     limit: usize,
     bytes_max: usize,
@@ -609,6 +616,7 @@ impl Answer {
             elapsed: self.started.elapsed(),
             truncated: self.truncated,
             bytes_scanned: metric(self.plan.as_ref(), "bytes_scanned"),
+            complete_until: self.complete_until,
         }
     }
 }
@@ -624,6 +632,8 @@ pub struct AnswerStats {
     pub truncated: bool,
     /// Bytes read from files.
     pub bytes_scanned: usize,
+    /// What any node acknowledged before was asked over; `None` if the question was asked over a view of which that is not known.
+    pub complete_until: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod cell;
 use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
+use chrono::{DateTime, SecondsFormat, Utc};
 use parking_lot::Mutex;
 use parquet::{
     arrow::ArrowWriter,
@@ -23,6 +24,11 @@ use crate::{engine::AnswerStats, information_schema::sql_type};
 
 /// A Parquet row group is closed when it holds so many bytes.
 const PARQUET_GROUP_BYTES: usize = 16 << 20;
+
+/// A moment as answers write it.
+pub(crate) fn time_text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
 
 /// A format of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +208,7 @@ impl Encoder {
                     "elapsed_ms": stats.elapsed.as_secs_f64() * 1e3,
                     "truncated": stats.truncated,
                     "bytes_scanned": stats.bytes_scanned,
+                    "complete_until": stats.complete_until.map(time_text),
                 });
                 format!("],\"stats\":{stats}}}").into_bytes()
             }

@@ -21,12 +21,13 @@ use super::{ApiState, Problem, Project};
 use crate::{
     engine::{Answer, Ask, Explanation, Params},
     error::{QueryError, QueryErrorKind},
-    format::{EncodeAnswerError, Encoder, Format},
+    format::{EncodeAnswerError, Encoder, Format, time_text},
     running::{QuerySource, RunningQuery},
 };
 
 /// Names the query of an answer.
 const QUERY_ID: HeaderName = HeaderName::from_static("x-assay-query-id");
+const COMPLETE_UNTIL: HeaderName = HeaderName::from_static("x-assay-complete-until");
 
 /// A question.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -75,6 +76,9 @@ pub(crate) struct SqlStats {
     truncated: bool,
     /// Bytes read from files.
     bytes_scanned: u64,
+    /// Whatever any node that shares the lake acknowledged before this moment was asked over. Where one node writes, that is when the question came.
+    /// Other formats have it in the header `X-Assay-Complete-Until`.
+    complete_until: Option<String>,
 }
 
 /// Answers a SQL question over the rows of the project. The format follows `Accept`.
@@ -83,7 +87,7 @@ pub(crate) struct SqlStats {
     path = "/api/v1/sql",
     request_body = SqlRequest,
     responses(
-        (status = 200, description = "The rows, streamed", headers(("X-Assay-Query-Id" = String, description = "Name of the query")), content(
+        (status = 200, description = "The rows, streamed", headers(("X-Assay-Query-Id" = String, description = "Name of the query"), ("X-Assay-Complete-Until" = String, description = "As `stats.complete_until`")), content(
             (SqlAnswer = "application/json"),
             (String = "application/x-ndjson"),
             (String = "text/csv"),
@@ -133,6 +137,7 @@ async fn answer(
     let (query_id, source) = (Some(query_id), QuerySource::Sql);
     let ask = Ask { sql: request.query, params, row_limit, bytes_max, timeout, query_id, source };
     let mut answer = state.engine.ask(project, ask).await?;
+    let complete_until = answer.stats().complete_until;
     // Errors of the first batch still get a proper status.
     let first = answer.next().await?;
     let encode = |error: EncodeAnswerError| QueryError::invalid(chain(&error));
@@ -146,7 +151,12 @@ async fn answer(
     };
     let rest = stream::try_unfold(streaming, next_bytes);
     let body = Body::from_stream(stream_after(head.into(), rest));
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.media_type())], body).into_response())
+    let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, format.media_type())], body).into_response();
+    if let Some(until) = complete_until {
+        let text = HeaderValue::from_str(&time_text(until)).expect("a time is plain ASCII");
+        response.headers_mut().insert(COMPLETE_UNTIL, text);
+    }
+    Ok(response)
 }
 
 /// The queries that run now.

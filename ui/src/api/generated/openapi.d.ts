@@ -2284,6 +2284,11 @@ export interface components {
              * @description Bytes read from files.
              */
             bytes_scanned: number;
+            /**
+             * @description Whatever any node that shares the lake acknowledged before this moment was asked over. Where one node writes, that is when the question came.
+             *     Other formats have it in the header `X-Assay-Complete-Until`.
+             */
+            complete_until?: string | null;
             /** Format: double */
             elapsed_ms: number;
             /** Format: int64 */
@@ -4390,6 +4395,8 @@ export interface operations {
             /** @description The rows, streamed */
             200: {
                 headers: {
+                    /** @description As `stats.complete_until` */
+                    "X-Assay-Complete-Until"?: string;
                     /** @description Name of the query */
                     "X-Assay-Query-Id"?: string;
                     [name: string]: unknown;
