@@ -82,6 +82,41 @@ test('watch a live trace', async ({ page, request }) => {
   await expect(tree(page).getByRole('treeitem')).toHaveCount(2);
 });
 
+test('from the list to the failing span and its SQL without a pointer', async ({ page }) => {
+  await openList(page);
+  const keys = page.keyboard;
+  const command = async (words: string) => {
+    await keys.press('Control+k');
+    await expect(page.getByRole('dialog', { name: 'Commands' })).toBeVisible();
+    await keys.type(words);
+    await keys.press('Enter');
+    await expect(page.getByRole('dialog', { name: 'Commands' })).toBeHidden();
+  };
+  await keys.press('/');
+  await keys.type('has:error');
+  await keys.press('Enter');
+  await expect(page).toHaveURL(/q=has%3Aerror/);
+  await keys.press('Escape');
+  const list = page.getByRole('grid', { name: 'Traces' });
+  await expect(list).toHaveAttribute('aria-busy', 'false');
+  await keys.press('j');
+  await expect(list).toBeFocused();
+  await keys.press('j');
+  await keys.press('Enter');
+  await expect(page).toHaveURL(/\/traces\/[0-9a-f]{32}/);
+  await expect(tree(page).getByRole('treeitem').first()).toBeVisible();
+  await keys.press('j');
+  await expect(tree(page)).toBeFocused();
+  await command('Next error');
+  await expect(tree(page).getByRole('treeitem', { selected: true }).getByRole('img', { name: 'error' })).toBeVisible();
+  await command('Show the trace as timeline');
+  await expect(page).toHaveURL(/view=timeline/);
+  await command('Open the trace as SQL');
+  await expect(page.getByRole('grid', { name: 'Result' })).toBeVisible();
+  await command('Go to the editor');
+  await expect(page.getByRole('textbox', { name: 'SQL query' })).toBeFocused();
+});
+
 test('the first page and a change of page are quick', async ({ page }) => {
   await page.goto(`/?${ALL_TIME}`);
   await expect(rows(page).first()).toBeVisible();

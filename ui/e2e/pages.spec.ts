@@ -100,6 +100,21 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
     },
   })),
   {
+    name: 'trace that is not there',
+    open: async (page: Page) => {
+      await page.goto(`/traces/${'0'.repeat(31)}1`);
+      await expect(page.getByRole('heading', { name: 'This trace is not here' })).toBeVisible();
+    },
+  },
+  {
+    name: 'session that is not there',
+    open: async (page: Page) => {
+      await page.goto('/sessions/nobody-ever-said-this');
+      await expect(page.getByRole('heading', { name: 'nobody-ever-said-this' })).toBeVisible();
+      await page.waitForLoadState('networkidle');
+    },
+  },
+  {
     name: 'compare',
     open: async (page: Page, trace: string) => {
       await page.goto(`/compare?a=${trace}&b=${trace}`);
@@ -265,6 +280,28 @@ test('the theme can be switched and stays switched', async ({ page }) => {
   await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
   await page.reload();
   await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+});
+
+test('a server that fails is said where its answer would be, and can be asked again', async ({ page, request }) => {
+  const call = await one(request, CALL);
+  const [trace, span] = [text(call['trace_id']), text(call['span_id'])];
+  for (const [path, answer] of [
+    [`/?${ALL_TIME}`, () => rows(page).first()],
+    [`/traces/${trace}?span=${span}`, () => tree(page).getByRole('treeitem').first()],
+    ['/ingest?from=all', () => page.getByRole('region', { name: 'Ledger', exact: true }).getByRole('row', { name: /^traces/ })],
+  ] as const) {
+    await page.route('**/api/**', (asked) => asked.abort());
+    await page.goto(path);
+    await expect(page.getByRole('alert').first()).toContainText('the server does not answer');
+    await expect(page.getByText('no connection')).toBeVisible();
+    // What is not known is not said to be nothing.
+    await expect(page.getByText('nothing in quarantine')).toHaveCount(0);
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    expect(violations.map(({ id }) => id)).toEqual([]);
+    await page.unroute('**/api/**');
+    for (const again of await page.getByRole('button', { name: 'Try again' }).all()) await again.click().catch(() => undefined);
+    await expect(answer()).toBeVisible();
+  }
 });
 
 test('an unknown project is empty and shows how to send a first span', async ({ page }) => {

@@ -118,6 +118,102 @@ test('a permalink opens the same span, and the OTLP download is OTLP', async ({ 
   await expect(page.getByRole('grid', { name: 'Result' })).toBeVisible();
 });
 
+test('a span that has begun is there before it ends, and ends in sight', async ({ page, request }) => {
+  const project = `running-${Date.now()}`;
+  const [trace, span] = [`${Date.now()}`.padStart(32, 'a'), `${Date.now()}`.padStart(16, 'b')];
+  const begun = BigInt(Date.now()) * 1_000_000n;
+  const post = async (one: Record<string, unknown>) => {
+    const sent = await request.post('/v1/traces', {
+      headers: { 'x-assay-project': project },
+      data: { resourceSpans: [{ resource: { attributes: [] }, scopeSpans: [{ scope: { name: 'journey' }, spans: [{ traceId: trace, name: 'a long job', kind: 1, startTimeUnixNano: `${begun}`, status: {}, ...one }] }] }] },
+    }); // prettier-ignore
+    expect(sent.status(), await sent.text()).toBe(200);
+  };
+  // As the Logfire SDK announces a span: one of no duration, below the one that has begun.
+  await post({
+    spanId: `${Date.now()}`.padStart(16, 'c'),
+    parentSpanId: span,
+    endTimeUnixNano: `${begun}`,
+    attributes: [{ key: 'logfire.span_type', value: { stringValue: 'pending_span' } }],
+  });
+  await page.goto(`/?project=${project}`);
+  await page.getByRole('link', { name: 'a long job' }).click();
+  const row = tree(page).getByRole('treeitem', { name: /a long job/ });
+  await expect(row).toHaveCount(1);
+  await expect(row).toContainText('running');
+  await expect(page.getByText(/still running; this page follows/)).toBeVisible();
+  await post({ spanId: span, endTimeUnixNano: `${begun + 4_200_000_000n}`, attributes: [] });
+  await expect(row).toContainText('4.20 s');
+  await expect(page.getByText(/still running/)).toBeHidden();
+});
+
+test('the timeline fits, zooms where the pointer is, compresses idle time on request and has an overview', async ({
+  page,
+  request,
+}) => {
+  const project = `timeline-${Date.now()}`;
+  const S = 1_000_000_000;
+  const trace = await send(request, project, [
+    { name: 'session', start: 0, duration: 100 * S },
+    { name: 'first', parent: 0, start: 0, duration: S },
+    { name: 'last', parent: 0, start: 99 * S, duration: S },
+  ]);
+  await page.goto(`/traces/${trace}?project=${project}&view=timeline`);
+  await expect(tree(page).getByRole('treeitem')).toHaveCount(3);
+  const ticks = page.locator('.span-tree__tick');
+  const last = async () => text(await ticks.last().textContent());
+  expect(await ticks.first().textContent()).toBe('0');
+  const whole = await last();
+  expect(whole).toMatch(/^(1 m|[89]\d\.0 s)/);
+  // Zoom at the left edge: the beginning stays, the end comes nearer.
+  const box = await tree(page).boundingBox();
+  if (!box) throw new Error('the timeline has no size');
+  await page.mouse.move(box.x + box.width * 0.3, box.y + 60);
+  await page.keyboard.down('Control');
+  await page.mouse.wheel(0, -600);
+  await page.keyboard.up('Control');
+  await expect.poll(last).not.toBe(whole);
+  await expect(page).toHaveURL(/window=\d+-\d+/);
+  const [from, to] = (new URL(page.url()).searchParams.get('window') ?? '').split('-').map(Number);
+  expect(from).toBeLessThan(5 * S);
+  expect(to).toBeLessThan(40 * S);
+  await page.getByRole('button', { name: 'Fit' }).click();
+  await expect.poll(last).toBe(whole);
+  // In the overview the window is drawn anew.
+  const strip = await page.locator('.overview').boundingBox();
+  if (!strip) throw new Error('there is no overview');
+  await page.mouse.move(strip.x + strip.width * 0.5, strip.y + 10);
+  await page.mouse.down();
+  await page.mouse.move(strip.x + strip.width * 0.75, strip.y + 10, { steps: 4 });
+  await page.mouse.up();
+  await expect(page).toHaveURL(/window=(49|50|51)\d{9}-/);
+  await tree(page).focus();
+  await page.keyboard.press('0');
+  await expect(page).not.toHaveURL(/window=/);
+  const gaps = page.getByRole('button', { name: /^Compress .* idle/ });
+  await gaps.click();
+  await expect(page.getByRole('button', { name: 'Idle time compressed' })).toHaveAttribute('aria-pressed', 'true');
+  await expect(page).toHaveURL(/gaps=1/);
+});
+
+test('logs of the trace stand beside their span, and lead to it', async ({ page, request }) => {
+  const project = `logs-${Date.now()}`;
+  const trace = await send(request, project, [{ name: 'request' }, { name: 'work', parent: 0 }]);
+  const at = `${BigInt(Date.now()) * 1_000_000n}`;
+  const record = (span: number, words: string) => ({ timeUnixNano: at, severityText: 'WARN', body: { stringValue: words }, traceId: trace, spanId: span.toString(16).padStart(16, '0') }); // prettier-ignore
+  const sent = await request.post('/v1/logs', {
+    headers: { 'x-assay-project': project },
+    data: { resourceLogs: [{ resource: { attributes: [] }, scopeLogs: [{ scope: { name: 'journey' }, logRecords: [record(1, 'the queue is long'), record(2, 'trying again')] }] }] },
+  }); // prettier-ignore
+  expect(sent.status()).toBe(200);
+  await page.goto(`/traces/${trace}?project=${project}&tab=logs`);
+  const panel = page.getByRole('tabpanel');
+  await expect(panel).toContainText('the queue is long');
+  await expect(panel).not.toContainText('trying again');
+  await page.getByRole('button', { name: 'The whole trace' }).click();
+  await expect(panel).toContainText('trying again');
+});
+
 test('a trace that is not there says so', async ({ page }) => {
   await page.goto(`/traces/${'0'.repeat(31)}1`);
   await expect(page.getByRole('heading', { name: 'This trace is not here' })).toBeVisible();

@@ -6,21 +6,24 @@ import { SqlLink } from './SqlLink';
 
 type Props = {
   title: string;
-  /** `null`: not known yet. */
+  /** `null`: not known yet; with `failed`, not known at all. */
   value: ReactNode | null;
+  failed?: boolean;
   sql: string | null;
   tone?: 'plain' | 'good' | 'warning' | 'error';
   children?: ReactNode;
 };
 
-export function Figure({ title, value, sql, tone = 'plain', children }: Props) {
+export function Figure({ title, value, failed = false, sql, tone = 'plain', children }: Props) {
   return (
     <div className={`figure figure--${tone}`}>
       <p className="figure__title">
         {title} <SqlLink sql={sql} of={title} />
       </p>
-      <p className="figure__value num">{value ?? <span className="figure__wait" aria-label="loading" role="img" />}</p>
-      {children !== undefined && <p className="figure__more">{children}</p>}
+      <p className="figure__value num">
+        {value ?? (failed ? <span className="faint">–</span> : <span className="figure__wait" aria-label="loading" role="img" />)}
+      </p>
+      {children !== undefined && value !== null && <p className="figure__more">{children}</p>}
     </div>
   );
 }

@@ -1,6 +1,7 @@
 /** What a page says when it has nothing, waits, or failed. */
 import type { ReactNode } from 'react';
 
+import { Button } from './Button';
 import { Icon } from './Icon';
 import './notice.css';
 
@@ -13,8 +14,10 @@ export function EmptyState({ title, children }: { title: string; children?: Reac
   );
 }
 
+type ErrorProps = { title: string; error: unknown; onRetry?: () => unknown; children?: ReactNode };
+
 /** A failure: what, then why as the server told it, then what can be done. */
-export function ErrorNotice({ title, error, children }: { title: string; error: unknown; children?: ReactNode }) {
+export function ErrorNotice({ title, error, onRetry, children }: ErrorProps) {
   return (
     <div className="notice notice--error" role="alert">
       <Icon name="error" />
@@ -24,6 +27,15 @@ export function ErrorNotice({ title, error, children }: { title: string; error: 
           <Prose text={explain(error)} />
         </p>
         {children}
+        {onRetry && (
+          <Button
+            onClick={() => {
+              onRetry();
+            }}
+          >
+            Try again
+          </Button>
+        )}
       </div>
     </div>
   );

@@ -47,6 +47,18 @@ export function useShortcut(handler: (event: KeyboardEvent) => void): void {
   }, []);
 }
 
+/** j, k and the arrows reach what they move in from anywhere on the page where nothing else has the focus. */
+export function useReach(find: () => HTMLElement | null | undefined): void {
+  useShortcut((event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !['j', 'k', 'ArrowDown', 'ArrowUp'].includes(event.key)) return;
+    if (document.activeElement !== document.body) return;
+    const found = find();
+    if (!found) return;
+    event.preventDefault();
+    found.focus();
+  });
+}
+
 function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
 }

@@ -43,11 +43,17 @@ function Trace() {
   );
   const sqlHref = useCallback((sql: string) => router.buildLocation({ to: '/sql', search: { q: sql } }).href, [router]);
   const { session, user } = useLinks(ALL_TIME_SCOPE);
-  const links = {
-    traces: router.buildLocation({ to: LIST_PATHS.traces, search: {} }).href,
-    compare: router.buildLocation({ to: '/compare', search: { a: traceId } }).href,
-    session,
-    user,
-  };
+  const links = useMemo(
+    () => ({
+      traces: router.buildLocation({ to: LIST_PATHS.traces, search: {} }).href,
+      compare: router.buildLocation({ to: '/compare', search: { a: traceId } }).href,
+      session,
+      user,
+      go: (href: string) => {
+        router.history.push(href);
+      },
+    }),
+    [router, traceId, session, user],
+  );
   return <TracePage key={traceId} traceId={traceId} state={state} onChange={change} sqlHref={sqlHref} links={links} />;
 }

@@ -38,7 +38,11 @@ export function Answer({ of, query, empty, children }: AnswerProps) {
     <>
       {query.isError && (
         <div className="card__notice">
-          <ErrorNotice title={`${of} could not be read`} error={query.error} />
+          <ErrorNotice
+            title={`${of.slice(0, 1).toUpperCase()}${of.slice(1)} could not be read`}
+            error={query.error}
+            onRetry={query.refetch}
+          />
         </div>
       )}
       {query.data === undefined ? (

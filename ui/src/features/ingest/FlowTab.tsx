@@ -23,7 +23,8 @@ export function FlowTab({ range, quarantineHref }: { range: TimeRange; quarantin
   const minutes = bucketMinutes(range, openedAt, first === null ? null : Date.parse(first));
   const domain = useMemo(() => domainOf(range, openedAt), [range, openedAt]);
   const ratesSql = rates(range, minutes);
-  const rate = useSql(fresh.data === undefined ? null : ratesSql);
+  // All time needs to know when it began; should that not be known, a day is shown.
+  const rate = useSql(fresh.isPending ? null : ratesSql);
   const ledgerSql = ledger(range);
   const lines = useSql(ledgerSql);
   const books = useMemo(() => (lines.data ? readLedger(lines.data) : null), [lines.data]);
@@ -37,19 +38,26 @@ export function FlowTab({ range, quarantineHref }: { range: TimeRange; quarantin
         <Figure
           title="Last received"
           sql={freshness()}
+          failed={fresh.isError}
           value={fresh.data ? (last === null ? 'never' : formatAgo(Date.parse(last), now)) : null}
         >
           {last !== null && formatFullTime(last)}
         </Figure>
-        <Figure title="Records" sql={ledgerSql} value={received === null ? null : formatCount(received)}>
+        <Figure title="Records" sql={ledgerSql} failed={lines.isError} value={received === null ? null : formatCount(received)}>
           {received !== null && `${formatCountExact(received)} received`}
         </Figure>
-        <Figure title="Requests" sql={ledgerSql} value={books ? formatCount(total(books, 'requests')) : null}>
+        <Figure
+          title="Requests"
+          sql={ledgerSql}
+          failed={lines.isError}
+          value={books ? formatCount(total(books, 'requests')) : null}
+        >
           {books && `${formatBytes(total(books, 'bytes'))} after inflating`}
         </Figure>
         <Figure
           title="Refused"
           sql={quarantineSql}
+          failed={refused.isError}
           tone={refusedCount !== null && refusedCount > 0 ? 'warning' : 'plain'}
           value={refusedCount === null ? null : formatCountExact(refusedCount)}
         >
@@ -58,6 +66,7 @@ export function FlowTab({ range, quarantineHref }: { range: TimeRange; quarantin
         <Figure
           title="Ledger"
           sql={ledgerSql}
+          failed={lines.isError}
           tone={books ? (isBalanced(books) ? 'good' : 'error') : 'plain'}
           value={books ? (isBalanced(books) ? 'balances' : 'does not balance') : null}
         >

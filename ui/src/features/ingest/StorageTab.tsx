@@ -21,7 +21,7 @@ export function StorageTab({ state, hrefOf }: Props) {
   const table = state.table ?? first;
   return (
     <>
-      <Glance tables={all.data} />
+      <Glance tables={all.data} failed={all.isError} />
       <Card title="Tables" sql={tables()} aside="this project; versions and times of all together" wide>
         <Answer of="the tables" query={all} empty="There are no tables.">
           {(rows) => <Tables rows={rows} open={table} hrefOf={hrefOf} />}
@@ -35,7 +35,7 @@ export function StorageTab({ state, hrefOf }: Props) {
   );
 }
 
-function Glance({ tables: rows }: { tables: Rows | undefined }) {
+function Glance({ tables: rows, failed }: { tables: Rows | undefined; failed: boolean }) {
   const log = useSql(wal(), 2_000);
   const now = useNow(1_000);
   const line = log.data?.[0];
@@ -52,7 +52,8 @@ function Glance({ tables: rows }: { tables: Rows | undefined }) {
         title="Write-ahead log"
         sql={wal()}
         tone={share !== null && share > 0.8 ? 'error' : share !== null && share > 0.5 ? 'warning' : 'plain'}
-        value={bytes === null ? (log.isError ? UNKNOWN : null) : formatBytes(bytes)}
+        failed={log.isError}
+        value={bytes === null ? null : formatBytes(bytes)}
       >
         {share !== null && most !== null && (
           <>
@@ -64,17 +65,18 @@ function Glance({ tables: rows }: { tables: Rows | undefined }) {
       <Figure
         title="Not yet in the lake"
         sql={wal()}
-        value={waiting === null ? (log.isError ? UNKNOWN : null) : `${formatCountExact(waiting)} requests`}
+        failed={log.isError}
+        value={waiting === null ? null : `${formatCountExact(waiting)} requests`}
       >
         {line && (oldest === null ? 'all rows are in files' : `the oldest from ${formatAgo(Date.parse(oldest), now)}`)}
       </Figure>
-      <Figure title="Rows in memory" sql={tables()} value={hotRows === null ? null : formatCountExact(hotRows)}>
+      <Figure title="Rows in memory" sql={tables()} failed={failed} value={hotRows === null ? null : formatCountExact(hotRows)}>
         {rows && `${formatBytes(sum('hot_bytes') ?? 0)}; queries see them`}
       </Figure>
-      <Figure title="Rows in files" sql={tables()} value={rows ? formatCountExact(sum('rows')) : null}>
+      <Figure title="Rows in files" sql={tables()} failed={failed} value={rows ? formatCountExact(sum('rows')) : null}>
         {rows && `${formatCountExact(sum('files'))} files`}
       </Figure>
-      <Figure title="On disk" sql={tables()} value={rows ? formatBytes(sum('bytes') ?? 0) : null}>
+      <Figure title="On disk" sql={tables()} failed={failed} value={rows ? formatBytes(sum('bytes') ?? 0) : null}>
         of this project, without the log
       </Figure>
     </Figures>

@@ -37,7 +37,8 @@ export function EmbeddedList({ info, scope, links, sort: chosenSort, onSort, col
   const first = list.data?.pages[0];
   const totals = useTotals(info, scope, columns, first);
   if (list.isPending) return <Skeleton lines={6} label={`loading ${info.title.toLowerCase()}`} />;
-  if (list.isError) return <ErrorNotice title={`The ${info.title.toLowerCase()} could not be read`} error={list.error} />;
+  if (list.isError)
+    return <ErrorNotice title={`The ${info.title.toLowerCase()} could not be read`} error={list.error} onRetry={list.refetch} />;
   if (rows.length === 0) return <EmptyState title={`No ${info.title.toLowerCase()} in this range`} />;
   const go = (href: string | null) => {
     if (href !== null) onGo(href);

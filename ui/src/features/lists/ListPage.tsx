@@ -1,6 +1,6 @@
 /** Every list: range, filter, strips, facets, table, and a place beside it for a peek at one row. What differs stands in `kinds.tsx`. */
 import { useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useCallback, useEffect, useMemo, type ReactNode } from 'react';
+import { useCallback, useEffect, useMemo, useRef, type ReactNode } from 'react';
 
 import type { Status } from '../../api/types';
 import { Button } from '../../components/Button';
@@ -14,7 +14,7 @@ import { clock, useClock } from '../../lib/clock';
 import { formatLayout, parseLayout } from '../../lib/columns';
 import { useCommands } from '../../components/command/commands';
 import { formatCountExact, plural } from '../../lib/format';
-import { isNumber, useMediaQuery, useNow, useShortcut, useStored } from '../../lib/hooks';
+import { isNumber, useMediaQuery, useNow, useReach, useShortcut, useStored } from '../../lib/hooks';
 import { ALL_TIME, absoluteRange, describeRange, fixedRange } from '../../lib/time';
 import { Facets } from './Facets';
 import { FilterBox } from './FilterBox';
@@ -90,6 +90,8 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
     if (event.key === 'Escape' && state.peek !== null) onChange({ peek: null });
     else if (event.key === '.' && news !== '') showFresh();
   });
+  const tableFrame = useRef<HTMLDivElement>(null);
+  useReach(() => tableFrame.current?.querySelector<HTMLElement>('[role=grid]'));
   useListCommands(state, onChange);
   // What was read of the empty project says "nothing"; the first span makes that old.
   const empty = status?.spans === 0;
@@ -160,15 +162,7 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
     <Skeleton lines={14} label={`loading ${info.title.toLowerCase()}`} />
   ) : list.isError && rows.length === 0 ? (
     <div className="list__problem">
-      <ErrorNotice title={`The ${info.title.toLowerCase()} could not be read`} error={list.error}>
-        <Button
-          onClick={() => {
-            void list.refetch();
-          }}
-        >
-          Try again
-        </Button>
-      </ErrorNotice>
+      <ErrorNotice title={`The ${info.title.toLowerCase()} could not be read`} error={list.error} onRetry={list.refetch} />
     </div>
   ) : rows.length === 0 ? (
     <NothingFound info={info} state={state} onChange={onChange} />
@@ -224,6 +218,7 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
       </div>
       <Strips
         strip={strip.data}
+        failed={strip.isError}
         onNarrow={(from, to) => {
           onChange(absoluteRange(from, to));
         }}
@@ -237,7 +232,7 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
             }}
           />
         )}
-        <div className="list__table">
+        <div className="list__table" ref={tableFrame}>
           <div role="status" className="list__announce">
             {news !== '' && (
               <button type="button" className="list__fresh" onClick={showFresh} title="Show them (.)">

@@ -19,10 +19,13 @@ import { useTheme } from '../../lib/theme';
 const round = (value: number | null) => (value === null ? '–' : formatCountExact(Math.round(value)));
 const dollars = (value: number | null) => (value === null ? '–' : `$${value.toPrecision(3)}`);
 
-export function Strips({ strip, onNarrow }: { strip: Strip | undefined; onNarrow: (fromMs: number, toMs: number) => void }) {
+type Props = { strip: Strip | undefined; failed: boolean; onNarrow: (fromMs: number, toMs: number) => void };
+
+export function Strips({ strip, failed, onNarrow }: Props) {
   const { resolved } = useTheme();
   const narrow = useMediaQuery('(max-width: 700px)');
   const data = useMemo(() => (strip ? summarise(strip) : null), [strip]);
+  if (!data && failed) return <div className="strips strips--waiting strips--failed">These strips could not be read.</div>;
   if (!data) return <div className="strips strips--waiting" aria-hidden="true" />;
   const common = { times: data.times, bucketSeconds: data.bucketSeconds, theme: resolved, onNarrow };
   const sql = (of: string) => <SqlLink sql={strip?.sql} of={`${of} over time`} />;

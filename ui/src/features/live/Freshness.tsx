@@ -1,4 +1,5 @@
 /** "Last span 2 s ago", or that the server does not answer. */
+import { ApiError } from '../../api/client';
 import { useSqlHref } from '../../components/SqlLink';
 import { formatAgo, formatFullTime } from '../../lib/format';
 import { useNow } from '../../lib/hooks';
@@ -11,14 +12,14 @@ FROM (SELECT max(received_at) AS received_at FROM spans UNION ALL SELECT max(rec
 
 export function Freshness() {
   const sqlHref = useSqlHref();
-  const { data, isError, isPending } = useStatus();
+  const { data, error, isError, isPending } = useStatus();
   const now = useNow(1_000);
   if (isPending) return null;
   if (isError) {
     return (
       <span className="freshness freshness--lost" role="status">
         <span className="freshness__dot" />
-        no connection
+        {error instanceof ApiError && error.status > 0 ? 'server error' : 'no connection'}
       </span>
     );
   }

@@ -36,7 +36,7 @@ type Props = {
 
 export function SeriesChart({ of, q, range }: Props) {
   const { measure, by, title, kind, format } = KINDS[of];
-  const { data, isPending, isError, error } = useQuery(seriesQuery(q, range, measure, by));
+  const { data, isPending, isError, error, refetch } = useQuery(seriesQuery(q, range, measure, by));
   const drawn = useMemo(() => {
     if (!data) return null;
     const start = Date.parse(data.start) / 1000;
@@ -53,7 +53,7 @@ export function SeriesChart({ of, q, range }: Props) {
         {title} <SqlLink sql={data?.sql} of={title.toLowerCase()} />
       </h2>
       {isPending && <Skeleton lines={4} label={`loading ${title}`} />}
-      {isError && <ErrorNotice title={`${title} could not be read`} error={error} />}
+      {isError && <ErrorNotice title={`${title} could not be read`} error={error} onRetry={refetch} />}
       {drawn && drawn.series.length === 0 && <p className="faint series-chart__none">nothing in this range</p>}
       {drawn && drawn.series.length > 0 && (
         <Chart

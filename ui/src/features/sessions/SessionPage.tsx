@@ -68,7 +68,7 @@ export function SessionPage({ sessionId, traceHref, userHref, listHref, sessions
       {session.isPending && <Skeleton lines={10} label="loading the session" />}
       {session.isError && traces.length === 0 && (
         <div className="session__problem">
-          <ErrorNotice title="The session could not be read" error={session.error} />
+          <ErrorNotice title="The session could not be read" error={session.error} onRetry={session.refetch} />
         </div>
       )}
       {first && traces.length === 0 && <EmptyState title="No trace of this session is left" />}

@@ -51,7 +51,7 @@ export function UserPage({ userId, range, onRange, usersHref, listHrefs, session
           </FigureRow>
         )}
         {user.isPending && <Skeleton lines={2} label="loading the user" />}
-        {user.isError && <ErrorNotice title="The user could not be read" error={user.error} />}
+        {user.isError && <ErrorNotice title="The user could not be read" error={user.error} onRetry={user.refetch} />}
         {user.data && !row && (
           <p className="faint">Nothing of this user in this range: {describeRange(range)}. A wider one is chosen at the right.</p>
         )}

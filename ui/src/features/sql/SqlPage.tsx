@@ -5,7 +5,9 @@ import { lazy, Suspense, useEffect, useMemo, useRef, useState } from 'react';
 
 import { ApiError } from '../../api/client';
 import { Button, IconButton } from '../../components/Button';
+import { useCommands } from '../../components/command/commands';
 import { CopyButton } from '../../components/CopyButton';
+import type { IconName } from '../../components/Icon';
 import '../../components/labelled.css';
 import { EmptyState, ErrorNotice, Skeleton } from '../../components/Notice';
 import '../../components/segments.css';
@@ -163,6 +165,36 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
     if (tab.text.trim() === '') set({ text });
     else setTabs(open(tabs, newTab(freshId(tabs), text)));
   };
+
+  const doing = useRef({ run: runNow, format });
+  useEffect(() => {
+    doing.current = { run: runNow, format };
+  });
+  useCommands(
+    useMemo(() => {
+      const of = (id: string, title: string, icon: IconName, keys: string | null, run: () => void) => ({
+        id,
+        title,
+        icon,
+        ...(keys === null ? {} : { keys }),
+        run,
+      });
+      return [
+        of('run', 'Run the query', 'play', 'Ctrl Enter', () => {
+          doing.current.run();
+        }),
+        of('format', 'Format the query', 'bars', 'Shift Alt F', () => {
+          doing.current.format();
+        }),
+        of('save', 'Save the query', 'bookmark', 'Ctrl S', () => {
+          setSaving(true);
+        }),
+        of('edit', 'Go to the editor', 'database', null, () => {
+          editor.current?.focus();
+        }),
+      ];
+    }, []),
+  );
 
   const shelves: Shelf[] = [
     {

@@ -79,7 +79,12 @@ export function ComparePage({ state, onChange, sqlHref, traceHref }: Props) {
       </header>
       {[a, b].map((each, at) =>
         each.isError ? (
-          <ErrorNotice key={at} title={`Trace ${at === 0 ? 'A' : 'B'} could not be read`} error={each.error} />
+          <ErrorNotice
+            key={at}
+            title={`Trace ${at === 0 ? 'A' : 'B'} could not be read`}
+            error={each.error}
+            onRetry={each.refetch}
+          />
         ) : null,
       )}
       {(a.isFetching || b.isFetching) && !(a.data && b.data) && <Skeleton lines={10} label="loading the traces" />}
@@ -170,7 +175,7 @@ function Choose({ like, not, onChoose }: { like: Trace | undefined; not: string 
         {name === null ? 'Latest traces' : `Other runs of ${name}`} <SqlLink sql={similar.data?.sql} of="these traces" />
       </h2>
       {similar.isPending && <Skeleton lines={6} label="loading traces" />}
-      {similar.isError && <ErrorNotice title="The traces could not be read" error={similar.error} />}
+      {similar.isError && <ErrorNotice title="The traces could not be read" error={similar.error} onRetry={similar.refetch} />}
       {similar.data && found.length === 0 && <p className="panel-none">There is no other; paste an id above.</p>}
       <ul>
         {found.map((trace) => (

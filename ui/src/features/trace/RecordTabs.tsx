@@ -1,6 +1,7 @@
 /** Events, links and log records of a span, as they were sent (OTLP/JSON). */
 import { useQuery } from '@tanstack/react-query';
 
+import { inProject } from '../../api/client';
 import type { SpanDetail } from '../../api/types';
 import { Button } from '../../components/Button';
 import { JsonView } from '../../components/JsonView';
@@ -57,7 +58,7 @@ export function LinksTab({ span, traceId, onSelect }: { span: SpanDetail; traceI
                   Select
                 </Button>
               ) : (
-                <a href={`/traces/${linkedTrace}?span=${linkedSpan}`}>Open the trace</a>
+                <a href={inProject(`/traces/${linkedTrace}?span=${linkedSpan}`)}>Open the trace</a>
               )}
             </h3>
             <div className="panel-box">

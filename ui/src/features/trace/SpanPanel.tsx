@@ -139,7 +139,7 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, of, onSelect, sqlH
         {tabs.map((each) => (
           <Tabs.Content key={each.id} value={each.id} className="span-panel__body" tabIndex={0}>
             {detail.isPending && <Skeleton lines={7} label="loading the span" />}
-            {detail.isError && <ErrorNotice title="The span could not be read" error={detail.error} />}
+            {detail.isError && <ErrorNotice title="The span could not be read" error={detail.error} onRetry={detail.refetch} />}
             {span && <WholeValuesProvider value={whole}>{each.body(span)}</WholeValuesProvider>}
           </Tabs.Content>
         ))}

@@ -3,7 +3,8 @@ import { useMemo, type ReactNode } from 'react';
 
 import { Button, LinkButton } from '../../components/Button';
 import { CopyButton } from '../../components/CopyButton';
-import { Icon } from '../../components/Icon';
+import { useCommands } from '../../components/command/commands';
+import { Icon, type IconName } from '../../components/Icon';
 import { SqlLink } from '../../components/SqlLink';
 import { Count, Duration, Money, Tag } from '../../components/Values';
 import { permalink } from '../../lib/clock';
@@ -25,6 +26,8 @@ export type TraceLinks = {
   readonly compare: string;
   readonly session: (sessionId: string) => string;
   readonly user: (userId: string) => string;
+  /** Goes to one of them. */
+  readonly go: (href: string) => void;
 };
 
 export function TraceHeader({ trace, sqlHref, links }: Props) {
@@ -34,6 +37,31 @@ export function TraceHeader({ trace, sqlHref, links }: Props) {
   const cached = useMemo(
     () => ({ write: counted(tree, 'cache_write_tokens'), reasoning: counted(tree, 'reasoning_tokens') }),
     [tree],
+  );
+  const { trace_id: traceId } = summary;
+  useCommands(
+    useMemo(() => {
+      const go = (id: string, title: string, icon: IconName, href: string) => ({
+        id,
+        title,
+        icon,
+        run: () => {
+          links.go(href);
+        },
+      });
+      return [
+        {
+          id: 'otlp',
+          title: 'Download the trace as OTLP',
+          icon: 'download' as const,
+          run: () => {
+            downloadOtlp(traceId);
+          },
+        },
+        go('compare', 'Compare the trace with another one', 'columns', links.compare),
+        go('as-sql', 'Open the trace as SQL', 'database', sqlHref(head.sql)),
+      ];
+    }, [traceId, head.sql, links, sqlHref]),
   );
   return (
     <header className="trace-header">
@@ -57,7 +85,7 @@ export function TraceHeader({ trace, sqlHref, links }: Props) {
           <Button
             icon="download"
             onClick={() => {
-              void download(`/api/v1/traces/${summary.trace_id}/otlp`, `${summary.trace_id}.otlp.json`);
+              downloadOtlp(traceId);
             }}
           >
             OTLP
@@ -139,6 +167,10 @@ export function TraceHeader({ trace, sqlHref, links }: Props) {
       </div>
     </header>
   );
+}
+
+function downloadOtlp(traceId: string): void {
+  void download(`/api/v1/traces/${traceId}/otlp`, `${traceId}.otlp.json`);
 }
 
 function Total({ name, children }: { name: string; children: ReactNode }) {

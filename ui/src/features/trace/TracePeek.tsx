@@ -55,7 +55,7 @@ export function TracePeek({ traceId, state, onChange, openHref, sqlHref, step, o
         <IconButton icon="close" label="Close the peek" onClick={onClose} />
       </header>
       {trace.isPending && <Skeleton lines={8} label="loading the trace" />}
-      {trace.isError && <ErrorNotice title="The trace could not be read" error={trace.error} />}
+      {trace.isError && <ErrorNotice title="The trace could not be read" error={trace.error} onRetry={trace.refetch} />}
       {trace.data && <TraceView trace={trace.data} state={state} onChange={onChange} stacked sqlHref={sqlHref} />}
     </section>
   );

@@ -3,12 +3,13 @@ import { useQuery } from '@tanstack/react-query';
 import { useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 
 import { Button, IconButton } from '../../components/Button';
+import { useCommands } from '../../components/command/commands';
 import type { IconName } from '../../components/Icon';
 import { WarningNotice } from '../../components/Notice';
 import { SplitPane } from '../../components/SplitPane';
 import { SqlLink } from '../../components/SqlLink';
 import { formatCountExact, formatDuration, plural } from '../../lib/format';
-import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
+import { isNumber, useMediaQuery, useReach, useStored } from '../../lib/hooks';
 import { findGaps, isWhole, makeAxis, placeOf, type Window } from './axis';
 import { Graph } from './Graph';
 import { Overview } from './Overview';
@@ -83,6 +84,43 @@ export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
     [tree, selected, onChange],
   );
   const shown = revealed(tree, collapsed, selected);
+  const frame = useRef<HTMLElement>(null);
+  useReach(() => (stacked ? null : frame.current?.querySelector<HTMLElement>('[role=tree], [role=listbox]')));
+  useCommands(
+    useMemo(
+      () => [
+        ...VIEWS.map((view) => ({
+          id: `view-${view}`,
+          title: `Show the trace as ${VIEW_LABELS[view].label.toLowerCase()}`,
+          icon: VIEW_LABELS[view].icon,
+          run: () => {
+            onChange({ view });
+          },
+        })),
+        ...(nextWith(tree, ERROR, -1) < 0
+          ? []
+          : [
+              {
+                id: 'next-error',
+                title: 'Next error',
+                icon: 'error' as const,
+                run: () => {
+                  select(nextWith(tree, ERROR, selected));
+                },
+              },
+            ]),
+        {
+          id: 'fold',
+          title: collapsed.size > 0 ? 'Unfold all spans' : 'Fold all spans but the top',
+          icon: 'tree' as const,
+          run: () => {
+            fold(collapsed.size > 0 ? new Set() : collapsible(tree, 1));
+          },
+        },
+      ],
+      [tree, selected, collapsed, select, fold, onChange],
+    ),
+  );
 
   const panel: ReactNode =
     tree.count === 0 ? null : (
@@ -110,7 +148,7 @@ export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
       label="Size of the span panel"
       onResize={upright ? setPanelHeight : setPanelWidth}
       first={
-        <section className="trace-view__tree" aria-label="Spans of the trace">
+        <section className="trace-view__tree" ref={frame} aria-label="Spans of the trace">
           <div className="trace-view__bar">
             <TraceSearch
               hits={hits}
