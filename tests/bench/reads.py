@@ -24,8 +24,8 @@ NOWHERE = {"from": "", "to": "", "traces": []}
 
 def _ask(bench):
     """Fills a folder unless it was, and asks each question that is wanted."""
-    server, facts = _filled(os.environ.get("ASSAY_BENCH_LAKE") or bench.folder, bench.scale)
-    for name, target, question in _questions(facts):
+    server, facts = filled(os.environ.get("ASSAY_BENCH_LAKE") or bench.folder, bench.scale)
+    for name, target, question in questions(facts):
         figure = _figure(name, target)
         if bench.wants(figure):
             yield _measure(server, figure, question, facts)
@@ -36,7 +36,7 @@ def _figure(name, target):
     return Figure(name, "time of a whole HTTP request over 5 million spans, median of the hot runs", "ms", target=target)
 
 
-def _questions(facts):
+def questions(facts):
     """(name, target in ms, function of the run's number that gives a request: (method, path, body))."""
     span_of_time = {"from": facts["from"], "to": facts["to"]}
     traces = facts["traces"]
@@ -110,21 +110,21 @@ def _measure(server, figure, question, facts):
     large = facts["spans"] > 100_000
     if large:
         server.stop()
-        _forget_pages(server.data_dir)
+        forget_pages(server.data_dir)
         server.start()
-    cold = _timed(server, question(0))
+    cold = timed(server, question(0))
     runs = HOT_RUNS if large else 2
     # Other traces, the same files: hot is a server that has been asked before, not an answer that was kept.
     for run in range(1, 4):
-        _timed(server, question(run))
+        timed(server, question(run))
     before = watched.cpu_seconds(server.process.pid)
-    hot = sorted(_timed(server, question(run)) for run in range(4, 4 + runs))
+    hot = sorted(timed(server, question(run)) for run in range(4, 4 + runs))
     # Unlike the time taken, this does not depend on what else the machine does.
     more = {"cold": cold, "worst": hot[-1], "cpu_ms": (watched.cpu_seconds(server.process.pid) - before) * 1000 / runs}
     return figure.found(statistics.median(hot), f"{facts['spans']} spans, {len(hot)} runs hot", **more)
 
 
-def _timed(server, request):
+def timed(server, request):
     method, path, body = request
     headers = {"content-type": "application/json"} if body else {}
     started = time.perf_counter()
@@ -132,7 +132,7 @@ def _timed(server, request):
     return (time.perf_counter() - started) * 1000
 
 
-def _filled(folder, scale):
+def filled(folder, scale):
     """A running server over a filled folder, and what is in it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def _filled(folder, scale):
     end = int(time.time()) * 10**9
     traces, started = [], time.perf_counter()
     for number, (trace_id, body) in enumerate(traffic.requests(n_spans, end, DAYS)):
-        _send(server, body)
+        send(server, body)
         if number % max(1, n_spans // 1000 // 40) == 0:
             traces.append(trace_id)
     server.stop()
@@ -158,15 +158,15 @@ def _filled(folder, scale):
     facts = {
         "spans": server.sql("SELECT count(*) AS n FROM spans")[0]["n"],
         "traces": traces,
-        "from": _text(end - DAYS * traffic.DAY_NS),
-        "to": _text(end + 3600 * 10**9),
+        "from": text(end - DAYS * traffic.DAY_NS),
+        "to": text(end + 3600 * 10**9),
         "fill_seconds": time.perf_counter() - started,
     }
     marker.write_text(json.dumps(facts))
     return server, facts
 
 
-def _send(server, body):
+def send(server, body):
     """Sends until accepted, as an exporter does: the server may ask to wait."""
     while True:
         try:
@@ -177,7 +177,7 @@ def _send(server, body):
             time.sleep(float(refused.headers.get("retry-after") or 1))
 
 
-def _forget_pages(folder):
+def forget_pages(folder):
     """Takes the files of `folder` out of the page cache."""
     for path in Path(folder).rglob("*"):
         if path.is_file():
@@ -186,11 +186,11 @@ def _forget_pages(folder):
             os.close(descriptor)
 
 
-def _text(nanos):
+def text(nanos):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(nanos // 10**9))
 
 
-@measures(*(_figure(name, target) for name, target, _ in _questions(NOWHERE)))
+@measures(*(_figure(name, target) for name, target, _ in questions(NOWHERE)))
 def reads(bench):
     """Questions over 5 million spans."""
     yield from _ask(bench)
