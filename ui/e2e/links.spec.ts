@@ -130,6 +130,27 @@ const PLACES: readonly Place[] = [
     },
   },
   {
+    name: 'a query: the cell that is open',
+    act: async (page) => {
+      const query = 'SELECT trace_id, span_id, name, attributes FROM spans ORDER BY trace_id, span_id LIMIT 60';
+      await page.goto(`/sql?q=${encodeURIComponent(query)}`);
+      const result = page.getByRole('grid', { name: 'Result' });
+      await result.focus();
+      for (const key of ['PageDown', 'ArrowDown', 'End', 'Enter']) await page.keyboard.press(key);
+      await expect(page).toHaveURL(/cell=\d+\.attributes/);
+      await result.focus();
+      await page.keyboard.press('ArrowDown');
+    },
+    see: async (page) => {
+      const row = Number(/cell=(\d+)\./.exec(page.url())?.[1]);
+      expect(row).toBeGreaterThan(2);
+      await expect(
+        page.getByRole('region', { name: 'Cell', exact: true }).getByRole('tab', { name: `Row ${row}` }),
+      ).toBeVisible();
+      await expect(page.getByRole('grid', { name: 'Result' }).locator(`[aria-rowindex="${row + 1}"]`)).toBeVisible();
+    },
+  },
+  {
     name: 'a query: its order and its parameter',
     act: async (page) => {
       const query = 'SELECT service_name, count(*) AS n FROM spans WHERE length(service_name) > $longer GROUP BY 1';

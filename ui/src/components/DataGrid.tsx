@@ -30,6 +30,8 @@ type Props = {
   /** Text on hover, for what does not fit. */
   cellTitle?: (row: number, column: number) => string | undefined;
   sort: GridSort | null;
+  /** Where the cursor stands at first. */
+  start?: Place;
   onSort: (column: number) => void;
   onSelect: (range: CellRange) => void;
   /** Enter or double click. */
@@ -41,15 +43,28 @@ const ROW_PX = 27;
 const NUMBER_PX = 56;
 const WIDTH_MIN = 44;
 const WIDTH_MAX = 1200;
+const CORNER: Place = { row: 0, column: 0 };
 /** The header as a row of the cursor. */
 const HEAD = -1;
 
-export function DataGrid({ label, columns, rowCount, cell, cellTitle, sort, onSort, onSelect, onOpen, onCopy }: Props) {
+export function DataGrid({
+  label,
+  columns,
+  rowCount,
+  cell,
+  cellTitle,
+  sort,
+  start = CORNER,
+  onSort,
+  onSelect,
+  onOpen,
+  onCopy,
+}: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const gridId = useId();
   const [widths, setWidths] = useState(() => columns.map((column) => column.width));
-  const [cursor, setCursor] = useState<Place>({ row: 0, column: 0 });
-  const [anchor, setAnchor] = useState<Place>({ row: 0, column: 0 });
+  const [cursor, setCursor] = useState<Place>(start);
+  const [anchor, setAnchor] = useState<Place>(start);
   const rows = useVirtualizer({
     count: rowCount,
     getScrollElement: () => scroller.current,
@@ -69,6 +84,14 @@ export function DataGrid({ label, columns, rowCount, cell, cellTitle, sort, onSo
   useEffect(() => {
     across.measure();
   }, [across, widths]);
+  // Once, when it is drawn: what a link opens is in sight.
+  const first = useRef(start);
+  useEffect(() => {
+    if (first.current === CORNER) return;
+    rows.scrollToIndex(first.current.row);
+    across.scrollToIndex(first.current.column);
+    first.current = CORNER;
+  }, [rows, across]);
 
   const range = rangeBetween(anchor, cursor.row === HEAD ? anchor : cursor);
   const several = range.top !== range.bottom || range.left !== range.right;

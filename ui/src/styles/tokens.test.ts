@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 import { expect, test } from 'vitest';
 
@@ -80,4 +80,17 @@ test.each([
   const colours = [...theme].filter(([name]) => name.startsWith('--series-'));
   expect(colours).toHaveLength(12);
   expect(colours.filter(([, colour]) => contrast(colour, theme.get('--surface') ?? '') < 3)).toEqual([]);
+});
+
+test('sizes of type and colours come from the tokens alone', () => {
+  const folder = new URL('..', import.meta.url);
+  const sheets = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.css'));
+  expect(sheets.length).toBeGreaterThan(40);
+  const own = sheets.flatMap((path) => {
+    const text = readFileSync(new URL(path, folder), 'utf8').replace(/\/\*[^]*?\*\//g, '');
+    const sizes = [...text.matchAll(/font-size:\s*([^;]+);/g)].filter(([, size = '']) => !/^var\(--type-|^inherit$|em$/.test(size) || /rem$/.test(size)); // prettier-ignore
+    const colours = path.endsWith('tokens.css') ? [] : [...text.matchAll(/#[0-9a-f]{3,8}\b|\b(?:rgb|hsl)a?\(/gi)];
+    return [...sizes, ...colours].map(([found]) => `${path}: ${found}`);
+  });
+  expect(own).toEqual([]);
 });

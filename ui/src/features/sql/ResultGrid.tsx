@@ -10,7 +10,7 @@ import '../../components/menu.css';
 import { isNumber, useMediaQuery, useStored } from '../../lib/hooks';
 import { SplitPane } from '../../components/SplitPane';
 import { asJson, asTsv, cellText, sortedRows, type CellRange, type GridSort } from '../../lib/table';
-import type { SortBy } from './address';
+import type { OpenCell, SortBy } from './address';
 import { columnWidth, isNumeric } from './cells';
 import { Inspector } from './Inspector';
 import { linkOf } from './links';
@@ -22,14 +22,23 @@ type Props = {
   result: SqlResult;
   sort: SortBy | null;
   onSort: (sort: SortBy | null) => void;
+  /** The cell that is shown whole beside the grid. */
+  open: OpenCell | null;
+  onOpen: (cell: OpenCell | null) => void;
   /** Where the copy menu stands: the bar above. */
   bar: (copy: React.ReactNode) => React.ReactNode;
 };
 
-export function ResultGrid({ result, sort, onSort, bar }: Props) {
+export function ResultGrid({ result, sort, onSort, open, onOpen, bar }: Props) {
   const { columns, rows } = result;
-  const [range, setRange] = useState<CellRange>({ top: 0, bottom: 0, left: 0, right: 0 });
-  const [opened, setOpened] = useState(false);
+  const [start] = useState(() => placeOf(open, result));
+  const [range, setRange] = useState<CellRange>(() => ({
+    top: start.row,
+    bottom: start.row,
+    left: start.column,
+    right: start.column,
+  }));
+  const opened = open !== null && rows.length > 0;
   const [said, setSaid] = useState('');
   const [width, setWidth] = useStored('assay.sql-inspector-width', 420, isNumber);
   const wide = useMediaQuery('(min-width: 900px)');
@@ -148,9 +157,13 @@ export function ResultGrid({ result, sort, onSort, bar }: Props) {
             rowCount={rows.length}
             sort={gridSort}
             onSort={nextSort}
-            onSelect={setRange}
-            onOpen={() => {
-              setOpened(true);
+            start={start}
+            onSelect={(next) => {
+              setRange(next);
+              if (opened) onOpen({ row: next.bottom, column: names[next.right] ?? '' });
+            }}
+            onOpen={(row, column) => {
+              onOpen({ row, column: names[column] ?? '' });
             }}
             onCopy={(part) => {
               const { rows: picked } = cut(part);
@@ -172,7 +185,7 @@ export function ResultGrid({ result, sort, onSort, bar }: Props) {
               rowNumber={focus.row + 1}
               column={focus.column}
               onClose={() => {
-                setOpened(false);
+                onOpen(null);
               }}
             />
           ) : null
@@ -183,6 +196,13 @@ export function ResultGrid({ result, sort, onSort, bar }: Props) {
       </span>
     </>
   );
+}
+
+/** Where the cursor stands at first: at the cell that is open, else in the corner. */
+function placeOf(open: OpenCell | null, { columns, rows }: SqlResult): { row: number; column: number } {
+  const column = open === null ? 0 : columns.findIndex((each) => each.name === open.column);
+  const row = Math.min(open?.row ?? 0, Math.max(0, rows.length - 1));
+  return column < 0 ? { row: 0, column: 0 } : { row, column };
 }
 
 function CopyItem({ label, keys, onSelect }: { label: string; keys?: string; onSelect: () => void }) {

@@ -11,7 +11,7 @@ import '../../components/menu.css';
 import { EmptyState, ErrorNotice, Prose } from '../../components/Notice';
 import { formatBytes, formatCountExact, plural } from '../../lib/format';
 import { useNow } from '../../lib/hooks';
-import type { SortBy, View } from './address';
+import type { OpenCell, SortBy, View } from './address';
 import type { ChartSpec } from './chart';
 import { ChartPane } from './ChartPane';
 import { ExplainPane } from './ExplainPane';
@@ -25,11 +25,13 @@ type Props = {
   view: View;
   chart: ChartSpec | null;
   sort: SortBy | null;
+  cell: OpenCell | null;
   /** The place of the error in the editor, if it has one there. */
   mark: Mark | null;
   onView: (view: View) => void;
   onChart: (chart: ChartSpec) => void;
   onSort: (sort: SortBy | null) => void;
+  onCell: (cell: OpenCell | null) => void;
   onFix: (mark: Mark) => void;
 };
 
@@ -119,7 +121,18 @@ function Failed({ error, mark, onFix }: { error: unknown; mark: Mark | null; onF
   );
 }
 
-function Done({ asked, result, view, chart, sort, onView, onChart, onSort }: Props & { asked: Asked; result: SqlResult }) {
+function Done({
+  asked,
+  result,
+  view,
+  chart,
+  sort,
+  cell,
+  onView,
+  onChart,
+  onSort,
+  onCell,
+}: Props & { asked: Asked; result: SqlResult }) {
   const bar = (extra: ReactNode) => <Bar asked={asked} result={result} view={view} onView={onView} extra={extra} />;
   return (
     <section className="sql-page__result" aria-label="Result">
@@ -147,6 +160,8 @@ function Done({ asked, result, view, chart, sort, onView, onChart, onSort }: Pro
           result={result}
           sort={sort}
           onSort={onSort}
+          open={cell}
+          onOpen={onCell}
           bar={bar}
         />
       )}

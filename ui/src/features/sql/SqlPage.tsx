@@ -85,7 +85,7 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
     if (!statement) return;
     const bound = paramsFor(parameterNames(statement.text), tab.params);
     setHistory(remembered(history, statement.text, Date.now()));
-    set({ text, ran: statement.text, params: bound.length > 0 ? params : tab.params, view }, true);
+    set({ text, ran: statement.text, params: bound.length > 0 ? params : tab.params, view, cell: null }, true);
     const asked = { query: statement.text, from: statement.from, params: bound };
     if (view === 'plan') plan(tab.id, asked);
     else void run(tab.id, asked);
@@ -158,7 +158,7 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
     const item = wanted === null ? undefined : saved.data?.find((each) => each.id === wanted);
     if (!item) return;
     const { query, params: defaults, chart } = item;
-    onAddress({ query, params: defaults, chart, view: chart ? 'chart' : 'table', sort: null, saved: item.id }, false);
+    onAddress({ query, params: defaults, chart, view: chart ? 'chart' : 'table', sort: null, cell: null, saved: item.id }, false);
   }, [wanted, saved.data, onAddress]);
   const openText = (text: string) => {
     setDrawer(false);
@@ -356,6 +356,7 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
                 view={tab.view}
                 chart={tab.chart}
                 sort={tab.sort}
+                cell={tab.cell ?? null}
                 mark={mark}
                 onView={(view) => {
                   set({ view });
@@ -367,6 +368,9 @@ export function SqlPage({ address, onAddress, hrefOf }: Props) {
                 }}
                 onSort={(sort) => {
                   set({ sort });
+                }}
+                onCell={(cell) => {
+                  set({ cell });
                 }}
                 onFix={(wrong) => {
                   const text = tab.text.slice(0, wrong.from) + (wrong.fix ?? '') + tab.text.slice(wrong.to);

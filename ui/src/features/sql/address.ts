@@ -13,6 +13,9 @@ export type View = (typeof VIEWS)[number];
 
 export type SortBy = { readonly column: string; readonly descending: boolean };
 
+/** A place in the result as it is sorted, from 0; the column by name. */
+export type OpenCell = { readonly row: number; readonly column: string };
+
 export type SqlAddress = {
   /** `null`: none was run yet. */
   readonly query: string | null;
@@ -20,11 +23,21 @@ export type SqlAddress = {
   readonly view: View;
   readonly chart: ChartSpec | null;
   readonly sort: SortBy | null;
+  /** The cell that is open beside the result. */
+  readonly cell: OpenCell | null;
   /** The saved query that this one is, or began as. */
   readonly saved: string | null;
 };
 
-export const EMPTY_ADDRESS: SqlAddress = { query: null, params: [], view: 'table', chart: null, sort: null, saved: null };
+export const EMPTY_ADDRESS: SqlAddress = {
+  query: null,
+  params: [],
+  view: 'table',
+  chart: null,
+  sort: null,
+  cell: null,
+  saved: null,
+};
 
 /** The search part of the address; all values are text. `p.` begins a parameter, `:` its type. */
 export type SqlSearch = Record<string, string>;
@@ -38,7 +51,7 @@ export function readSqlSearch(search: Record<string, unknown>): SqlSearch {
   );
 }
 
-const KEYS = ['q', 'view', 'chart', 'x', 'y', 'by', 'hide', 'sort', 'saved'];
+const KEYS = ['q', 'view', 'chart', 'x', 'y', 'by', 'hide', 'sort', 'cell', 'saved'];
 
 export function sqlAddress(search: SqlSearch): SqlAddress {
   const kind = CHART_KINDS.find((each) => each === search['chart']);
@@ -54,8 +67,15 @@ export function sqlAddress(search: SqlSearch): SqlAddress {
     view: VIEWS.find((each) => each === search['view']) ?? 'table',
     chart: kind ? readChart(kind, search) : null,
     sort: sort === undefined ? null : { column: sort.replace(/^-/, ''), descending: sort.startsWith('-') },
+    cell: readCell(search['cell'] ?? ''),
     saved: search['saved'] ?? null,
   };
+}
+
+/** The row from 1, a dot, the column. */
+function readCell(text: string): OpenCell | null {
+  const match = /^([1-9]\d{0,8})\.(.+)$/s.exec(text);
+  return match ? { row: Number(match[1]) - 1, column: match[2] ?? '' } : null;
 }
 
 function readChart(kind: ChartKind, search: SqlSearch): ChartSpec {
@@ -81,7 +101,7 @@ function writeNames(names: readonly string[]): string {
 }
 
 export function sqlSearch(address: SqlAddress): SqlSearch {
-  const { query, params, view, chart, sort, saved } = address;
+  const { query, params, view, chart, sort, cell, saved } = address;
   return {
     ...(query === null ? {} : { q: query }),
     ...Object.fromEntries(
@@ -98,6 +118,7 @@ export function sqlSearch(address: SqlAddress): SqlSearch {
         }
       : {}),
     ...(sort ? { sort: `${sort.descending ? '-' : ''}${sort.column}` } : {}),
+    ...(cell ? { cell: `${cell.row + 1}.${cell.column}` } : {}),
     ...(saved === null ? {} : { saved }),
   };
 }

@@ -144,6 +144,7 @@ test('the address holds query, parameters, chart and order, and gives them back'
     ],
     view: 'chart',
     chart: { kind: 'bar', x: 'day', y: ['cost, usd', '100%'], by: 'model', hidden: ['gpt, or so'] },
+    cell: { row: 4, column: 'a.b' },
     sort: { column: 'calls', descending: true },
     saved: null,
   };

@@ -14,6 +14,8 @@ export type Tab = {
   readonly view: View;
   readonly chart: ChartSpec | null;
   readonly sort: SqlAddress['sort'];
+  /** Absent in tabs that were stored before there was one. */
+  readonly cell?: SqlAddress['cell'];
   readonly saved: string | null;
 };
 
@@ -28,8 +30,8 @@ GROUP BY request_model
 ORDER BY calls DESC`;
 
 export function newTab(id: string, text: string): Tab {
-  const { params, view, chart, sort, saved } = EMPTY_ADDRESS;
-  return { id, text, name: null, ran: null, params, view, chart, sort, saved };
+  const { params, view, chart, sort, cell, saved } = EMPTY_ADDRESS;
+  return { id, text, name: null, ran: null, params, view, chart, sort, cell, saved };
 }
 
 export function activeTab(state: Tabs): Tab {
@@ -39,8 +41,8 @@ export function activeTab(state: Tabs): Tab {
 }
 
 export function addressOf(tab: Tab): SqlAddress {
-  const { ran, params, view, chart, sort, saved } = tab;
-  return { query: ran, params, view, chart, sort, saved };
+  const { ran, params, view, chart, sort, cell = null, saved } = tab;
+  return { query: ran, params, view, chart, sort, cell, saved };
 }
 
 export function change(state: Tabs, id: string, values: Partial<Omit<Tab, 'id'>>): Tabs {
@@ -65,8 +67,8 @@ export function close(state: Tabs, id: string, instead: Tab): Tabs {
  * tab with nothing to lose, else it opens a new one.
  */
 export function arrive(state: Tabs, address: SqlAddress & { query: string }, id: string): Tabs {
-  const { query, params, view, chart, sort, saved } = address;
-  const values = { text: query, ran: query, params, view, chart, sort, saved };
+  const { query, params, view, chart, sort, cell, saved } = address;
+  const values = { text: query, ran: query, params, view, chart, sort, cell, saved };
   const shown = state.tabs.find((tab) => tab.text === query);
   if (shown) return { ...change(state, shown.id, values), active: shown.id };
   const active = activeTab(state);
@@ -104,6 +106,7 @@ function isTab(tab: unknown): tab is Tab {
     Array.isArray(tab['params']) &&
     tab['params'].every(isParam) &&
     (tab['chart'] === null || isChart(tab['chart'])) &&
+    (tab['cell'] === undefined || tab['cell'] === null || (isRecord(tab['cell']) && typeof tab['cell']['column'] === 'string')) &&
     (tab['sort'] === null || (isRecord(tab['sort']) && typeof tab['sort']['column'] === 'string'))
   );
 }
