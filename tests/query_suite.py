@@ -78,6 +78,19 @@ QUERIES = (
     "WITH t AS (SELECT trace_id, sum(cost_usd) AS c FROM spans WHERE counted GROUP BY 1) SELECT count(*), max(c), sum(c) FROM t",
     "SELECT upper(name), length(name), CASE WHEN counted THEN 1 ELSE 0 END FROM spans ORDER BY span_id LIMIT 10",
     "SELECT CAST(input_tokens AS DOUBLE) / nullif(output_tokens, 0) FROM spans WHERE output_tokens IS NOT NULL ORDER BY span_id",
+    "SELECT date_trunc('hour', start_time) AS h, request_model, count(*), count(distinct session_id), sum(cost_usd) FROM spans GROUP BY 1, 2 ORDER BY 1, 2",
+    "SELECT time_bucket('1 week', start_time) AS w, date_trunc('week', start_time) AS v, count(*) FROM spans GROUP BY 1, 2 ORDER BY 1, 2",
+    "SELECT date_bin(INTERVAL '7 minutes', start_time) AS m, date_trunc('month', start_time) AS n, count(*) FROM spans GROUP BY 1, 2 ORDER BY 1, 2",
+    "SELECT name, count(distinct user_id) FILTER (WHERE counted), median(duration_ns), avg(output_tokens) FROM spans GROUP BY 1 ORDER BY 1",
+    "SELECT percentile_cont(0.25) WITHIN GROUP (ORDER BY duration_ns DESC), median(input_tokens) FILTER (WHERE pending) FROM spans",
+    "SELECT span_id, avg(input_tokens), avg(reasoning_tokens) FROM llm_calls GROUP BY 1 ORDER BY 1",
+    "SELECT user_id, count(distinct trace_id) AS n, max(start_time) FROM spans GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3",
+    "SELECT count(distinct input_tokens), count(distinct cost_usd), count(distinct counted), count(distinct start_time) FROM spans",
+    "SELECT name, count(*), count(user_id) FROM (SELECT DISTINCT name, session_id, user_id FROM spans) GROUP BY 1 ORDER BY 1",
+    "SELECT span_kind, count(*), sum(input_tokens) FROM (SELECT DISTINCT span_kind, input_tokens FROM spans) GROUP BY 1 ORDER BY 1",
+    "SELECT count(*) FROM spans WHERE name NOT ILIKE 'chat%' OR lower(service_name) = 'tests'",
+    "SELECT name, count(*) FROM spans WHERE name ILIKE '%`QUOTE`%' OR name ILIKE 'üN%CÖDÉ ☃%' OR name ILIKE '%\t' GROUP BY 1 ORDER BY 1",
+    "SELECT count(*) FROM spans WHERE lower(name) != 'chat' AND lower(name) IN ('null', 'it''s \\ a `quote`', '')",
     "(SELECT span_id FROM spans UNION SELECT span_id FROM cost_lines) EXCEPT SELECT span_id FROM logs ORDER BY 1 NULLS FIRST",
 )
 # Read models of the UI, over the same rows: with bounds, because those that are open move with the clock.
@@ -96,6 +109,12 @@ ESTIMATES = (
     "SELECT count(*) FROM spans WHERE duration_ns >= (SELECT approx_median(duration_ns) FROM spans WHERE span_kind = 'CLIENT')",
 )
 ESTIMATES_DIFFER_MAX = 0.05
+# Between two rows, DataFusion goes in steps of a millionth.
+PERCENTILES = (
+    "SELECT name, percentile_cont(0.9) WITHIN GROUP (ORDER BY input_tokens) AS p, count(*) FROM spans GROUP BY 1 ORDER BY 1",
+    "SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ns), percentile_cont(0.01) WITHIN GROUP (ORDER BY duration_ns) FROM spans",
+)
+PERCENTILES_DIFFER_MAX = 1e-5
 # Sums of floats depend on the order in which rows come.
 SUMS_DIFFER_MAX = 1e-12
 
@@ -150,21 +169,22 @@ def assert_same(stores, pages=()):
     """Each of `stores` (name: server) answers every query, and the `pages`, as the first does."""
     first, *others = stores
     trace_id = stores[first].sql("SELECT trace_id, count(*) AS n FROM spans GROUP BY 1 ORDER BY n DESC, 1 LIMIT 1")[0]["trace_id"]
-    questions = {query: lambda server, query=query: server.sql(query, row_limit=100_000) for query in QUERIES + ESTIMATES}
+    questions = {query: lambda server, query=query: server.sql(query, row_limit=100_000) for query in QUERIES + ESTIMATES + PERCENTILES}
     questions |= {path: lambda server, path=path: {**server.get(path), "elapsed_ms": None} for path in pages}
     questions["the longest trace"] = lambda server: server.get(f"/api/v1/traces/{trace_id}")["spans"]
+    allowed = dict.fromkeys(ESTIMATES, ESTIMATES_DIFFER_MAX) | dict.fromkeys(PERCENTILES, PERCENTILES_DIFFER_MAX)
     differing = []
     for text, ask in questions.items():
         expected = ask(stores[first])
         for name in others:
-            difference = _difference(expected, ask(stores[name]), ESTIMATES_DIFFER_MAX if text in ESTIMATES else SUMS_DIFFER_MAX)
+            difference = _difference(expected, ask(stores[name]), allowed.get(text, SUMS_DIFFER_MAX))
             differing += [f"{text}: {first} and {name} differ{difference}"] if difference else []
     assert not differing, "\n".join(differing)
 
 
 def _difference(one, other, differ_max):
     """Where two answers differ first, as text; empty if they are the same. Floats, and numbers that are estimates, are within `differ_max`."""
-    numbers = float if differ_max == SUMS_DIFFER_MAX else (int, float)
+    numbers = (int, float) if differ_max == ESTIMATES_DIFFER_MAX else float
     if isinstance(one, numbers) and isinstance(other, numbers) and math.isclose(one, other, rel_tol=differ_max):
         return ""
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):

@@ -142,7 +142,13 @@ def assert_stored_once(server, acknowledged):
     missing = acknowledged - stored.keys()
     twice = [span_id for span_id, n in stored.items() if n > 1]
     assert not missing, f"{len(missing)} of {len(acknowledged)} acknowledged spans are missing, e.g. {sorted(missing)[:3]}"
-    assert not twice, f"{len(twice)} of {len(stored)} spans are there more than once, e.g. {twice[:3]}"
+    assert not twice, f"{len(twice)} of {len(stored)} spans are there more than once: {_where(server, twice)}"
+
+
+def _where(server, span_ids):
+    """Rows of the first of them: one position means that a flush is there twice, several that a request was taken for a new one."""
+    names = ", ".join(f"'{span_id}'" for span_id in span_ids[:3])
+    return server.sql(f"SELECT span_id, wal_position, received_at FROM spans WHERE span_id IN ({names}) ORDER BY 1, 2")
 
 
 def assert_ledger(server, acknowledged, refused):

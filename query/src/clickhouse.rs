@@ -293,8 +293,12 @@ impl ClickHouseExec {
 impl ClickHouseExec {
     /// Whether it gives rows of the table, not yet what was made of them.
     fn is_plain(&self) -> bool {
-        let Statement { group_by, order_by, limit, .. } = &self.statement;
-        group_by.is_none() && order_by.is_empty() && limit.is_none()
+        self.statement.group_by.is_none() && self.is_unlimited()
+    }
+
+    /// Whether it gives all of them.
+    fn is_unlimited(&self) -> bool {
+        self.statement.order_by.is_empty() && self.statement.limit.is_none()
     }
 
     /// The column at `idx` of what it gives, as ClickHouse names it.

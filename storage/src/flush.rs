@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A flush to ClickHouse takes about so many bytes of memory: it is copied into insertions, each of which is one block there.
-const INSERTION_BYTES_MAX: u64 = 128 << 20;
+const INSERTION_BYTES_MAX: u64 = 64 << 20;
 
 /// A flush failed; nothing is lost, and the next one continues it.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,8 @@
 //!
 //! What is written here stands in a `WHERE`: NULL counts as false, so a form may give NULL on one side and false on the other. That holds only
 //! as long as nothing negates it, and therefore nothing here is put under a `NOT`. Left to DataFusion are floats (NaN compares otherwise), casts,
-//! functions, `ILIKE` (other rules of case) and patterns with `_` or an escape.
+//! functions but `lower` beside ASCII, and patterns with `_` or an escape. `ILIKE` is a regular expression, because both have the same rules of
+//! case for those, and ClickHouse others for its own `ILIKE`.
 
 use assay_schemas::clickhouse::{identifier, text};
 use chrono::NaiveDate;
@@ -36,13 +37,17 @@ pub(super) fn predicate(expr: &Expr, schema: &SchemaRef) -> Option<String> {
                 true => format!("({column} IS NOT NULL AND {column} NOT IN ({values}))"),
             })
         }
-        Expr::Like(Like { negated, expr, pattern, escape_char: None, case_insensitive: false }) => {
+        Expr::Like(Like { negated, expr, pattern, escape_char: None, case_insensitive }) => {
             let (column, data_type) = column(expr, schema)?;
             let Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) = pattern.as_ref() else { return None };
-            if data_type != DataType::Utf8 || pattern.contains(['_', '\\']) {
+            if data_type != DataType::Utf8 || pattern.contains(['_', '\\', '\0']) {
                 return None;
             }
-            Some(format!("{column} {}LIKE {}", if *negated { "NOT " } else { "" }, text(pattern)))
+            let not = if *negated { "NOT " } else { "" };
+            Some(match case_insensitive {
+                true => format!("{not}match({column}, {})", text(&regex(pattern))),
+                false => format!("{column} {not}LIKE {}", text(pattern)),
+            })
         }
         Expr::IsNull(expr) => Some(format!("{} IS NULL", column(expr, schema)?.0)),
         Expr::IsNotNull(expr) => Some(format!("{} IS NOT NULL", column(expr, schema)?.0)),
@@ -76,8 +81,41 @@ fn comparison(left: &Expr, op: Operator, right: &Expr, schema: &SchemaRef) -> Op
     if let Some((column, data_type)) = column(left, schema) {
         return Some(format!("{column} {sign} {}", literal(right, &data_type)?));
     }
-    let (column, data_type) = column(right, schema)?;
-    Some(format!("{} {sign} {column}", literal(left, &data_type)?))
+    if let Some((column, data_type)) = column(right, schema) {
+        return Some(format!("{} {sign} {column}", literal(left, &data_type)?));
+    }
+    // What becomes ASCII in lower case does so on both sides.
+    let Expr::Literal(ScalarValue::Utf8(Some(value)), _) = right else { return None };
+    let equals = matches!(op, Operator::Eq | Operator::NotEq) && value.is_ascii();
+    equals.then(|| lower(left, schema)).flatten().map(|lower| format!("{lower} {sign} {}", text(value)))
+}
+
+/// A column of text in lower case.
+fn lower(expr: &Expr, schema: &SchemaRef) -> Option<String> {
+    let Expr::ScalarFunction(function) = expr else { return None };
+    let [argument] = function.args.as_slice() else { return None };
+    let (column, data_type) = column(argument, schema)?;
+    (function.name() == "lower" && data_type == DataType::Utf8).then(|| format!("lowerUTF8({column})"))
+}
+
+/// The regular expression that finds what `ILIKE pattern` does, `%` being all that means something in it.
+fn regex(pattern: &str) -> String {
+    let inner = pattern.trim_matches('%');
+    let mut regex = String::from("(?is)");
+    if !pattern.starts_with('%') {
+        regex.push('^');
+    }
+    for character in inner.chars() {
+        match character {
+            '%' => regex.push_str(".*"),
+            _ if character.is_ascii() && !character.is_ascii_alphanumeric() => regex.extend(['\\', character]),
+            _ => regex.push(character),
+        }
+    }
+    if !pattern.ends_with('%') {
+        regex.push('$');
+    }
+    regex
 }
 
 /// A column, of a type that compares alike on both sides.
@@ -110,9 +148,12 @@ fn literal(expr: &Expr, data_type: &DataType) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use assay_schemas::tables::TableId;
-    use datafusion::prelude::{col, lit};
+    use datafusion::{
+        functions::expr_fn::lower,
+        prelude::{col, lit},
+    };
 
-    use super::*;
+    use super::{Expr, ScalarValue, predicate};
 
     fn check(expr: Expr) -> String {
         predicate(&expr, &TableId::Spans.schema()).unwrap_or_else(|| "-".to_owned())
@@ -126,6 +167,9 @@ mod tests {
         insta::assert_snapshot!(check(col("cost_usd").lt(lit(ScalarValue::Decimal128(Some(-1_500_000_000_000_000), 28, 15)))), @"`cost_usd` < toDecimal128('-1.5', 15)");
         insta::assert_snapshot!(check(col("service_name").in_list(vec![lit("a"), lit("b")], true)), @"(`service_name` IS NOT NULL AND `service_name` NOT IN ('a', 'b'))");
         insta::assert_snapshot!(check(col("name").like(lit("100%"))), @"`name` LIKE '100%'");
+        insta::assert_snapshot!(check(col("name").ilike(lit("a.b%C'd"))), @r"match(`name`, '(?is)^a\\.b.*C\\\'d$')");
+        insta::assert_snapshot!(check(col("name").not_ilike(lit("%ß%"))), @"NOT match(`name`, '(?is)ß')");
+        insta::assert_snapshot!(check(lower(col("name")).eq(lit("a b"))), @"lowerUTF8(`name`) = 'a b'");
         insta::assert_snapshot!(check(col("date").eq(lit(ScalarValue::Date32(Some(20_000))))), @"`date` = toDate32('2024-10-04')");
         insta::assert_snapshot!(check(col("session_id").is_not_null()), @"`session_id` IS NOT NULL");
     }
@@ -134,12 +178,14 @@ mod tests {
     fn what_may_differ_is_left() {
         for expr in [
             col("name").like(lit("a_c")),
-            col("name").ilike(lit("a%")),
+            col("name").ilike(lit("a_")),
+            lower(col("name")).eq(lit("ä")),
+            lower(col("name")).lt(lit("a")),
             col("input_tokens").gt(lit(5_i32)),
             !col("name").eq(lit("a")),
             col("name").eq(lit(ScalarValue::Utf8(None))),
             col("input_tokens") + lit(1_i64),
-            col("name").eq(lit("a")).or(col("name").ilike(lit("b"))),
+            col("name").eq(lit("a")).or(col("name").ilike(lit("b_"))),
             col("name").in_list(vec![lit("a"), lit(ScalarValue::Utf8(None))], false),
         ] {
             assert_eq!(check(expr.clone()), "-", "{expr}");

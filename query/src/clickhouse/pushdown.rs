@@ -8,21 +8,22 @@
 //!       └─ ClickHouseExec
 //! ```
 //! A partial aggregate gives the states from which the final one is made: for the few functions here (`count`, `sum`, `min`, `max`, `avg` over
-//! columns that are not floats) they are numbers that ClickHouse can give, so that hot rows and stored ones meet in the final aggregate. Of
-//! `ORDER BY … LIMIT n` the store gives its first n rows, and the sort stays. Both happen only where nothing stands between that could change
-//! a row: a filter that stays here, a correction.
+//! columns that are not floats) they are numbers that ClickHouse can give, so that hot rows and stored ones meet in the final aggregate. Where
+//! there are no hot rows, ClickHouse gives the whole answer, and more can be asked of it: `count(DISTINCT …)`, percentiles, `approx_distinct`.
+//! Rows are put together by columns, or by times cut to hours, days or buckets. Of `ORDER BY … LIMIT n` the store gives its first n rows, and
+//! the sort stays. All this happens only where nothing stands between that could change a row: a filter that stays here, a correction.
 
 use std::sync::Arc;
 
 use datafusion::{
-    arrow::datatypes::{DataType, SchemaRef},
+    arrow::datatypes::{DataType, SchemaRef, TimeUnit},
     common::{
-        Result,
+        Result, ScalarValue,
         config::ConfigOptions,
         tree_node::{Transformed, TreeNode as _},
     },
     physical_expr::{
-        PhysicalExpr,
+        PhysicalExpr, ScalarFunctionExpr,
         aggregate::AggregateFunctionExpr,
         expressions::{CastExpr, Column, Literal},
     },
@@ -48,15 +49,21 @@ impl PhysicalOptimizerRule for PushDown {
         if !reads_clickhouse(&plan) {
             return Ok(plan);
         }
-        let pushed = plan.transform_up(|node| {
-            let better = match (node.downcast_ref::<AggregateExec>(), node.downcast_ref::<SortExec>()) {
-                (Some(aggregate), _) => aggregated(aggregate)?,
-                (_, Some(sort)) => sorted(sort)?,
-                _ => None,
+        let aggregates = plan.transform_down(|node| {
+            let better = match node.downcast_ref::<AggregateExec>() {
+                Some(aggregate) => match whole(aggregate) {
+                    Some(whole) => Some(whole),
+                    None => aggregated(aggregate)?,
+                },
+                None => None,
             };
             Ok(better.map_or_else(|| Transformed::no(node), Transformed::yes))
         })?;
-        Ok(pushed.data)
+        let sorts = aggregates.data.transform_up(|node| {
+            let better = node.downcast_ref::<SortExec>().map(sorted).transpose()?.flatten();
+            Ok(better.map_or_else(|| Transformed::no(node), Transformed::yes))
+        })?;
+        Ok(sorts.data)
     }
 
     fn name(&self) -> &'static str {
@@ -79,42 +86,30 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// Rows of the table.
     fn of(plan: &'a Arc<dyn ExecutionPlan>) -> Option<Self> {
+        Self::any(plan).filter(|source| source.stored.is_plain())
+    }
+
+    /// Rows of the table, or what ClickHouse made of them.
+    fn any(plan: &'a Arc<dyn ExecutionPlan>) -> Option<Self> {
         let (stored, hot) = match plan.downcast_ref::<UnionExec>().map(|union| union.inputs().as_slice()) {
             Some([hot, stored]) => (stored, Some(Arc::clone(hot))),
             Some(_) => return None,
             None => (plan, None),
         };
-        let stored = stored.downcast_ref::<ClickHouseExec>().filter(|stored| stored.is_plain())?;
-        Some(Self { stored, hot })
+        Some(Self { stored: stored.downcast_ref::<ClickHouseExec>()?, hot })
     }
 }
 
 /// The partial aggregate over ClickHouse and hot rows as a union of their partial aggregates; `None` if that is not possible.
 fn aggregated(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let plain = *aggregate.mode() == AggregateMode::Partial
-        && aggregate.limit_options().is_none()
-        && aggregate.group_expr().groups().len() <= 1
-        && !aggregate.group_expr().has_grouping_set();
-    // Columns that only got other names.
-    let (input, renamed) = match aggregate.input().downcast_ref::<ProjectionExec>() {
-        Some(projection) => (projection.input(), Some(projection)),
-        None => (aggregate.input(), None),
-    };
-    let Some(source) = Source::of(input).filter(|_| plain) else { return Ok(None) };
-    let columns = Columns { stored: source.stored, renamed };
-    let groups = aggregate.group_expr().expr().iter().map(|(expr, _)| columns.sql(expr)).collect::<Option<Vec<_>>>();
-    let filters = aggregate.filter_expr().iter();
-    let states = aggregate.aggr_expr().iter().zip(filters).map(|(function, filter)| columns.states(function, filter.as_ref()));
-    let (Some(groups), Some(states)) = (groups, states.collect::<Option<Vec<_>>>()) else { return Ok(None) };
-    let selected: Vec<String> = groups.iter().cloned().chain(states.into_iter().flatten()).collect();
-    let schema = aggregate.schema();
-    if selected.len() != schema.fields().len() || selected.is_empty() {
-        return Ok(None);
-    }
-    let stored = Arc::new(source.stored.aggregated(selected, groups, schema)) as Arc<dyn ExecutionPlan>;
-    let Some(hot) = source.hot else { return Ok(Some(stored)) };
-    let hot = match renamed {
+    let Some(over) = Over::of(aggregate).filter(|_| *aggregate.mode() == AggregateMode::Partial) else { return Ok(None) };
+    let states = |function: &AggregateFunctionExpr, filter: Option<&Arc<dyn PhysicalExpr>>| over.columns.states(function, filter);
+    let Some((groups, states)) = over.groups().zip(over.each(states)) else { return Ok(None) };
+    let Some(stored) = over.columns.stored.answering(groups, states.concat(), aggregate.schema()) else { return Ok(None) };
+    let Some(hot) = over.hot else { return Ok(Some(stored)) };
+    let hot = match over.columns.renamed {
         Some(projection) => Arc::new(ProjectionExec::try_new(projection.expr().to_vec(), hot)?) as Arc<dyn ExecutionPlan>,
         None => hot,
     };
@@ -129,26 +124,179 @@ fn aggregated(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>
     Ok(Some(UnionExec::try_new(vec![Arc::new(hot), stored])?))
 }
 
+/// What ClickHouse answers in the place of an aggregate with all that is below it; `None` if that is not possible, or if there are hot rows.
+fn whole(aggregate: &AggregateExec) -> Option<Arc<dyn ExecutionPlan>> {
+    let first = first_step(aggregate)?;
+    if let Some(over) = Over::of(first).filter(|over| over.hot.is_none()) {
+        let values = over.each(|function, filter| over.columns.value(function, filter))?;
+        return over.columns.stored.answering(over.groups()?, values, aggregate.schema());
+    }
+    whole_of_distinct(aggregate, first)
+}
+
+/// The same for `count(DISTINCT x)` as it is planned: the groups of another aggregate, which has `x` as one more, are counted.
+fn whole_of_distinct(aggregate: &AggregateExec, first: &AggregateExec) -> Option<Arc<dyn ExecutionPlan>> {
+    let below = first.input().downcast_ref::<AggregateExec>()?;
+    let over = Over::of(first_step(below)?).filter(|over| over.hot.is_none())?;
+    let known = over.groups()?;
+    let values = over.each(|function, filter| over.columns.value(function, filter))?;
+    let named = |expr: &Arc<dyn PhysicalExpr>| Some(expr.downcast_ref::<Column>()?.index());
+    let groups = first.group_expr().expr().iter().map(|(expr, _)| known.get(named(expr)?).cloned());
+    let groups = groups.collect::<Option<Vec<_>>>()?;
+    let is_group = |idx: usize| groups.contains(&known[idx]);
+    if known.len() != groups.len() + 1 || first.filter_expr().iter().any(Option::is_some) || !is_simple(first) {
+        return None;
+    }
+    let value = |function: &Arc<AggregateFunctionExpr>| {
+        let arguments = function.expressions();
+        let [argument] = arguments.as_slice() else { return None };
+        let idx = named(argument).filter(|_| !function.is_distinct() && !function.ignore_nulls())?;
+        let name = function.fun().name();
+        match idx.checked_sub(known.len()) {
+            None if name == "count" && !is_group(idx) => Some(format!("uniqExact({})", known[idx])),
+            None => None,
+            // The sum of sums, the least of the least.
+            Some(nth) => {
+                let same = below.aggr_expr().get(nth)?.fun().name() == name && matches!(name, "sum" | "min" | "max");
+                values.get(nth).filter(|_| same).cloned()
+            }
+        }
+    };
+    let answers = first.aggr_expr().iter().map(value).collect::<Option<Vec<_>>>()?;
+    over.columns.stored.answering(groups, answers, aggregate.schema())
+}
+
+/// The aggregate that sees the rows of which `aggregate` is the last step: itself, or the partial one below it.
+fn first_step(aggregate: &AggregateExec) -> Option<&AggregateExec> {
+    match aggregate.mode() {
+        AggregateMode::Single | AggregateMode::SinglePartitioned => Some(aggregate),
+        AggregateMode::Final | AggregateMode::FinalPartitioned => {
+            let first = aggregate.input().downcast_ref::<AggregateExec>()?;
+            (*first.mode() == AggregateMode::Partial).then_some(first)
+        }
+        _ => None,
+    }
+}
+
+/// Whether rows are put together in one way, and all of them are.
+fn is_simple(aggregate: &AggregateExec) -> bool {
+    let groups = aggregate.group_expr();
+    aggregate.limit_options().is_none() && groups.groups().len() <= 1 && !groups.has_grouping_set()
+}
+
+/// An aggregate over rows of ClickHouse, and hot rows if there are any.
+struct Over<'a> {
+    aggregate: &'a AggregateExec,
+    columns: Columns<'a>,
+    hot: Option<Arc<dyn ExecutionPlan>>,
+}
+
+impl<'a> Over<'a> {
+    fn of(aggregate: &'a AggregateExec) -> Option<Self> {
+        // Columns that got other names, and what was computed of them.
+        let (input, renamed) = match aggregate.input().downcast_ref::<ProjectionExec>() {
+            Some(projection) => (projection.input(), Some(projection)),
+            None => (aggregate.input(), None),
+        };
+        let source = Source::of(input).filter(|_| is_simple(aggregate))?;
+        Some(Self { aggregate, columns: Columns { stored: source.stored, renamed }, hot: source.hot })
+    }
+
+    /// By what rows are put together.
+    fn groups(&self) -> Option<Vec<String>> {
+        self.aggregate.group_expr().expr().iter().map(|(expr, _)| self.columns.sql(expr)).collect()
+    }
+
+    /// What `sql` makes of each function and its filter.
+    fn each<T>(&self, sql: impl Fn(&AggregateFunctionExpr, Option<&Arc<dyn PhysicalExpr>>) -> Option<T>) -> Option<Vec<T>> {
+        let filters = self.aggregate.filter_expr().iter();
+        self.aggregate.aggr_expr().iter().zip(filters).map(|(function, filter)| sql(function, filter.as_ref())).collect()
+    }
+}
+
+impl ClickHouseExec {
+    /// `values` for each of `groups`, with `schema`; `None` if they are not its columns.
+    fn answering(&self, groups: Vec<String>, values: Vec<String>, schema: SchemaRef) -> Option<Arc<dyn ExecutionPlan>> {
+        let selected: Vec<String> = groups.iter().cloned().chain(values).collect();
+        let fits = selected.len() == schema.fields().len() && !selected.is_empty();
+        fits.then(|| Arc::new(self.aggregated(selected, groups, schema)) as Arc<dyn ExecutionPlan>)
+    }
+}
+
 /// The columns that a node sees, as ClickHouse names them.
+#[derive(Clone, Copy)]
 struct Columns<'a> {
     stored: &'a ClickHouseExec,
     renamed: Option<&'a ProjectionExec>,
 }
 
 impl Columns<'_> {
-    /// `expr` if it is a column of a type that compares alike on both sides.
+    /// What stands behind the name that `expr` is, and the columns that it is over; else `expr` itself.
+    fn resolved(&self, expr: &Arc<dyn PhysicalExpr>) -> (Self, Arc<dyn PhysicalExpr>) {
+        match (expr.downcast_ref::<Column>(), self.renamed) {
+            (Some(column), Some(projection)) => {
+                (Self { renamed: None, ..*self }, Arc::clone(&projection.expr()[column.index()].expr))
+            }
+            _ => (*self, Arc::clone(expr)),
+        }
+    }
+
+    /// `expr` if it is a column of a type that compares alike on both sides, or a time cut to a bucket.
     fn sql(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
-        let column = expr.downcast_ref::<Column>()?;
-        let column = match self.renamed {
-            Some(projection) => projection.expr().get(column.index())?.expr.downcast_ref::<Column>()?,
-            None => column,
-        };
-        self.stored.column(column.index()).filter(|(_, data_type)| !data_type.is_floating()).map(|(name, _)| name)
+        let (columns, expr) = self.resolved(expr);
+        match expr.downcast_ref::<Column>() {
+            Some(column) => {
+                columns.stored.column(column.index()).filter(|(_, data_type)| !data_type.is_floating()).map(|(name, _)| name)
+            }
+            None => columns.bucket(expr.downcast_ref::<ScalarFunctionExpr>()?),
+        }
     }
 
     fn data_type(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<DataType> {
-        let schema: SchemaRef = self.renamed.map_or_else(|| self.stored.schema(), |projection| projection.schema());
+        let (columns, expr) = self.resolved(expr);
+        let schema: SchemaRef = columns.renamed.map_or_else(|| columns.stored.schema(), |projection| projection.schema());
         expr.data_type(&schema).ok()
+    }
+
+    /// `date_trunc`, `date_bin` and `time_bucket` with buckets of one length.
+    fn bucket(&self, function: &ScalarFunctionExpr) -> Option<String> {
+        let [width, time] = function.args() else { return None };
+        let (width_us, origin_us) = bucket_of(function.name(), width.downcast_ref::<Literal>()?.value())?;
+        let (columns, time) = self.resolved(time);
+        // `date_bin` counts in nanoseconds.
+        let time = time.downcast_ref::<CastExpr>().filter(|cast| is_utc(cast.cast_type())).map_or(&time, |cast| cast.expr());
+        if columns.data_type(time)? != DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())) {
+            return None;
+        }
+        let at = format!("toUnixTimestamp64Micro({})", columns.sql(time)?);
+        let offset = origin_us.rem_euclid(width_us);
+        Some(format!("fromUnixTimestamp64Micro({at} - positiveModulo({at} - {offset}, toInt64({width_us})), 'UTC')"))
+    }
+
+    /// `expr` if it is an integer that was made a float.
+    fn float(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+        let (columns, expr) = self.resolved(expr);
+        let cast = expr.downcast_ref::<CastExpr>().filter(|cast| *cast.cast_type() == DataType::Float64)?;
+        let is_int = columns.data_type(cast.expr())? == DataType::Int64;
+        columns.sql(cast.expr()).filter(|_| is_int).map(|column| format!("toFloat64({column})"))
+    }
+
+    /// How functions are called over the rows for which `filter` holds; `None` if it is more than a flag.
+    fn call(&self, filter: Option<&Arc<dyn PhysicalExpr>>) -> Option<impl Fn(&str, &str) -> String + use<>> {
+        let cond = match filter {
+            Some(filter) if self.data_type(filter)? == DataType::Boolean => Some(format!("ifNull({}, false)", self.sql(filter)?)),
+            Some(_) => return None,
+            None => None,
+        };
+        Some(move |name: &str, argument: &str| {
+            // Parameters stand behind the name and whatever is added to it.
+            let (name, parameters) = name.find('(').map_or((name, ""), |at| name.split_at(at));
+            match &cond {
+                Some(cond) if argument.is_empty() => format!("{name}If{parameters}({cond})"),
+                Some(cond) => format!("{name}If{parameters}({argument}, {cond})"),
+                None => format!("{name}{parameters}({argument})"),
+            }
+        })
     }
 
     /// What ClickHouse must compute for each part of the state of `function`.
@@ -160,17 +308,7 @@ impl Columns<'_> {
         let [argument] = arguments.as_slice() else { return None };
         // `count(*)` counts a constant.
         let constant = argument.downcast_ref::<Literal>().is_some_and(|literal| !literal.value().is_null());
-        let cond = match filter {
-            // A flag: the only filter that is one column.
-            Some(filter) if self.data_type(filter)? == DataType::Boolean => Some(format!("ifNull({}, false)", self.sql(filter)?)),
-            Some(_) => return None,
-            None => None,
-        };
-        let call = |name: &str, argument: &str| match &cond {
-            Some(cond) if argument.is_empty() => format!("{name}If({cond})"),
-            Some(cond) => format!("{name}If({argument}, {cond})"),
-            None => format!("{name}({argument})"),
-        };
+        let call = self.call(filter)?;
         let summed = |data_type: &DataType| matches!(data_type, DataType::Int64 | DataType::Decimal128(..));
         Some(match function.fun().name() {
             "count" if constant => vec![call("count", "")],
@@ -178,15 +316,78 @@ impl Columns<'_> {
             "sum" if summed(&self.data_type(argument)?) => vec![call("sumOrNull", &self.sql(argument)?)],
             "min" => vec![call("minOrNull", &self.sql(argument)?)],
             "max" => vec![call("maxOrNull", &self.sql(argument)?)],
-            // Of integers: they are cast first.
+            // Of integers: they are cast first. A count that is there says that there is a sum.
             "avg" => {
-                let cast = argument.downcast_ref::<CastExpr>()?;
-                let is_int = self.data_type(cast.expr())? == DataType::Int64 && *cast.cast_type() == DataType::Float64;
-                let column = self.sql(cast.expr()).filter(|_| is_int)?;
-                vec![call("count", &column), call("sumOrNull", &format!("toFloat64({column})"))]
+                let value = self.float(argument)?;
+                vec![format!("nullIf({}, 0)", call("count", &value)), call("sumOrNull", &value)]
             }
             _ => return None,
         })
+    }
+
+    /// What ClickHouse must compute for the result of `function`.
+    fn value(&self, function: &AggregateFunctionExpr, filter: Option<&Arc<dyn PhysicalExpr>>) -> Option<String> {
+        if let Some(states) = self.states(function, filter) {
+            return Some(match states.as_slice() {
+                [count, sum] => format!("{sum} / {count}"),
+                _ => states.concat(),
+            });
+        }
+        let arguments = function.expressions();
+        let (argument, level) = match arguments.as_slice() {
+            [argument] => (argument, 0.5),
+            [argument, level] => match level.downcast_ref::<Literal>()?.value() {
+                ScalarValue::Float64(Some(level)) => (argument, *level),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let call = self.call(filter)?;
+        let ascending = function.order_bys().iter().all(|key| !key.options.descending);
+        let plain = !function.is_distinct() && !function.ignore_nulls() && ascending;
+        match function.fun().name() {
+            "count" if function.is_distinct() && arguments.len() == 1 => Some(call("uniqExact", &self.sql(argument)?)),
+            "median" | "percentile_cont" if plain => {
+                Some(call(&format!("quantileExactInclusiveOrNull({level})"), &self.float(argument)?))
+            }
+            // Of the estimates there the one that gives a value of a row, as exact as that here at least.
+            "approx_median" | "approx_percentile_cont" if plain => {
+                Some(call(&format!("quantileGKOrNull(1000, {level})"), &self.float(argument)?))
+            }
+            "approx_distinct" if plain => Some(call("uniqCombined64", &self.sql(argument)?)),
+            _ => None,
+        }
+    }
+}
+
+const UTC: &str = "UTC";
+const DAY_US: i64 = 86_400_000_000;
+/// 1970-01-05, 2000-01-03: Mondays.
+const FIRST_MONDAY_US: i64 = 4 * DAY_US;
+
+fn is_utc(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(_, Some(zone)) if zone.as_ref() == UTC)
+}
+
+/// Length of the buckets of `function` and the start of one of them, in microseconds.
+fn bucket_of(function: &str, width: &ScalarValue) -> Option<(i64, i64)> {
+    match (function, width) {
+        ("date_trunc", ScalarValue::Utf8(Some(unit))) => match unit.to_lowercase().as_str() {
+            "second" => Some((1_000_000, 0)),
+            "minute" => Some((60_000_000, 0)),
+            "hour" => Some((3_600_000_000, 0)),
+            "day" => Some((DAY_US, 0)),
+            "week" => Some((7 * DAY_US, FIRST_MONDAY_US)),
+            _ => None,
+        },
+        ("date_bin" | "time_bucket", ScalarValue::IntervalMonthDayNano(Some(width))) => {
+            let width_us = i64::from(width.days).checked_mul(DAY_US)?.checked_add(width.nanoseconds / 1000)?;
+            let is_whole = width.months == 0 && width.nanoseconds % 1000 == 0 && width_us > 0;
+            // Both Mondays begin the same weeks; of other lengths, only those of the later one count.
+            let origin_us = if function == "time_bucket" { 10_959 * DAY_US } else { 0 };
+            is_whole.then_some((width_us, origin_us))
+        }
+        _ => None,
     }
 }
 
@@ -214,7 +415,7 @@ fn first_rows(plan: &Arc<dyn ExecutionPlan>, sort: &SortExec, fetch: usize) -> R
     // Corrections change no row's place as long as they do not concern what is sorted by.
     let corrections = below.downcast_ref::<CorrectionsExec>();
     let below = corrections.map_or(below, |corrections| corrections.input());
-    let Some(source) = Source::of(below) else { return Ok(None) };
+    let Some(source) = Source::any(below).filter(|source| source.stored.is_unlimited()) else { return Ok(None) };
     let columns = Columns { stored: source.stored, renamed };
     let Some(keys) = keys(&columns) else { return Ok(None) };
     if corrections.is_some_and(|corrections| keys.iter().any(|key| corrections.may_change(key))) {
