@@ -44,13 +44,20 @@ def _node(folder, part, service, bucket_folder, more=QUICK):
 def nothing_is_lost_or_doubled_or_seen_differently_whichever_node_is_killed(_service, tmp_path):
     seed = int(os.environ.get("ASSAY_S3_SEED") or 20261121)
     print(f"seed {seed} (ASSAY_S3_SEED)")
-    collectors = [_node(tmp_path / f"collector-{n}", "collector", _service, "roles").start() for n in range(2)]
-    readers = [_node(tmp_path / f"query-{n}", "query", _service, "roles").start() for n in range(2)]
+    with s3.Proxy(_service.address, seed) as proxy:
+        _kill_each_under_load(_service, proxy, seed, tmp_path)
+
+
+def _kill_each_under_load(_service, proxy, seed, tmp_path):
+    collectors = [_node(tmp_path / f"collector-{n}", "collector", proxy, "roles").start() for n in range(2)]
+    readers = [_node(tmp_path / f"query-{n}", "query", proxy, "roles").start() for n in range(2)]
     loads = [senders.Load(collector, seed + 100 * n) for n, collector in enumerate(collectors)]
     try:
         for victim in [*readers, *collectors]:
             if victim is collectors[0]:
-                _until(lambda: _merged(collectors) > 0, "files that were merged")
+                _until(lambda: loads[0].run_for(0.5) or _merged(collectors) > 0, "files that were merged")
+            # Answers are lost, also of commits that landed, while the two race for each version.
+            proxy.failing(0.1)
             running = [threading.Thread(target=load.run_for, args=(1.5,)) for load in loads]
             for thread in running:
                 thread.start()
@@ -58,9 +65,11 @@ def nothing_is_lost_or_doubled_or_seen_differently_whichever_node_is_killed(_ser
             victim.kill()
             for thread in running:
                 thread.join()
+            proxy.failing(0)
             victim.start()
             _assert_complete(readers, loads)
     finally:
+        proxy.failing(0)
         for load in loads:
             load.end()
     acknowledged = _assert_complete(readers, loads)

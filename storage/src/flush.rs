@@ -10,7 +10,7 @@ use std::{
 };
 
 use arrow::array::{Array as _, AsArray as _, BooleanArray};
-use arrow::compute::filter_record_batch;
+use arrow::{compute::filter_record_batch, datatypes::Int64Type};
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ use crate::{
     corrections::{Correction, CorrectionsByProject, RowKey},
     hot::{HotChunk, Moved},
     jobs::{Done, RunClock},
-    lake::{DataFile, Effort, FileRows, LakeError, without_partition_columns},
+    lake::{DataFile, DeltaError, Effort, FileRows, LakeError, without_partition_columns},
     outside,
     storage::{FILE_RAW_BYTES_MAX, Inner},
     tasks::blocking,
@@ -113,6 +113,10 @@ struct TableFlush {
     files: Option<Vec<Arc<DataFile>>>,
     /// When writing `files` began.
     written_at: Option<Instant>,
+    /// Rows up to here are left out: they are in the table.
+    taken_to: u64,
+    /// There were such rows. They are in files that are not in view.
+    lacks_rows: bool,
 }
 
 impl Inner {
@@ -181,7 +185,8 @@ impl Inner {
         }
         for part in pending.tables.iter_mut().filter(|_| self.clickhouse.is_none()) {
             // An earlier try may have come so far.
-            if part.files.is_some() && self.lake.committed(part.table) >= cut {
+            if part.files.is_some() && self.lake.committed(part.table) >= cut && self.lake.overtaken(part.table) <= part.taken_to
+            {
                 continue;
             }
             let clock = RunClock::start();
@@ -191,21 +196,29 @@ impl Inner {
             self.history.add(clock.end("flush", Some(part.table), done, error));
             committed.map_err(|source| FlushError::Lake { table: part.table.name(), source })?;
         }
+        let mut listed = Vec::new();
+        for part in pending.tables.iter().filter(|part| part.lacks_rows) {
+            let files = self.lake.list_again(part.table).await;
+            listed.push((part.table, files.map_err(|source| FlushError::Lake { table: part.table.name(), source })?));
+        }
         let pending = slot.take().expect("checked above");
         let stored = self.view().stored.as_ref().map(|stored| {
             let parts = pending.tables.iter().flat_map(|part| part.parts.iter().map(|rows| (part.table, rows)));
             Arc::new(stored.flushed(cut, parts))
         });
-        self.change(|state| {
+        let gone = self.change(|state| {
             state.stored = stored;
             let lake = Arc::make_mut(&mut state.lake);
             for part in &pending.tables {
                 lake.add(part.table, part.files.iter().flatten().cloned());
             }
+            let gone: Vec<_> = listed.into_iter().map(|(table, files)| (table, lake.replace_all(table, files))).collect();
             state.hot.finish_flush();
             self.drained.notify_all();
             state.corrections.flushed(cut, &pending.kept);
+            gone
         });
+        gone.into_iter().for_each(|(table, files)| self.mark_replaced(table, files));
         {
             let mut last = self.flusher.last.lock();
             let files = || pending.tables.iter().flat_map(|part| part.files.iter().flatten());
@@ -256,20 +269,55 @@ impl Inner {
                 (part.files, part.written_at) = (None, None);
             }
         }
-        if part.files.is_none() {
-            let written_at = outside::monotonic();
-            part.files = Some(self.lake.write_files(part.table, &part.parts, cut, Effort::Quick).await?);
-            part.written_at = Some(written_at);
+        loop {
+            let overtaken = self.lake.overtaken(part.table);
+            if overtaken > part.taken_to && part.leave_out(overtaken) {
+                tracing::warn!(
+                    table = part.table.name(),
+                    position = overtaken,
+                    "a commit of an earlier process of this node landed after all"
+                );
+                part.lacks_rows = true;
+            }
+            if part.files.is_none() {
+                let written_at = outside::monotonic();
+                part.files = Some(self.lake.write_files(part.table, &part.parts, cut, Effort::Quick).await?);
+                part.written_at = Some(written_at);
+            }
+            let files = part.files.as_deref().unwrap_or_default();
+            if files.is_empty() || self.lake.committed(part.table) >= cut {
+                return Ok(());
+            }
+            match self.lake.commit_rows(part.table, files, cut).await {
+                Err(LakeError::Delta(DeltaError::Overtaken { .. })) => {}
+                done => return done,
+            }
         }
-        let files = part.files.as_deref().unwrap_or_default();
-        if self.lake.committed(part.table) < cut {
-            self.lake.commit_rows(part.table, files, cut).await?;
-        }
-        Ok(())
     }
 }
 
 impl TableFlush {
+    /// Leaves out the rows up to `position`, which are in the table. Returns whether there were any.
+    fn leave_out(&mut self, position: u64) -> bool {
+        let rows = self.rows();
+        self.taken_to = position;
+        for part in &mut self.parts {
+            for batch in &mut part.batches {
+                let positions =
+                    batch.column_by_name("wal_position").expect("every table has wal_position").as_primitive::<Int64Type>();
+                let keep: BooleanArray = positions.values().iter().map(|at| Some(at.cast_unsigned() > position)).collect();
+                *batch = filter_record_batch(batch, &keep).expect("the mask has the length of the batch");
+            }
+            part.batches.retain(|batch| batch.num_rows() > 0);
+        }
+        self.parts.retain(|part| !part.batches.is_empty());
+        let has_less = self.rows() < rows;
+        if has_less {
+            (self.files, self.written_at) = (None, None);
+        }
+        has_less
+    }
+
     fn rows(&self) -> u64 {
         self.parts.iter().flat_map(|part| &part.batches).map(|batch| batch.num_rows() as u64).sum()
     }
@@ -318,7 +366,10 @@ fn prepare(
         tables.entry(table).or_default().extend(files_of(&project, chunks, corrected_to));
     }
     tables.retain(|_, parts| !parts.is_empty());
-    let tables = tables.into_iter().map(|(table, parts)| TableFlush { table, parts, files: None, written_at: None }).collect();
+    let tables = tables
+        .into_iter()
+        .map(|(table, parts)| TableFlush { table, parts, files: None, written_at: None, taken_to: 0, lacks_rows: false })
+        .collect();
     Pending { cut, complete_until: None, tables, kept }
 }
 

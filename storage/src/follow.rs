@@ -114,14 +114,18 @@ impl Inner {
         let corrections = self.lake.take_changes(TableId::SpanCorrections).await;
         let others = || self.lake.tables().filter(|table| *table != TableId::SpanCorrections);
         let read = async {
-            self.read_corrections(&corrections).await?;
+            let n_read = self.read_corrections(&corrections).await?;
             let logs = others().map(|table| self.lake.read_on(table));
-            futures::stream::iter(logs.collect::<Vec<_>>()).buffer_unordered(READS_AT_ONCE).try_collect::<()>().await
+            futures::stream::iter(logs.collect::<Vec<_>>()).buffer_unordered(READS_AT_ONCE).try_collect::<()>().await?;
+            Ok(n_read)
         };
-        if let Err(error) = read.await {
-            self.lake.put_back(TableId::SpanCorrections, corrections).await;
-            return Err(error);
-        }
+        let corrections_changed = match read.await {
+            Ok(n_read) => n_read > 0 || !corrections.is_empty(),
+            Err(error) => {
+                self.lake.put_back(TableId::SpanCorrections, corrections).await;
+                return Err(error);
+            }
+        };
         let mut changes = vec![(TableId::SpanCorrections, corrections)];
         for table in others().collect::<Vec<_>>() {
             changes.push((table, self.lake.take_changes(table).await));
@@ -135,8 +139,10 @@ impl Inner {
                 new.extend(added);
                 gone.push((table, removed));
             }
-            let files = Arc::clone(&state.lake);
-            state.corrections.replace_persisted(self.persisted_corrections(&files));
+            if corrections_changed {
+                let files = Arc::clone(&state.lake);
+                state.corrections.replace_persisted(self.persisted_corrections(&files));
+            }
             (new, gone)
         });
         for (table, files) in gone.into_iter().filter(|_| self.config.role.writes()) {
@@ -166,8 +172,8 @@ impl Inner {
         (new, gone)
     }
 
-    /// Reads the files of corrections that will be in view after `changes`, where they are not known.
-    async fn read_corrections(&self, changes: &Changes) -> Result<(), LakeError> {
+    /// Reads the files of corrections that will be in view after `changes`, where they are not known. Returns how many.
+    async fn read_corrections(&self, changes: &Changes) -> Result<usize, LakeError> {
         let in_view: Vec<_> = self.view().lake.of_table(TableId::SpanCorrections).cloned().collect();
         let mut unknown: Vec<Arc<DataFile>> = Vec::new();
         {
@@ -177,13 +183,13 @@ impl Inner {
             let added = changes.added.iter().filter(|facts| is_unknown(&facts.path)).cloned();
             unknown.extend(added.map(|facts| self.lake.file_of(TableId::SpanCorrections, facts)));
         }
-        for file in unknown {
-            let batches = self.lake.read_file(TableId::SpanCorrections, &file).await?;
+        for file in &unknown {
+            let batches = self.lake.read_file(TableId::SpanCorrections, file).await?;
             let date = file.date.to_epoch_days();
             let corrections = batches.iter().flat_map(|batch| Correction::read(batch, date)).collect();
             self.follower.corrections.lock().insert(file.path.clone(), corrections);
         }
-        Ok(())
+        Ok(unknown.len())
     }
 
     /// The corrections in `files`, by project. Forgets those of other files.

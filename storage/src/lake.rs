@@ -113,6 +113,25 @@ pub(crate) struct Table {
     pub(crate) version: AtomicU64,
     pub(crate) committed: AtomicU64,
     pub(crate) commits_since_checkpoint: AtomicU64,
+    overtaken: AtomicU64,
+}
+
+impl Table {
+    fn new(log: DeltaLog) -> Self {
+        let zero = || AtomicU64::new(0);
+        let (version, committed, commits_since_checkpoint, overtaken) = (zero(), zero(), zero(), zero());
+        let table = Self { version, committed, commits_since_checkpoint, overtaken, log: tokio::sync::Mutex::new(log) };
+        table.show(&table.log.try_lock().expect("nobody else has it yet"));
+        table
+    }
+
+    /// What `log` says now, for those who do not wait for it.
+    fn show(&self, log: &DeltaLog) {
+        self.version.store(log.version(), Ordering::Release);
+        self.committed.store(log.committed(), Ordering::Release);
+        self.commits_since_checkpoint.store(log.commits_since_checkpoint(), Ordering::Release);
+        self.overtaken.store(log.overtaken(), Ordering::Release);
+    }
 }
 
 /// Rows of one project and day that become one file.
@@ -132,18 +151,14 @@ impl Lake {
         let mut lake = Self::without_tables(store);
         let mut files = LakeFiles::default();
         let ids = tables_to_open();
+        let process = format!("{:016x}", lake.process);
         lake.list_directories().await?;
-        let opened = futures::future::try_join_all(ids.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id, writes)));
+        let opened =
+            futures::future::try_join_all(ids.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id, &process, writes)));
         for (log, found) in opened.await? {
             let id = log.table();
             files.add(id, found.into_iter().map(|file| Arc::new(lake.data_file(id, file))));
-            let table = Table {
-                version: AtomicU64::new(log.version()),
-                committed: AtomicU64::new(log.committed()),
-                commits_since_checkpoint: AtomicU64::new(log.commits_since_checkpoint()),
-                log: tokio::sync::Mutex::new(log),
-            };
-            lake.tables.insert(id, table);
+            lake.tables.insert(id, Table::new(log));
         }
         Ok((lake, files))
     }
@@ -175,6 +190,11 @@ impl Lake {
     /// Largest position committed to `table`.
     pub(crate) fn committed(&self, table: TableId) -> u64 {
         self.table(table).committed.load(Ordering::Acquire)
+    }
+
+    /// Up to here, an earlier process of this node committed to `table` after it was opened: a commit that was on its way when the process ended.
+    pub(crate) fn overtaken(&self, table: TableId) -> u64 {
+        self.table(table).overtaken.load(Ordering::Acquire)
     }
 
     /// Encodes and uploads `parts`, not yet part of the table. One part at a time, so that memory holds one file.
@@ -214,11 +234,9 @@ impl Lake {
     async fn commit(&self, id: TableId, change: Change<'_>) -> Result<(), LakeError> {
         let table = self.table(id);
         let mut log = table.log.lock().await;
-        log.commit(change).await?;
-        table.version.store(log.version(), Ordering::Release);
-        table.committed.store(log.committed(), Ordering::Release);
-        table.commits_since_checkpoint.store(log.commits_since_checkpoint(), Ordering::Release);
-        Ok(())
+        let committed = log.commit(change).await;
+        table.show(&log);
+        Ok(committed?)
     }
 
     /// Writes a checkpoint of `table` and deletes log entries that it makes superfluous. Does not hold up commits.
@@ -259,7 +277,7 @@ impl Lake {
         let of_table = self.table(table);
         let mut log = of_table.log.lock().await;
         log.look_for_checkpoint().await;
-        of_table.commits_since_checkpoint.store(log.commits_since_checkpoint(), Ordering::Release);
+        of_table.show(&log);
     }
 
     /// Whether another writer committed to `table` since its files were listed.
@@ -273,8 +291,7 @@ impl Lake {
             let of_table = self.table(table);
             let mut log = of_table.log.lock().await;
             let files = log.list_again().await?;
-            of_table.version.store(log.version(), Ordering::Release);
-            of_table.committed.store(log.committed(), Ordering::Release);
+            of_table.show(&log);
             files
         };
         Ok(files.into_iter().map(|facts| self.data_file(table, facts)).collect())
@@ -285,9 +302,7 @@ impl Lake {
         let of_table = self.table(table);
         let mut log = of_table.log.lock().await;
         let read = log.read_on().await;
-        of_table.version.store(log.version(), Ordering::Release);
-        of_table.committed.store(log.committed(), Ordering::Release);
-        of_table.commits_since_checkpoint.store(log.commits_since_checkpoint(), Ordering::Release);
+        of_table.show(&log);
         Ok(read?)
     }
 

@@ -425,14 +425,8 @@ impl Inner {
         let mut listed = self.lake.list_again(table).await?;
         // These come into view together with the end of their flush, which takes their rows from what is hot.
         listed.retain(|file| no_flush.files_of_hot_rows(table).all(|of_flush| of_flush.path != file.path));
-        let gone = self.change(|state| {
-            let lake = Arc::make_mut(&mut state.lake);
-            let (known, gone): (Vec<_>, Vec<_>) =
-                lake.of_table(table).cloned().partition(|f| listed.iter().any(|l| l.path == f.path));
-            lake.remove(table, &gone);
-            lake.add(table, listed.into_iter().filter(|l| !known.iter().any(|k| k.path == l.path)).map(Arc::new));
-            gone
-        });
+        let gone = self.change(|state| Arc::make_mut(&mut state.lake).replace_all(table, listed));
+        self.lake.plan_replacements(table).await;
         self.mark_replaced(table, gone);
         Ok(())
     }

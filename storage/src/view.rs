@@ -1,10 +1,14 @@
 //! One moment of everything that is stored: what a query reads.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::array::RecordBatch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use chrono::{DateTime, Utc};
+use object_store::path::Path;
 
 use crate::{
     clickhouse::StoredRows,
@@ -20,11 +24,31 @@ pub(crate) struct LakeFiles {
 }
 
 impl LakeFiles {
+    /// Adds `files`, but those that it has.
     pub(crate) fn add(&mut self, table: TableId, files: impl IntoIterator<Item = Arc<DataFile>>) {
+        let mut by_project: BTreeMap<ProjectId, Vec<Arc<DataFile>>> = BTreeMap::new();
         for file in files {
-            let list = self.by_table.entry((table, file.project.clone())).or_default();
-            Arc::make_mut(list).push(file);
+            by_project.entry(file.project.clone()).or_default().push(file);
         }
+        for (project, mut new) in by_project {
+            let list = Arc::make_mut(self.by_table.entry((table, project)).or_default());
+            if !list.is_empty() {
+                let paths: HashSet<&Path> = new.iter().map(|file| &file.path).collect();
+                let known: HashSet<Path> =
+                    list.iter().map(|file| &file.path).filter(|path| paths.contains(path)).cloned().collect();
+                new.retain(|file| !known.contains(&file.path));
+            }
+            list.extend(new);
+        }
+    }
+
+    /// The files of `table` are `listed` now. Returns those that no longer are.
+    pub(crate) fn replace_all(&mut self, table: TableId, listed: Vec<DataFile>) -> Vec<Arc<DataFile>> {
+        let paths: HashSet<&Path> = listed.iter().map(|file| &file.path).collect();
+        let gone: Vec<_> = self.of_table(table).filter(|file| !paths.contains(&file.path)).cloned().collect();
+        self.remove(table, &gone);
+        self.add(table, listed.into_iter().map(Arc::new));
+        gone
     }
 
     pub(crate) fn remove(&mut self, table: TableId, removed: &[Arc<DataFile>]) {

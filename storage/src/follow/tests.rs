@@ -110,6 +110,43 @@ async fn a_collector_that_was_killed_replays_beside_others() {
     assert_eq!(visible(&reader).await, [[1, 2].to_vec(), (100..=120).collect()].concat());
 }
 
+/// Commits, as a process of the node in `folder` that has ended, the spans `numbers` with positions from 1 on.
+async fn land_late(storage: &Storage, folder: &std::path::Path, numbers: &[u64]) {
+    let node_id = std::fs::read_to_string(folder.join("node-id")).unwrap();
+    let (lake, _) = crate::lake::Lake::open(storage.object_store(), &node_id, true).await.unwrap();
+    let rows = (1..).zip(numbers).map(|(position, n)| one::span(WalPosition(position), 1, *n));
+    let batch = crate::lake::without_partition_columns(&SpanRow::batch(rows));
+    let rows = crate::lake::FileRows { project: project(), date: one::DATE, batches: vec![batch], corrected_to: 0 };
+    let last = numbers.len() as u64;
+    let files = lake.write_files(TableId::Spans, &[rows], last, crate::lake::Effort::Quick).await.unwrap();
+    lake.commit_rows(TableId::Spans, &files, last).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_lands_after_its_process_has_ended_is_not_made_again() {
+    for role in [Role::Alone, Role::Member] {
+        let nodes = Nodes::new();
+        let folder = nodes.dir.path().join("a");
+        let a = nodes.open("a", role).await;
+        for n in 1..=3 {
+            ingest(&a, 1, n).await;
+        }
+        drop(a);
+        let a = nodes.open("a", role).await;
+        assert_eq!(recover(&a), [1, 2, 3]);
+        ingest(&a, 1, 4).await;
+        // What the first process had sent was under way all the while.
+        land_late(&a, &folder, &[1, 2]).await;
+        a.flush().await.unwrap();
+        assert_eq!(visible(&a).await, [1, 2, 3, 4]);
+        ingest(&a, 1, 5).await;
+        a.close().await.unwrap();
+        let a = nodes.open("a", role).await;
+        assert_eq!(visible(&a).await, [1, 2, 3, 4, 5]);
+        assert!(recover(&a).is_empty());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_says_up_to_when_it_is_complete() {
     let nodes = Nodes::new();

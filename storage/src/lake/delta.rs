@@ -43,6 +43,8 @@ const TAG_CORRECTED_TO: &str = "assay.corrected_to";
 const LOG_RETENTION: &str = "interval 1 days";
 /// Names a commit in its commit info.
 const COMMIT_ID: &str = "assayCommit";
+/// Names the process that made a commit in its commit info.
+const PROCESS: &str = "assayProcess";
 const COMMIT_ATTEMPTS_MAX: usize = 100;
 /// Entries of the log are deleted a day after they were written, at the earliest. Who has not looked for half of that reads the table anew: of the
 /// version that he believes to be the next, the name may be free again.
@@ -74,6 +76,14 @@ pub enum DeltaError {
         found: String,
         /// Type of this version.
         expected: String,
+    },
+    /// A commit that an earlier process of this node had sent landed only now.
+    #[error("rows for the Delta table `{table}` up to position {position} were committed by an earlier process of this node")]
+    Overtaken {
+        /// The table.
+        table: &'static str,
+        /// Everything up to here is in it.
+        position: u64,
     },
     /// Someone else removed a file that was being replaced.
     #[error("the Delta table `{table}` was changed by another writer: `{path}` is no longer in it")]
@@ -129,8 +139,12 @@ pub(crate) struct DeltaLog {
     table: TableId,
     log_store: LogStoreRef,
     node_id: String,
+    /// This process, among those of the node.
+    process: String,
     version: u64,
     committed: u64,
+    /// Up to here, an earlier process of this node committed after the table was opened.
+    overtaken: u64,
     last_checkpoint: u64,
     /// Whether there is such a table; only a node that does not write can be without.
     exists: bool,
@@ -158,6 +172,7 @@ impl DeltaLog {
         table: TableId,
         store: &Arc<dyn ObjectStore>,
         node_id: &str,
+        process: &str,
         writes: bool,
     ) -> Result<(Self, Vec<FileFacts>), DeltaError> {
         let failed = |action| move |source| log_error(table, action, source);
@@ -166,8 +181,10 @@ impl DeltaLog {
             table,
             log_store,
             node_id: node_id.to_owned(),
+            process: process.to_owned(),
             version: 0,
             committed: 0,
+            overtaken: 0,
             last_checkpoint: 0,
             exists: true,
             last_seen: outside::monotonic(),
@@ -200,12 +217,10 @@ impl DeltaLog {
         unreachable!("the last attempt returns")
     }
 
-    /// The files as the log has them now.
+    /// The files as the log has them now. Those that were chosen before, to be replaced, no longer can be: see [`DeltaLog::plan_replacements`].
     pub(crate) async fn list_again(&mut self) -> Result<Vec<FileFacts>, DeltaError> {
         self.read_anew().await?;
-        let files = std::mem::take(&mut self.others).added;
-        self.plan_replacements();
-        Ok(files)
+        Ok(std::mem::take(&mut self.others).added)
     }
 
     /// Whether another writer committed since the files were listed, or since [`DeltaLog::take_changes`].
@@ -262,6 +277,9 @@ impl DeltaLog {
     /// Remembers what a commit of another writer did.
     fn note(&mut self, commit: Commit) {
         self.committed = self.committed.max(commit.position.unwrap_or(0));
+        if commit.process.as_ref() != Some(&self.process) {
+            self.overtaken = self.overtaken.max(commit.position.unwrap_or(0));
+        }
         let prefix = table_path(self.table);
         let removed = commit.removed.iter().map(|path| Path::from(format!("{prefix}/{path}"))).collect();
         let added = commit.adds.iter().filter_map(|add| self.checked_facts(add)).collect();
@@ -294,6 +312,11 @@ impl DeltaLog {
     /// Largest WAL position that a commit of this node carries.
     pub(crate) fn committed(&self) -> u64 {
         self.committed
+    }
+
+    /// Up to here, an earlier process of this node committed after the table was opened; 0 if none did.
+    pub(crate) fn overtaken(&self) -> u64 {
+        self.overtaken
     }
 
     pub(crate) fn commits_since_checkpoint(&self) -> u64 {
@@ -348,7 +371,8 @@ impl DeltaLog {
             }
         }
         let commit_id = outside::unique_id().to_string();
-        let marker = [(COMMIT_ID.to_owned(), commit_id.clone().into())].into();
+        let marker = [(COMMIT_ID, &commit_id), (PROCESS, &self.process)];
+        let marker = marker.map(|(key, value)| (key.to_owned(), value.clone().into())).into();
         let position = transactions.first().map(|transaction| transaction.version.cast_unsigned());
         let data = CommitData::new(actions, operation, marker, transactions);
         let bytes = data.get_bytes().map_err(DeltaTableError::from).map_err(failed("encode a commit to"))?;
@@ -393,8 +417,11 @@ impl DeltaLog {
                 tracing::info!(table = self.table.name(), version, "a commit whose answer was lost had landed");
                 return Ok(());
             }
-            let schema_changed = found.changes_schema;
+            let (schema_changed, overtaken) = (found.changes_schema, self.overtaken);
             self.note(found);
+            if position.is_some() && self.overtaken > overtaken {
+                return Err(DeltaError::Overtaken { table: self.table.name(), position: self.overtaken });
+            }
             tracing::debug!(table = self.table.name(), version, "another writer committed");
             if changes_schema && schema_changed {
                 return Err(DeltaError::Conflict {
@@ -622,6 +649,7 @@ fn log_error(table: TableId, action: &'static str, source: DeltaTableError) -> D
 #[derive(Debug, Default)]
 struct Commit {
     id: Option<String>,
+    process: Option<String>,
     /// Everything up to here of the node asked about is in the table.
     position: Option<u64>,
     added: Vec<String>,
@@ -637,6 +665,7 @@ impl Commit {
             let Ok(action) = serde_json::from_slice::<Value>(line) else { continue };
             let text = |value: &Value| value.as_str().map(str::to_owned);
             commit.id = commit.id.or_else(|| text(&action["commitInfo"][COMMIT_ID]));
+            commit.process = commit.process.or_else(|| text(&action["commitInfo"][PROCESS]));
             let transaction = &action["txn"];
             if transaction["appId"] == node_id {
                 commit.position = commit.position.max(transaction["version"].as_u64());

@@ -142,6 +142,12 @@ async fn another_writer_is_met_without_loss() {
     expected.sort();
     assert_eq!(paths(&files), expected);
     assert_eq!(ours.list_again(TableId::Spans).await.unwrap().len(), 2);
+    let too_early = ours.commit_replace(TableId::Spans, &merged, &replacement, false).await;
+    assert!(
+        matches!(too_early, Err(LakeError::Delta(DeltaError::Conflict { .. }))),
+        "it may have been planned before the listing"
+    );
+    ours.plan_replacements(TableId::Spans).await;
     assert!(!ours.changed_by_others(TableId::Spans).await);
     ours.commit_replace(TableId::Spans, &merged, &replacement, false).await.unwrap();
 }

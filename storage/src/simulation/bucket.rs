@@ -37,6 +37,8 @@ pub(crate) struct Bucket {
     /// Requests that are on their way although nobody waits for them any more.
     pub(crate) late: BTreeMap<u64, LatePut>,
     next_late: u64,
+    /// Requests that are on their way although their process has ended.
+    outlived: Vec<LatePut>,
 }
 
 /// A put that arrives, if at all, after its sender gave up.
@@ -55,6 +57,16 @@ impl Bucket {
         }
         self.objects.insert(put.path, (put.content, now));
         true
+    }
+
+    /// `put` is still on its way when its process has ended.
+    pub(crate) fn outlive(&mut self, put: LatePut) {
+        self.outlived.push(put);
+    }
+
+    /// What was on its way is lost.
+    pub(crate) fn lose_outlived(&mut self) {
+        self.outlived.clear();
     }
 }
 
@@ -115,6 +127,7 @@ impl SimulatedStore {
         if world.requesting("put", put.path.as_ref()).is_err() {
             return self.gone().await;
         }
+        self.let_one_arrive();
         let chance = world.faults().bucket;
         let (fails, kind, slow, late) = world.with_random(|random| {
             (random.chance(chance), random.below(4), random.below(30_000), Duration::from_millis(random.below(40_000)))
@@ -131,6 +144,17 @@ impl SimulatedStore {
             return Err(failure("simulated: the connection was reset"));
         }
         if done { Ok(PutResult { e_tag: None, version: None }) } else { Err(taken(path)) }
+    }
+
+    /// Now and then, a put arrives that a process sent which has ended.
+    fn let_one_arrive(&self) {
+        let mut bucket = self.world.bucket.lock();
+        if bucket.outlived.is_empty() || !self.world.with_random(|random| random.one_in(4)) {
+            return;
+        }
+        let put = bucket.outlived.remove(0);
+        self.world.note("put of an ended process lands", put.path.as_ref().as_bytes());
+        bucket.land(put, self.world.wall_clock());
     }
 
     /// A put whose sender gets an error, before which or after which it may be done.

@@ -264,8 +264,11 @@ impl World {
         self.ready.lock().clear();
         let late = std::mem::take(&mut self.bucket.lock().late);
         for put in late.into_values() {
-            if self.random.lock().one_in(2) {
-                self.bucket.lock().land(put, self.wall_clock());
+            let fate = self.random.lock().below(3);
+            match fate {
+                0 => drop(self.bucket.lock().land(put, self.wall_clock())),
+                1 => self.bucket.lock().outlive(put),
+                _ => {}
             }
         }
     }
