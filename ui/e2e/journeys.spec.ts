@@ -82,6 +82,16 @@ test('watch a live trace', async ({ page, request }) => {
   await expect(tree(page).getByRole('treeitem')).toHaveCount(2);
 });
 
+test('a new user sends demo traffic and sees it arrive', async ({ page }) => {
+  await page.goto(`/?project=first-${Date.now()}`);
+  await page.getByRole('button', { name: 'Send demo traffic' }).click();
+  // It begins days ago: the last day of it is what the page shows, without being asked again.
+  await expect(rows(page).first()).toBeVisible({ timeout: 90_000 });
+  await expect(page.getByRole('button', { name: 'Time range: Last 24 hours' })).toBeVisible();
+  await expect(page.getByRole('row', { name: 'Totals' })).toContainText(/\d+ traces/);
+  await expect(page.getByText(/^\d+ loaded/)).toBeVisible();
+});
+
 test('from the list to the failing span and its SQL without a pointer', async ({ page }) => {
   await openList(page);
   const keys = page.keyboard;

@@ -1,6 +1,6 @@
 /** Every list: range, filter, strips, facets, table, and a place beside it for a peek at one row. What differs stands in `kinds.tsx`. */
 import { useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useCallback, useEffect, useMemo, useRef, type ReactNode } from 'react';
+import { useCallback, useMemo, useRef, type ReactNode } from 'react';
 
 import type { Status } from '../../api/types';
 import { Button } from '../../components/Button';
@@ -18,6 +18,7 @@ import { isNumber, useMediaQuery, useNow, useReach, useShortcut, useStored } fro
 import { ALL_TIME, absoluteRange, describeRange, fixedRange } from '../../lib/time';
 import { Facets } from './Facets';
 import { FilterBox } from './FilterBox';
+import { useFirstRows } from './first';
 import type { KindInfo, Links } from './kinds';
 import './list-page.css';
 import { describeNews, useFresh } from './live';
@@ -93,16 +94,9 @@ export function ListPage({ info, state, status, links, viewHref, onChange, onGo,
   const tableFrame = useRef<HTMLDivElement>(null);
   useReach(() => tableFrame.current?.querySelector<HTMLElement>('[role=grid]'));
   useListCommands(state, onChange);
-  // What was read of the empty project says "nothing"; the first span makes that old.
-  const empty = status?.spans === 0;
-  useEffect(() => {
-    if (!empty) return;
-    return () => {
-      for (const key of ['list', 'strip', 'facets', 'totals']) void client.resetQueries({ queryKey: [key] });
-    };
-  }, [empty, client]);
+  const waiting = useFirstRows(status, list.isSuccess && rows.length === 0);
 
-  if (status && empty && rows.length === 0) {
+  if (status && waiting && rows.length === 0 && (status.spans === 0 || state.q === '')) {
     return (
       <div className="list__first">
         <Onboarding demo={status.demo} />
