@@ -63,7 +63,7 @@ impl StorageCollector {
             gauge("assay_storage_flush_failing", "1 if the last flush failed", |r| r.status.flush_error.is_some().into()),
             gauge(
                 "assay_storage_incomplete_milliseconds",
-                "How long ago the moment is up to which answers are complete; 0 where no other node writes",
+                "How long ago the moment is up to which answers are complete; 0 where no other node writes, and on collectors",
                 |r| {
                     let now = crate::outside::wall_clock().timestamp_millis();
                     r.status.complete_until_unix_ms.map_or(0, |until| u64::try_from(now - until).unwrap_or(0))

@@ -26,7 +26,7 @@ pub struct StorageStatus {
     pub pending_corrections: usize,
     /// Why requests of every project are refused now, if they are.
     pub overload: Option<Overload>,
-    /// Whatever other nodes acknowledged before is in view; absent where no other node writes.
+    /// Whatever other nodes acknowledged before is in view; absent where no other node writes, and where no questions are answered.
     pub complete_until_unix_ms: Option<i64>,
     /// Why what other nodes committed could not be read lately, if so.
     pub follow_error: Option<String>,

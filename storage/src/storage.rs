@@ -495,7 +495,10 @@ impl Inner {
             beyond_watermark: state.hot.beyond_watermark(),
             pending_corrections: state.corrections.len(),
             overload,
-            complete_until_unix_ms: state.complete_until.map(|until| until.timestamp_millis()),
+            complete_until_unix_ms: state
+                .complete_until
+                .filter(|_| self.config.role.follows())
+                .map(|until| until.timestamp_millis()),
             follow_error: self.follower.error(),
             last_flush_unix_ms: last.unix_ms,
             last_flush_ms: last.took_ms,
