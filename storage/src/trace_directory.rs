@@ -46,6 +46,8 @@ const UNCOVERED_FILES: usize = 4;
 const GROWTH: usize = 4;
 /// No segment has more entries, for a while of 84 bytes of memory each; a file can have more on its own.
 const SEGMENT_ENTRIES_MAX: usize = 1 << 20;
+/// So many blocks can be read at once.
+const TURNS: usize = 16;
 
 /// The directory of one table.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(crate) struct Directory {
     caches: Arc<Caches>,
     folder: Path,
     segments: Mutex<Arc<Vec<Arc<Segment>>>>,
+    /// Held while a block is read, by its number: no block is read twice at once, and few wait for another.
+    turns: [tokio::sync::Mutex<()>; TURNS],
 }
 
 #[derive(Debug)]
@@ -162,7 +166,7 @@ type Entry = [u8; ENTRY_BYTES];
 impl Directory {
     /// A directory in `folder` that has no segments yet.
     pub(crate) fn new(store: Arc<dyn ObjectStore>, caches: Arc<Caches>, folder: Path) -> Self {
-        Self { store, caches, folder, segments: Mutex::default() }
+        Self { store, caches, folder, segments: Mutex::default(), turns: Default::default() }
     }
 
     /// Where its segments lie.
@@ -223,6 +227,11 @@ impl Directory {
 
     async fn block(&self, segment: &Segment, head: &Head, idx: usize) -> Result<Bytes, SegmentError> {
         let key = Path::from(format!("{}/{idx}", segment.path));
+        if let Some(block) = self.caches.indexes.get(&key) {
+            return Ok(block);
+        }
+        // A question asks for all files at once: one of them reads the block.
+        let _turn = self.turns[idx % TURNS].lock().await;
         if let Some(block) = self.caches.indexes.get(&key) {
             return Ok(block);
         }

@@ -110,6 +110,21 @@ async fn every_trace_is_found_in_each_file_that_has_it() {
 }
 
 #[tokio::test]
+async fn a_block_is_read_once_however_many_files_ask() {
+    let table = table_of(&[("a", 0, 3000), ("b", 0, 3000), ("c", 0, 3000), ("d", 0, 3000)]).await;
+    let slow =
+        object_store::throttle::ThrottleConfig { wait_get_per_call: std::time::Duration::from_millis(20), ..Default::default() };
+    let throttled = object_store::throttle::ThrottledStore::new(Arc::clone(&table.store), slow);
+    let requests = Arc::new(crate::bucket::Requests::new(Arc::new(throttled), None));
+    let reopened = Table::opened(&(Arc::clone(&requests) as _)).await;
+    let key = trace_index::trace_key(&trace(7));
+    let found =
+        futures::future::try_join_all(["a", "b", "c", "d"].iter().map(|file| reopened.directory.find(file, &key))).await.unwrap();
+    assert_eq!(found, vec![Some(Some(14..16)); 4]);
+    assert_eq!(requests.counts().gets, 2, "the head, and a block with all four");
+}
+
+#[tokio::test]
 async fn a_few_files_wait_and_segments_grow_geometrically() {
     let mut table = table_of(&[("a", 0, 100), ("b", 100, 100), ("c", 200, 100)]).await;
     assert!(table.covered().await.is_empty(), "three files are read on their own");
