@@ -153,7 +153,7 @@ fn whole_of_distinct(aggregate: &AggregateExec, first: &AggregateExec) -> Option
         let idx = named(argument).filter(|_| !function.is_distinct() && !function.ignore_nulls())?;
         let name = function.fun().name();
         match idx.checked_sub(known.len()) {
-            None if name == "count" && !is_group(idx) => Some(format!("uniqExact({})", known[idx])),
+            None if name == "count" && !is_group(idx) => Some(format!("uniqExact({})", known[idx].key)),
             None => None,
             // The sum of sums, the least of the least.
             Some(nth) => {
@@ -203,8 +203,8 @@ impl<'a> Over<'a> {
     }
 
     /// By what rows are put together.
-    fn groups(&self) -> Option<Vec<String>> {
-        self.aggregate.group_expr().expr().iter().map(|(expr, _)| self.columns.sql(expr)).collect()
+    fn groups(&self) -> Option<Vec<Group>> {
+        self.aggregate.group_expr().expr().iter().map(|(expr, _)| self.columns.group(expr)).collect()
     }
 
     /// What `sql` makes of each function and its filter.
@@ -216,11 +216,19 @@ impl<'a> Over<'a> {
 
 impl ClickHouseExec {
     /// `values` for each of `groups`, with `schema`; `None` if they are not its columns.
-    fn answering(&self, groups: Vec<String>, values: Vec<String>, schema: SchemaRef) -> Option<Arc<dyn ExecutionPlan>> {
-        let selected: Vec<String> = groups.iter().cloned().chain(values).collect();
+    fn answering(&self, groups: Vec<Group>, values: Vec<String>, schema: SchemaRef) -> Option<Arc<dyn ExecutionPlan>> {
+        let selected: Vec<String> = groups.iter().map(|group| group.shown.clone()).chain(values).collect();
+        let keys = groups.into_iter().map(|group| group.key).collect();
         let fits = selected.len() == schema.fields().len() && !selected.is_empty();
-        fits.then(|| Arc::new(self.aggregated(selected, groups, schema)) as Arc<dyn ExecutionPlan>)
+        fits.then(|| Arc::new(self.aggregated(selected, keys, schema)) as Arc<dyn ExecutionPlan>)
     }
+}
+
+/// By what rows are put together, and how it is shown.
+#[derive(Clone, PartialEq)]
+struct Group {
+    key: String,
+    shown: String,
 }
 
 /// The columns that a node sees, as ClickHouse names them.
@@ -243,13 +251,17 @@ impl Columns<'_> {
 
     /// `expr` if it is a column of a type that compares alike on both sides, or a time cut to a bucket.
     fn sql(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+        self.group(expr).map(|group| group.shown)
+    }
+
+    /// The same, to put rows together by.
+    fn group(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<Group> {
         let (columns, expr) = self.resolved(expr);
-        match expr.downcast_ref::<Column>() {
-            Some(column) => {
-                columns.stored.column(column.index()).filter(|(_, data_type)| !data_type.is_floating()).map(|(name, _)| name)
-            }
-            None => columns.bucket(expr.downcast_ref::<ScalarFunctionExpr>()?),
-        }
+        let Some(column) = expr.downcast_ref::<Column>() else {
+            return columns.bucket(expr.downcast_ref::<ScalarFunctionExpr>()?);
+        };
+        let known = columns.stored.column(column.index()).filter(|(_, data_type)| !data_type.is_floating());
+        known.map(|(name, _)| Group { key: name.clone(), shown: name })
     }
 
     fn data_type(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<DataType> {
@@ -259,7 +271,7 @@ impl Columns<'_> {
     }
 
     /// `date_trunc`, `date_bin` and `time_bucket` with buckets of one length.
-    fn bucket(&self, function: &ScalarFunctionExpr) -> Option<String> {
+    fn bucket(&self, function: &ScalarFunctionExpr) -> Option<Group> {
         let [width, time] = function.args() else { return None };
         let (width_us, origin_us) = bucket_of(function.name(), width.downcast_ref::<Literal>()?.value())?;
         let (columns, time) = self.resolved(time);
@@ -268,9 +280,11 @@ impl Columns<'_> {
         if columns.data_type(time)? != DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())) {
             return None;
         }
-        let at = format!("toUnixTimestamp64Micro({})", columns.sql(time)?);
-        let offset = origin_us.rem_euclid(width_us);
-        Some(format!("fromUnixTimestamp64Micro({at} - positiveModulo({at} - {offset}, toInt64({width_us})), 'UTC')"))
+        // No time is before 1970, so that what is divided is not negative; the number of a bucket is put together faster than its start.
+        let first_us = origin_us.rem_euclid(width_us) - width_us;
+        let key = format!("intDiv(toUnixTimestamp64Micro({}) - ({first_us}), {width_us})", columns.sql(time)?);
+        let shown = format!("fromUnixTimestamp64Micro({key} * {width_us} + ({first_us}), 'UTC')");
+        Some(Group { key, shown })
     }
 
     /// `expr` if it is an integer that was made a float.
