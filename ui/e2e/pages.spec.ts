@@ -4,6 +4,7 @@ import { expect, test, type Page } from '@playwright/test';
 
 import { ALL_TIME, one, rows, text, tree } from './support';
 
+const UNPRICED = `SELECT trace_id, span_id FROM spans WHERE counted AND cost_source = 'unpriced' ORDER BY start_time DESC LIMIT 1`;
 const CALL = `SELECT trace_id, span_id FROM spans WHERE operation = 'chat' AND input_messages IS NOT NULL ORDER BY start_time DESC LIMIT 1`;
 
 /** A span that is refused: its trace id is zero. */
@@ -138,6 +139,15 @@ const PAGES: { name: string; open: (page: Page, trace: string, span: string) => 
       await expect(page.getByRole('tabpanel')).not.toBeEmpty();
     },
   })),
+  {
+    name: 'trace, a call without a price',
+    open: async (page) => {
+      const call = await one(page.request, UNPRICED);
+      await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`);
+      await page.getByRole('tab', { name: 'Tokens & cost' }).click();
+      await expect(page.getByRole('link', { name: 'How to price it' })).toBeVisible();
+    },
+  },
   {
     name: 'sql with a result',
     open: async (page) => {
