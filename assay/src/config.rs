@@ -75,7 +75,7 @@ pub(crate) struct StorageConfig {
     pub(crate) flush_interval: Option<Duration>,
     /// Rows are written to the lake when the hot buffer holds this much. Default `64MiB`.
     pub(crate) flush_bytes: ByteSize,
-    /// The hot buffer holds at most this much; senders wait beyond it. Default `192MiB`.
+    /// The hot buffer holds at most this much; senders wait beyond it. Default `512MiB`.
     pub(crate) hot_bytes_max: ByteSize,
     /// The write-ahead log takes at most this much disk; senders wait beyond it. Default `4GiB`.
     pub(crate) wal_bytes_max: ByteSize,

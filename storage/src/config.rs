@@ -25,7 +25,7 @@ pub struct StorageConfig {
     pub wal_bytes_max: u64,
     /// Size at which a segment of the write-ahead log is closed. Default 64 MiB.
     pub wal_segment_bytes: u64,
-    /// Bytes of rows in memory above which [`crate::Storage::admission`] refuses. Default 192 MiB.
+    /// Bytes of rows in memory above which [`crate::Storage::admission`] refuses. Default 512 MiB.
     pub hot_bytes_max: u64,
     /// Bytes that must be free on the disk of `data_dir`; with less, requests are refused until there is half as much again. Rows that
     /// were acknowledged are written in any case. Default 256 MiB.
@@ -86,7 +86,7 @@ impl Default for StorageConfig {
             flush_bytes: 64 << 20,
             wal_bytes_max: 4 << 30,
             wal_segment_bytes: 64 << 20,
-            hot_bytes_max: 192 << 20,
+            hot_bytes_max: 512 << 20,
             disk_free_min: 256 << 20,
             corrections_max: 100_000,
             retention: None,
