@@ -100,6 +100,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What `work` gives, done off the async threads: adding up many rows takes long.
+///
+/// # Errors
+/// If it panics.
+pub(crate) async fn added_up<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueryError> {
+    let stopped = |e| QueryError::new(QueryErrorKind::Internal, format!("adding up rows stopped unexpectedly: {e}"));
+    tokio::task::spawn_blocking(work).await.map_err(stopped)
+}
+
 /// The SQL of a read model is ours: what is wrong with it is not the caller's fault.
 fn ours(mut error: QueryError) -> QueryError {
     if matches!(error.kind, QueryErrorKind::Invalid | QueryErrorKind::NotFound | QueryErrorKind::ReadOnly) {

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     error::{QueryError, QueryErrorKind},
     format::decimal_text,
-    traces::Reader,
+    traces::{Reader, added_up},
     views::FAILED,
 };
 
@@ -48,7 +48,7 @@ pub(super) async fn list(
     let Some((range, wanted)) = page.groups_wanted() else { return Ok(None) };
     let _turn = reader.sums_turn().await;
     let Some(steps) = read(reader, group, range, wanted).await? else { return Ok(None) };
-    let Some(added_up) = steps.add_up().await? else { return Ok(None) };
+    let added_up = steps.add_up().await?;
     let place = |(id, sum): &(&str, &Sum)| Place { key: key(sum), id: vec![(*id).to_owned()] };
     let rows = page.of_all(added_up.groups(), place, |(id, sum)| {
         let mut row = sum.row(group);
@@ -238,16 +238,13 @@ impl Steps {
     }
 
     /// Tells traces and distinct values apart. CPU-bound, so it is done off the async threads.
-    async fn add_up(mut self) -> Result<Option<AddedUp>, QueryError> {
+    async fn add_up(mut self) -> Result<AddedUp, QueryError> {
         let work = move || {
             let traces = count_once(self.traces, |group| self.groups[group].traces += 1);
             let distinct = count_once(self.distinct, |group| self.groups[group].distinct += 1);
             AddedUp { numbers: self.numbers, groups: self.groups, traces, distinct }
         };
-        let added_up = tokio::task::spawn_blocking(work).await;
-        added_up
-            .map(Some)
-            .map_err(|e| QueryError::new(QueryErrorKind::Internal, format!("adding up groups stopped unexpectedly: {e}")))
+        added_up(work).await
     }
 }
 

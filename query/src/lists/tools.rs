@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{QueryError, QueryErrorKind},
-    traces::{Reader, sums},
+    traces::{Reader, added_up, sums},
 };
 
 /// The tools of the runs that `sql` gives, and their totals; `None` if there are too many for memory.
@@ -34,8 +34,7 @@ pub(super) async fn read(reader: &Reader<'_>, sql: &str) -> Result<Option<Groups
     if answer.stats().truncated {
         return Ok(None);
     }
-    let groups = tokio::task::spawn_blocking(move || runs.groups()).await;
-    groups.map(Some).map_err(|e| QueryError::new(QueryErrorKind::Internal, format!("adding up runs stopped unexpectedly: {e}")))
+    added_up(move || runs.groups()).await.map(Some)
 }
 
 /// Runs of tools read so far.

@@ -24,7 +24,7 @@ use assay_storage::{FileSums, SpanSums, TraceKey, TraceSum, trace_key_of};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{
-    Reader,
+    Reader, added_up,
     list::{between, literals},
 };
 use crate::error::{QueryError, QueryErrorKind};
@@ -123,8 +123,7 @@ pub(crate) async fn fold_matching<S: Send + 'static>(
         }
         merge(&files, range, &to_read, &loose, matching.as_ref().map(|m| m.as_slice()), state, each)
     };
-    let merged = tokio::task::spawn_blocking(work).await;
-    merged.map(Some).map_err(|e| QueryError::new(QueryErrorKind::Internal, format!("adding up traces stopped unexpectedly: {e}")))
+    added_up(work).await.map(Some)
 }
 
 /// The sums of the files that reach into `range`.

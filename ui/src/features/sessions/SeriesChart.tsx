@@ -49,7 +49,7 @@ export function SeriesChart({ of, q, range }: Props) {
   }, [data, title]);
   return (
     <section className="series-chart" aria-label={title}>
-      <h2 className="series-chart__title">
+      <h2 className="session__heading">
         {title} <SqlLink sql={data?.sql} of={title.toLowerCase()} />
       </h2>
       {isPending && <Skeleton lines={4} label={`loading ${title}`} />}

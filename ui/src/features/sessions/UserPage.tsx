@@ -62,7 +62,7 @@ export function UserPage({ userId, range, onRange, usersHref, listHrefs, session
         ))}
       </div>
       <section className="user__sessions" aria-label="Sessions">
-        <h2 className="user__heading">Sessions</h2>
+        <h2 className="session__heading">Sessions</h2>
         {sessions}
       </section>
     </article>
