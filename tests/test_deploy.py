@@ -27,8 +27,9 @@ from harness import REPOSITORY, Refused, Server
 
 DEPLOY = REPOSITORY / "deploy"
 CHART = DEPLOY / "helm" / "assay"
-COMPOSE = ("single", "s3", "clickhouse")
+COMPOSE = ("single", "s3", "clickhouse", "nodes")
 SIZES = ("small", "medium", "large")
+PARTS = ("collector", "query")
 # Memory beyond what the configuration counts (allocator, decoding, encoding, indexes of files), as measured at full load: see "Sizing".
 UNCOUNTED_BYTES = 800 << 20
 UNITS = {"": 1, "k": 10**3, "ki": 1 << 10, "m": 1 << 20, "mi": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gi": 1 << 30, "gib": 1 << 30}
@@ -41,6 +42,11 @@ def _bytes(text):
 
 def _compose(name):
     return yaml.safe_load((DEPLOY / "compose" / f"{name}.yaml").read_text())
+
+
+def _assays(composed):
+    """The services of a compose file that go on running Assay, by name."""
+    return {name: service for name, service in composed["services"].items() if "ASSAY_IMAGE" in service["image"] and service["restart"] != "no"}
 
 
 def _values(size=None):
@@ -145,7 +151,7 @@ def every_variable_that_is_set_is_one_that_assay_knows():
         for variable in re.findall(r"(\w+)=", arguments)
     }
     composed = {variable for name in COMPOSE for service in _compose(name)["services"].values() for variable in service.get("environment", {})}
-    chart = (CHART / "templates" / "statefulset.yaml").read_text()
+    chart = (CHART / "templates" / "_pod.tpl").read_text()
     unit = "\n".join(_unit()["Environment"])
     for where, names in (("image", images), ("compose", composed), ("chart", _set_in(chart)), ("unit", _set_in(unit))):
         assert {"ASSAY_DATA_DIR", "ASSAY_CONFIG"} & names, where
@@ -190,6 +196,14 @@ def the_unit_runs_a_command_that_exists_as_the_user_that_is_made(tmp_path):
         assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.parametrize("part", PARTS)
+def a_drop_in_makes_the_unit_one_part(part):
+    lines = (DEPLOY / "systemd" / f"{part}.conf").read_text().splitlines()
+    assert [line for line in lines if line.startswith("ExecStart=")] == ["ExecStart=", f"ExecStart=/usr/local/bin/assay {part}"]
+    known = subprocess.check_output([harness.binary(), "--help"], text=True)
+    assert re.search(rf"^  {part} ", known, re.MULTILINE)
+
+
 def the_daily_backup_is_one_of_the_folder_that_the_unit_writes_to():
     text = (DEPLOY / "systemd" / "assay-snapshot.service").read_text()
     data = dict(line.split("=", 1) for line in _unit()["Environment"])["ASSAY_DATA_DIR"]
@@ -203,23 +217,36 @@ def the_daily_backup_is_one_of_the_folder_that_the_unit_writes_to():
 def _configurations():
     """(name, TOML, memory limit) of everything that is shipped with one."""
     for name in COMPOSE:
-        yield f"compose/{name}", (DEPLOY / "compose" / f"{name}.toml").read_text(), _compose(name)["services"]["assay"]["mem_limit"]
+        for service, facts in _assays(_compose(name)).items():
+            part = facts.get("command", ["serve"])[0]
+            yield f"compose/{name}/{service}", (DEPLOY / "compose" / f"{name}.toml").read_text(), part, facts["mem_limit"]
     for size in (None, *SIZES):
         values = _values(size)
-        yield f"helm/{size}", values["config"], values["resources"]["limits"]["memory"]
-    yield "systemd", "", _unit()["MemoryMax"][0]
+        yield f"helm/{size}", values["config"], "serve", values["resources"]["limits"]["memory"]
+    for size in (None, "nodes"):
+        values = _values(size)
+        for part, of_part in zip(PARTS, ("collectors", "queries")):
+            yield f"helm/{size}/{part}", values["config"], part, values["nodes"][of_part]["resources"]["limits"]["memory"]
+    yield "systemd", "", "serve", _unit()["MemoryMax"][0]
 
 
-@pytest.mark.parametrize(("config", "limit"), [found[1:] for found in _configurations()], ids=[found[0] for found in _configurations()])
-def what_a_configuration_allows_fits_into_its_memory(config, limit):
+# What of the memory that is allowed a part uses.
+COUNTED = {
+    "collector": (("storage", "hot_bytes_max"), ("ingest", "in_flight_bytes_max")),
+    "query": (("query", "memory_total"),),
+}
+COUNTED["serve"] = COUNTED["collector"] + COUNTED["query"]
+
+
+@pytest.mark.parametrize(("config", "part", "limit"), [found[1:] for found in _configurations()], ids=[found[0] for found in _configurations()])
+def what_a_configuration_allows_fits_into_its_memory(config, part, limit):
     defaults = tomllib.loads(re.search(r"```toml\n(.*?)```", (REPOSITORY / "docs" / "configuration.md").read_text(), re.DOTALL)[1])
     set_here = _merged(defaults, tomllib.loads(config))
-    counted = (("storage", "hot_bytes_max"), ("ingest", "in_flight_bytes_max"), ("query", "memory_total"))
-    allowed = sum(_bytes(set_here[section][key]) for section, key in counted)
+    allowed = sum(_bytes(set_here[section][key]) for section, key in COUNTED[part])
     assert allowed + UNCOUNTED_BYTES <= _bytes(limit), f"{allowed >> 20} MiB are allowed of {limit}"
 
 
-@pytest.mark.parametrize("size", [None, *SIZES])
+@pytest.mark.parametrize("size", [None, *SIZES, "nodes"])
 def the_configuration_of_each_size_starts_a_server(size, tmp_path):
     values = _values(size)
     arguments = {"ASSAY_RETENTION": values["retention"]} if values["retention"] else {}
@@ -230,12 +257,16 @@ def the_configuration_of_each_size_starts_a_server(size, tmp_path):
 @pytest.mark.parametrize("name", COMPOSE)
 def containers_are_shut_in_and_bounded_and_hold_no_secret(name):
     composed = _compose(name)
-    service = composed["services"]["assay"]
-    assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"]) and service["healthcheck"]["test"][1:] == ["/usr/bin/assay", "health"]
-    assert [volume.split(":")[1] for volume in service["volumes"]] == ["/var/lib/assay"]
-    for each in composed["services"].values():
-        assert "ports" not in each or each is service
+    services = _assays(composed)
+    for service in services.values():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"]) and service["healthcheck"]["test"][1:] == ["/usr/bin/assay", "health"]
+        assert [volume.split(":")[1] for volume in service["volumes"]] == ["/var/lib/assay"]
+    volumes = [volume for service in services.values() for volume in service["volumes"]]
+    published = [port.rsplit(":", 1)[0] for service in services.values() for port in service["ports"]]
+    assert len(set(volumes)) == len(services) and len(set(published)) == len(published), "one data folder is used by one process"
+    for name, each in composed["services"].items():
+        assert "ports" not in each or name in services
         assert "mem_limit" in each or each["restart"] == "no"
         assert not [variable for variable in each.get("environment", {}) if re.search("SECRET|PASSWORD|TOKEN|KEY", variable)]
         sources = {secret if isinstance(secret, str) else secret["source"] for secret in each.get("secrets", [])}
@@ -247,6 +278,8 @@ def containers_are_shut_in_and_bounded_and_hold_no_secret(name):
 
 def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path):
     services = _compose("s3")["services"]
+    nodes = _compose("nodes")["services"]
+    assert all(nodes[name] == services[name] for name in ("bucket", "bucket-create"))
     secrets = tmp_path / "secrets"
     make_secrets = ["sh", DEPLOY / "compose" / "secrets.sh", secrets]
     subprocess.run(make_secrets, check=True)
@@ -280,8 +313,11 @@ def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path):
         for _ in range(2):
             done = subprocess.run(["/bin/sh", "-c", create], env=environment, capture_output=True, text=True, timeout=120)
             assert done.returncode == 0, done.stdout + done.stderr
-        config = (DEPLOY / "compose" / "s3.toml").read_text()
-        config = config.replace("http://bucket:8333", url).replace("/run/secrets", str(secrets))
+
+        def here(name):
+            return (DEPLOY / "compose" / f"{name}.toml").read_text().replace("http://bucket:8333", url).replace("/run/secrets", str(secrets))
+
+        config = here("s3")
         rng = otlp.seeded(51)
         with Server(tmp_path / "data", config) as server:
             server.send("traces", otlp.traces([otlp.chat(rng) for _ in range(5)]).SerializeToString())
@@ -289,6 +325,19 @@ def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path):
             assert server.sql("SELECT count(*) AS n FROM spans") == [{"n": 5}]
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{url}/assay/lake/assay-owner.json", timeout=30)
+        # As `up` does: a query node when a collector is healthy. All of them over the same bucket.
+        shared = here("nodes").replace("s3://assay/lake", "s3://assay/shared")
+        parts = {name: service["command"][0] for name, service in _assays(_compose("nodes")).items()}
+        assert sorted(parts.values()) == ["collector", "collector", "query", "query"]
+        running = {name: Server(tmp_path / name, shared, part=part).start() for name, part in sorted(parts.items())}
+        collectors, readers = ([node for name, node in running.items() if parts[name] == part] for part in PARTS)
+        for node in collectors:
+            node.send("traces", otlp.traces([otlp.chat(rng) for _ in range(5)]).SerializeToString())
+            # What it has taken is committed when it has ended.
+            node.stop()
+        for node in readers:
+            _until(lambda: node.sql("SELECT count(*) AS n FROM spans") == [{"n": 10}])
+            node.stop()
     finally:
         process.kill()
         process.wait()
@@ -330,18 +379,23 @@ def _until_answers(url):
             time.sleep(0.2)
 
 
+def _until(holds):
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "what the collectors committed was not seen within 30 s"
+        time.sleep(0.1)
+
+
 def the_chart_uses_every_value_and_offers_every_one_it_uses():
     values = _values()
     templates = "".join(path.read_text() for path in (CHART / "templates").iterdir())
-    used = {tuple(name.split(".")) for name in re.findall(r"\.Values\.([\w.]+)", templates)}
+    used = {tuple(name.split(".")) for name in re.findall(r"(?:\.Values|\$values)\.([\w.]+)", templates)}
     for path in used:
         inner = values
         for key in path:
             assert isinstance(inner, dict) and key in inner, f"`.Values.{'.'.join(path)}` is not in values.yaml"
             inner = inner[key]
-    offered = {(key, inner) for key, value in values.items() if isinstance(value, dict) and value for inner in value}
-    offered |= {(key,) for key, value in values.items() if not isinstance(value, dict) or not value}
-    unused = {path for path in offered if path not in used and path[:1] not in used}
+    unused = {path for path in _paths(values) if not any(path[: n + 1] in used for n in range(len(path)))}
     assert unused == set(), "offered, and used by no template"
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
     assert values.keys() == schema.keys() - {"global"}
@@ -351,6 +405,14 @@ def the_chart_uses_every_value_and_offers_every_one_it_uses():
     for size in SIZES:
         above = yaml.safe_load((CHART / f"values-{size}.yaml").read_text())
         assert above.keys() <= values.keys() and above["resources"]["limits"]["memory"] and above["persistence"]["size"]
+    above = yaml.safe_load((CHART / "values-nodes.yaml").read_text())
+    assert set(_paths(above)) <= set(_paths(values)) and above["nodes"]["enabled"] and above["persistence"]["size"]
+
+
+def _paths(values):
+    """The place of each value that has none below it."""
+    for key, value in values.items():
+        yield from ((key, *path) for path in _paths(value)) if isinstance(value, dict) and value else [(key,)]
 
 
 def the_chart_has_the_version_of_assay():

@@ -37,50 +37,110 @@ def _helm():
 @pytest.mark.parametrize("size", ["", "small", "medium", "large"])
 @pytest.mark.parametrize("more", ["", EVERYTHING], ids=["plain", "everything"])
 def helm_renders_what_kubernetes_takes(_helm, size, more):
+    objects = _rendered(_helm, size, more)
+    expected = ["ConfigMap", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "ServiceAccount", "StatefulSet"]
+    assert sorted(found["kind"] for found in objects) == sorted(expected + (["Ingress", "ServiceMonitor"] if more else []))
+    (pod,) = (found["spec"]["template"] for found in objects if found["kind"] == "StatefulSet")
+    _check_pod(pod, bool(more))
+    labels = pod["metadata"]["labels"].items()
+    assert all(selector.items() <= labels for selector in _selectors(objects).values()), "every selector finds the pod"
+
+
+@pytest.mark.parametrize("more", ["bucket.url=s3://telemetry/assay", EVERYTHING + ",nodes.queries.bucketSecret=readonly"], ids=["plain", "everything"])
+def helm_renders_nodes_of_two_parts(_helm, more):
+    objects = _rendered(_helm, "nodes", more)
+    expected = ["ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "PodDisruptionBudget", "Service", "Service", "Service"]
+    expected += ["ServiceAccount", "StatefulSet"] + (["Ingress", "ServiceMonitor"] if "ingress" in more else [])
+    assert sorted(found["kind"] for found in objects) == sorted(expected)
+    of_part = {found["kind"]: found["spec"] for found in objects if found["kind"] in ("StatefulSet", "Deployment")}
+    collector, query = of_part["StatefulSet"], of_part["Deployment"]
+    pods = [collector["template"], query["template"]]
+    for pod, part, ports in zip(pods, ("collector", "query"), (["http", "otlp-grpc", "otlp-http"], ["http"])):
+        _check_pod(pod, "existingSecret" in more)
+        (container,) = pod["spec"]["containers"]
+        assert container["args"] == [part] and [port["name"] for port in container["ports"]] == ports
+    # A log of its own for each collector, none that stays for a query node.
+    assert [claim["metadata"]["name"] for claim in collector["volumeClaimTemplates"]] == ["data"]
+    assert [volume["emptyDir"] for volume in query["template"]["spec"]["volumes"] if volume["name"] == "data"] == [{"sizeLimit": "100Gi"}]
+    labels = [pod["metadata"]["labels"] for pod in pods]
+    found_by = {name: [selector.items() <= of.items() for of in labels] for name, selector in _selectors(objects).items()}
+    both, of_collectors, of_queries = [True, True], [True, False], [False, True]
+    assert found_by == {
+        "NetworkPolicy release-assay": both,
+        "PodDisruptionBudget release-assay-collector": of_collectors,
+        "PodDisruptionBudget release-assay-query": of_queries,
+        "Service release-assay-collector": of_collectors,
+        "Service release-assay-headless": of_collectors,
+        "Service release-assay-query": of_queries,
+    }
+    for of in (collector, query):
+        selector = of["selector"]["matchLabels"].items()
+        assert [selector <= of_pod.items() for of_pod in labels].count(True) == 1, "each has pods of its own"
+    if "ingress" in more:
+        (ingress,) = (found for found in objects if found["kind"] == "Ingress")
+        assert ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] == "release-assay-query"
+        secrets = ["secretKeyRef': {'name': '%s'" % name in str(pod) for name in ("bucket", "readonly") for pod in pods]
+        assert secrets == [True, False, False, True], "a query node has a key of its own"
+
+
+def helm_wants_a_bucket_for_nodes(_helm):
+    refused = _helm("template", "release", "--kube-version", "1.33.0", "--set", "nodes.enabled=true")
+    assert refused.returncode != 0 and "bucket.url: found nothing" in refused.stderr
+
+
+def _rendered(helm, size, more):
+    """The objects of the chart, which Helm finds nothing to complain about in, nor Kubernetes."""
     arguments = (["--values", CHART / f"values-{size}.yaml"] if size else []) + (["--set", more] if more else [])
-    linted = _helm("lint", "--strict", "--quiet", *arguments)
+    linted = helm("lint", "--strict", "--quiet", *arguments)
     assert linted.returncode == 0, linted.stdout + linted.stderr
     # A Helm that is built from source does not know which Kubernetes it is for.
-    rendered = _helm("template", "release", "--kube-version", "1.33.0", *arguments)
+    rendered = helm("template", "release", "--kube-version", "1.33.0", *arguments)
     assert rendered.returncode == 0, rendered.stderr
     objects = [found for found in yaml.safe_load_all(rendered.stdout) if found]
-    kinds = [found["kind"] for found in objects]
-    expected = ["ConfigMap", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "ServiceAccount", "StatefulSet"]
-    assert sorted(kinds) == sorted(expected + (["Ingress", "ServiceMonitor"] if more else []))
     for found in objects:
         if found["kind"] != "ServiceMonitor":
             for version in KUBERNETES:
                 kubernetes_validate.validate(found, version, strict=True)
-    _check_pod(objects, more)
+    names = [(found["kind"], found["metadata"]["name"]) for found in objects]
+    assert len(set(names)) == len(names)
+    return objects
 
 
-def _check_pod(objects, more):
-    of_kind = {found["kind"]: found for found in objects}
-    pod = of_kind["StatefulSet"]["spec"]["template"]
+def _selectors(objects):
+    """What finds pods by labels, with the labels, by kind and name."""
+    where = {"Service": ("selector",), "PodDisruptionBudget": ("selector", "matchLabels"), "NetworkPolicy": ("podSelector", "matchLabels")}
+    found = {}
+    for each in objects:
+        if each["kind"] in where:
+            selector = each["spec"]
+            for key in where[each["kind"]]:
+                selector = selector[key]
+            found[f"{each['kind']} {each['metadata']['name']}"] = selector
+    return found
+
+
+def _check_pod(pod, has_secret):
     (container,) = pod["spec"]["containers"]
     assert pod["spec"]["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
     assert container["securityContext"]["capabilities"]["drop"] == ["ALL"] and container["resources"]["limits"]["memory"]
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
-    labels = pod["metadata"]["labels"].items()
-    selectors = [found["spec"]["selector"] for found in objects if found["kind"] == "Service"]
-    selectors += [of_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"], of_kind["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]]
-    assert all(selector.items() <= labels for selector in selectors), "every selector finds the pod"
-    assert ("bucket" in str(container["env"])) == bool(more)
+    assert ("secretKeyRef" in str(container["env"])) == has_secret
     assert not [each for each in container["env"] if "SECRET" in each["name"] and "value" in each], "a secret by its value"
 
 
 def helm_refuses_values_that_mean_nothing(_helm):
-    for wrong in ("retenton=30d", "podDisruptionBudget.maxUnavailable=2", "bucket.url=telemetry", "resources.limits=null"):
+    for wrong in ("retenton=30d", "podDisruptionBudget.maxUnavailable=2", "bucket.url=telemetry", "resources.limits=null", "nodes.queries.replicas=0"):
         refused = _helm("template", "release", "--kube-version", "1.33.0", "--set", wrong)
         assert refused.returncode != 0 and "don't meet the specifications" in refused.stderr, (wrong, refused.stderr)
 
 
-@pytest.mark.parametrize("name", ["single", "s3", "clickhouse"])
+@pytest.mark.parametrize("name", ["single", "s3", "clickhouse", "nodes"])
 def compose_takes_the_file(name, tmp_path):
     program = programs.from_go("github.com/compose-spec/compose-go/v2/cmd", "v2.16.2")
     parsed = subprocess.run([program, f"{name}.yaml"], cwd=DEPLOY / "compose", capture_output=True, text=True, timeout=60)
     assert parsed.returncode == 0, parsed.stderr
-    assert "assay" in yaml.safe_load(parsed.stdout)["services"]
+    written = yaml.safe_load((DEPLOY / "compose" / f"{name}.yaml").read_text())
+    assert yaml.safe_load(parsed.stdout)["services"].keys() == written["services"].keys()
 
 
 def prometheus_understands_the_alerts():
@@ -98,6 +158,14 @@ def systemd_takes_the_unit_and_finds_it_shut_in(tmp_path):
     unit.write_text(text.replace("/usr/local/bin/assay", str(harness.binary())))
     verified = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
     assert (verified.returncode, verified.stderr) == (0, "")
+    for part in ("collector", "query"):
+        drop_in = tmp_path / f"{part}.d" / "assay.service.d" / "part.conf"
+        drop_in.parent.mkdir(parents=True)
+        drop_in.write_text((DEPLOY / "systemd" / f"{part}.conf").read_text().replace("/usr/local/bin/assay", str(harness.binary())))
+        (drop_in.parents[1] / "assay.service").write_text(unit.read_text())
+        environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{drop_in.parents[1]}:"}
+        shown = subprocess.run(["systemd-analyze", "verify", "--man=no", "assay.service"], env=environment, capture_output=True, text=True, timeout=60)
+        assert (shown.returncode, shown.stderr) == (0, ""), part
     for name in ("assay-snapshot.service", "assay-snapshot.timer"):
         backup = (DEPLOY / "systemd" / name).read_text().replace("/usr/local/bin/assay-snapshot", str(DEPLOY / "backup" / "snapshot.sh"))
         (tmp_path / name).write_text(backup.replace("/usr/bin/rsync", "/bin/true"))

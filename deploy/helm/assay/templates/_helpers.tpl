@@ -20,6 +20,32 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
+{{/* The same of one part, of a dictionary with `root` and `part`. The one pod that has all of it is found by what all have. */}}
+
+{{- define "assay.selector-of" -}}
+{{ include "assay.selector" .root }}
+{{- if ne .part "serve" }}
+app.kubernetes.io/component: {{ .part }}
+{{- end }}
+{{- end -}}
+
+{{- define "assay.labels-of" -}}
+{{ include "assay.labels" .root }}
+{{- if ne .part "serve" }}
+app.kubernetes.io/component: {{ .part }}
+{{- end }}
+{{- end -}}
+
+{{/* The parts there are, and the service of each. */}}
+
+{{- define "assay.parts" -}}
+{{ .Values.nodes.enabled | ternary "collector query" "serve" }}
+{{- end -}}
+
+{{- define "assay.service" -}}
+{{ include "assay.name" .root }}{{ if ne .part "serve" }}-{{ .part }}{{ end }}
+{{- end -}}
+
 {{/* What a container may do, and where it finds its settings: of the server, and of the migration before it. */}}
 
 {{- define "assay.shut-in" -}}
