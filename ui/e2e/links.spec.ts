@@ -80,6 +80,31 @@ const PLACES: readonly Place[] = [
     },
   },
   {
+    name: 'the attributes that are looked for',
+    act: async (page, trace, span) => {
+      await page.goto(`/traces/${trace}?span=${span}&tab=attributes`);
+      await page.getByRole('textbox', { name: 'Filter attributes' }).pressSequentially('gen_ai.usage');
+      await expect(page).toHaveURL(/tab=attributes\.gen_ai\.usage/);
+    },
+    see: async (page) => {
+      await expect(page.getByRole('textbox', { name: 'Filter attributes' })).toHaveValue('gen_ai.usage');
+      await expect(page.getByRole('region', { name: 'Span attributes' })).toContainText(/\d+ of \d+/);
+    },
+  },
+  {
+    name: 'the rules of a mapping that are looked for',
+    act: async (page) => {
+      await page.goto('/ingest?tab=mappings');
+      await page.getByRole('textbox', { name: 'Find a column or attribute' }).pressSequentially('tokens');
+      await page.getByRole('list', { name: 'Dialects' }).getByRole('link').nth(1).click();
+      await expect(page).toHaveURL(/find=tokens/);
+    },
+    see: async (page) => {
+      await expect(page.getByRole('textbox', { name: 'Find a column or attribute' })).toHaveValue('tokens');
+      await expect(page.getByRole('list', { name: 'Dialects' }).getByRole('link').nth(1)).toHaveAttribute('aria-current', 'true');
+    },
+  },
+  {
     name: 'a transcript: the agents that are unfolded in it',
     act: async (page) => {
       const nested = await one(

@@ -134,6 +134,56 @@ for (const [path, title, columns] of [
   });
 }
 
+test('the counts of suggested values, by mouse and by keyboard', async ({ page, request }) => {
+  await page.goto(`/?${ALL_TIME}`);
+  const box = page.getByRole('combobox', { name: 'Filter' });
+  await box.fill('service:');
+  const options = page.getByRole('listbox', { name: 'Suggestions' }).getByRole('option');
+  await expect(options.first()).toContainText(/\d spans?$/);
+  const counts = sqlOf(page, 'the suggested values');
+  const rows = await sql(request, await queryOf(counts));
+  for (const option of await options.all()) {
+    const [, value, count] = /^(.+?)([\d,]+) spans?$/.exec(text(await option.textContent())) ?? [];
+    const row = rows.find((each) => Object.values(each).includes(value ?? ''));
+    expect(Object.values(row ?? {}).map(String), value).toContain(plain(text(count)));
+  }
+  // The suggestions stay while one goes on to the link.
+  while (!(await counts.evaluate((link) => link === document.activeElement))) await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/\/sql\?/);
+  await page.goto(`/?${ALL_TIME}`);
+  await box.fill('service:');
+  await counts.click();
+  await expect(page).toHaveURL(/\/sql\?/);
+});
+
+test('the matches of a search in a trace', async ({ page, request }) => {
+  const { trace_id } = await one(request, `SELECT trace_id FROM spans WHERE input_messages ILIKE '%refund%' GROUP BY 1 HAVING count(*) > 1 ORDER BY max(start_time) DESC LIMIT 1`); // prettier-ignore
+  for (const find of ['e', 'chat', 'refund', 'no such text']) {
+    await page.goto(`/traces/${text(trace_id)}?find=${encodeURIComponent(find)}`);
+    const hits = page.getByRole('search').getByRole('status');
+    await expect(hits).toHaveText(/ of \d+$|^no match$/);
+    const rows = await sql(request, await queryOf(sqlOf(page.getByRole('search'), 'the matches')));
+    const shown = /of ([\d,]+)$/.exec(await hits.innerText())?.[1];
+    expect(rows.length, find).toBe(Number(plain(shown ?? '0')));
+    for (const row of rows) expect(row['matches']).toBe(rows.length);
+  }
+});
+
+test('the figures of a plan', async ({ page, request }) => {
+  const query = `SELECT name, count(*) FROM spans WHERE duration_ns > $least GROUP BY name`;
+  await page.goto(`/sql?q=${encodeURIComponent(query)}&p.least:number=5&view=explain`);
+  const read = region(page, 'What is read');
+  const [files] = await sql(request, await queryOf(sqlOf(read, 'files of the tables')));
+  await expect(read).toContainText(`of ${Number(files?.['files']).toLocaleString('en-US')} SQL`);
+  expect(await queryOf(sqlOf(read, 'bytes of the tables'))).toBe(await queryOf(sqlOf(read, 'files of the tables')));
+  // The link has the parameters of the query, and the same plan comes as rows.
+  await sqlOf(region(page, 'Plan'), 'the plan').click();
+  await expect(page.getByRole('grid', { name: 'Result' })).toContainText('AggregateExec');
+  await expect(page).toHaveURL(/EXPLAIN(\+|%20)ANALYZE/);
+  await expect(page).toHaveURL(/p\.least(:|%3A)number=5/);
+});
+
 test('the numbers of a session and of its turns', async ({ page, request }) => {
   const { session_id } = await one(
     request,

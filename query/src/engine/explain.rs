@@ -34,6 +34,8 @@ pub struct Explanation {
     pub pruning: Pruning,
     /// The plan as indented text.
     pub text: String,
+    /// The statement that gives the same as rows.
+    pub sql: String,
 }
 
 /// An operator of a plan.
@@ -58,7 +60,7 @@ pub struct PlanNode {
 }
 
 /// What is read of the tables of a question. Rows that are not yet in files are read as they are and not counted here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Pruning {
     /// Files of the tables named, once for each time a table is read.
     pub files: u64,
@@ -72,6 +74,8 @@ pub struct Pruning {
     pub bytes: u64,
     /// Bytes read; null if it did not run.
     pub bytes_read: Option<u64>,
+    /// The query that gives `files` and `bytes`; null if no table is named. The figures of what was read are those of `EXPLAIN`.
+    pub files_sql: Option<String>,
 }
 
 impl QueryEngine {
@@ -84,6 +88,7 @@ impl QueryEngine {
         let view = self.inner.storage.view();
         let (question, ask) = unwrapped(statement::parse(&ask.sql)?, ask);
         let scans = self.scans(project, &view, question, &ask).await?;
+        let sql = format!("EXPLAIN {}{}", if analyze { "ANALYZE " } else { "" }, ask.sql.trim_start());
         let plan = if analyze {
             let mut answer = self.ask_view(project, Arc::clone(&view), ask).await?;
             while answer.next().await?.is_some() {}
@@ -99,7 +104,7 @@ impl QueryEngine {
             false => DisplayableExecutionPlan::new(plan.as_ref()),
         };
         let text = shown.indent(true).to_string();
-        Ok(Explanation { plan: nodes, pruning: pruning(project, &view, &scans, plan.as_ref(), analyze), text })
+        Ok(Explanation { plan: nodes, pruning: pruning(project, &view, &scans, plan.as_ref(), analyze), text, sql })
     }
 
     /// The tables that a question reads, once for each time it does.
@@ -174,7 +179,7 @@ fn named(value: &MetricValue) -> Option<(String, u64)> {
 }
 
 fn pruning(project: &ProjectId, view: &ReadView, scans: &[TableId], plan: &dyn ExecutionPlan, analyze: bool) -> Pruning {
-    let mut found = Pruning::default();
+    let mut found = Pruning { files_sql: files_sql(scans), ..Pruning::default() };
     for table in scans {
         let files = view.files(*table, project);
         found.files += files.len() as u64;
@@ -183,6 +188,16 @@ fn pruning(project: &ProjectId, view: &ReadView, scans: &[TableId], plan: &dyn E
     found.bytes_read = analyze.then_some(0);
     read_by(plan, analyze, &mut found);
     found
+}
+
+fn files_sql(scans: &[TableId]) -> Option<String> {
+    let named: Vec<_> = scans.iter().map(|table| format!("('{}')", table.name())).collect();
+    (!named.is_empty()).then(|| {
+        format!(
+            "SELECT sum(files) AS files, sum(bytes) AS bytes\nFROM (VALUES {}) AS named (table_name)\nJOIN system.tables USING (table_name)",
+            named.join(", ")
+        )
+    })
 }
 
 fn read_by(plan: &dyn ExecutionPlan, analyze: bool, found: &mut Pruning) {

@@ -160,6 +160,24 @@ async fn files_left_out_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_figures_of_an_explanation_are_given_by_its_sql() {
+    let f = filled().await;
+    let twice = "SELECT count(a.name) FROM spans AS a JOIN spans AS b ON a.span_id = b.parent_span_id";
+    for analyze in [false, true] {
+        let explained = explain(&f, &format!("EXPLAIN {twice}"), analyze).await;
+        let (status, files) = f.post("/api/v1/sql", &json!({"query": explained["pruning"]["files_sql"]})).await;
+        assert_eq!(status, StatusCode::OK, "{files}");
+        assert_eq!(files["rows"], json!([[explained["pruning"]["files"], explained["pruning"]["bytes"]]]), "{files}");
+        let (status, plan) = f.post("/api/v1/sql", &json!({"query": explained["sql"]})).await;
+        assert_eq!(status, StatusCode::OK, "{plan}");
+        let (text, scan) = (plan["rows"].to_string(), explained["plan"].as_array().unwrap().last().unwrap());
+        assert!(text.contains(scan["detail"].as_str().unwrap()), "{text} {scan}");
+        assert_eq!(text.contains("output_rows="), analyze, "{text}");
+    }
+    assert_eq!(explain(&f, "SELECT 1", false).await["pruning"]["files_sql"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_explained_is_said() {
     let f = filled().await;
     for (query, status) in [

@@ -10,15 +10,17 @@ type Props = {
   value: ReactNode | null;
   failed?: boolean;
   sql: string | null;
+  /** Of the query, as the address of the workbench names them. */
+  params?: Readonly<Record<string, string>>;
   tone?: 'plain' | 'good' | 'warning' | 'error';
   children?: ReactNode;
 };
 
-export function Figure({ title, value, failed = false, sql, tone = 'plain', children }: Props) {
+export function Figure({ title, value, failed = false, sql, params = {}, tone = 'plain', children }: Props) {
   return (
     <div className={`figure figure--${tone}`}>
       <p className="figure__title">
-        {title} <SqlLink sql={sql} of={title} />
+        {title} <SqlLink sql={sql} of={title} params={params} />
       </p>
       <p className="figure__value num">
         {value ?? (failed ? <span className="faint">–</span> : <span className="figure__wait" aria-label="loading" role="img" />)}

@@ -3,21 +3,25 @@ import { createContext, useContext } from 'react';
 
 import './sql-link.css';
 
-const SqlHref = createContext<(sql: string) => string>(() => '');
+/** Parameters of a query as the address of the workbench names them: `p.name:number`. */
+type Params = Readonly<Record<string, string>>;
+type HrefOf = (sql: string, params?: Params) => string;
+
+const SqlHref = createContext<HrefOf>(() => '');
 
 export const SqlHrefProvider = SqlHref.Provider;
 
 /** Address of the workbench with a query in it. */
-export function useSqlHref(): (sql: string) => string {
+export function useSqlHref(): HrefOf {
   return useContext(SqlHref);
 }
 
 /** `of` names the number: "SQL of the totals". Nothing is drawn while the query is not known. */
-export function SqlLink({ sql, of }: { sql: string | null | undefined; of: string }) {
+export function SqlLink({ sql, of, params }: { sql: string | null | undefined; of: string; params?: Params }) {
   const href = useSqlHref();
   if (sql === null || sql === undefined || sql === '') return null;
   return (
-    <a className="sql-link" href={href(sql)} aria-label={`SQL of ${of}`} title={`Open the SQL of ${of}`}>
+    <a className="sql-link" href={href(sql, params)} aria-label={`SQL of ${of}`} title={`Open the SQL of ${of}`}>
       SQL
     </a>
   );

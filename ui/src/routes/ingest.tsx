@@ -23,7 +23,8 @@ function Ingest() {
   const navigate = useNavigate({ from: '/ingest' });
   const router = useRouter();
   const onChange = useCallback(
-    (change: Partial<IngestState>) => void navigate({ search: ingestSearch({ ...state, ...change }) }),
+    // What is typed is not another place.
+    (change: Partial<IngestState>) => void navigate({ search: ingestSearch({ ...state, ...change }), replace: 'find' in change }),
     [navigate, state],
   );
   const hrefOf = (change: Partial<IngestState>) =>

@@ -18,9 +18,9 @@ export const LIST_PATHS = {
   errors: '/errors',
 } as const satisfies Record<Kind, string>;
 
-/** Address of the workbench with a query in it. */
-export function sqlHref(router: AnyRouter, sql: string): string {
-  return router.buildLocation({ to: '/sql', search: { q: sql } }).href;
+/** Address of the workbench with a query in it, and its parameters as that address names them. */
+export function sqlHref(router: AnyRouter, sql: string, params: Readonly<Record<string, string>> = {}): string {
+  return router.buildLocation({ to: '/sql', search: { q: sql, ...params } }).href;
 }
 
 /** Address of a saved view. */

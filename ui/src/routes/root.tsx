@@ -57,7 +57,10 @@ function Frame() {
   const { zone } = useClock();
   const [commandsOpen, setCommandsOpen] = useState(false);
   const [helpOpen, setHelpOpen] = useState(false);
-  const hrefOfSql = useCallback((sql: string) => sqlHref(router, sql), [router]);
+  const hrefOfSql = useCallback(
+    (sql: string, params?: Readonly<Record<string, string>>) => sqlHref(router, sql, params),
+    [router],
+  );
   const openHelp = useCallback(() => {
     setHelpOpen(true);
   }, []);

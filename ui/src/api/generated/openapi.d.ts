@@ -929,6 +929,8 @@ export interface components {
             plan: components["schemas"]["PlanNode"][];
             /** @description What is read of the tables, and what need not be. */
             pruning: components["schemas"]["Pruning"];
+            /** @description The statement that gives the same as rows. */
+            sql: string;
             /** @description The plan as indented text. */
             text: string;
         };
@@ -1894,6 +1896,8 @@ export interface components {
              * @description Files that can hold what is asked for.
              */
             files_read: number;
+            /** @description The query that gives `files` and `bytes`; null if no table is named. The figures of what was read are those of `EXPLAIN`. */
+            files_sql?: string | null;
             /**
              * Format: int64
              * @description Row groups of the files read, where a predicate chose among them; null if none did or it did not run.

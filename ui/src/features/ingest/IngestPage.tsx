@@ -40,7 +40,7 @@ export function IngestPage({ state, onChange, hrefOf }: Props) {
             <a
               key={tab}
               className="ingest__tab"
-              href={hrefOf({ tab, reason: null, record: null, table: null, dialect: null, span: null })}
+              href={hrefOf({ tab, reason: null, record: null, table: null, dialect: null, find: null, span: null })}
               aria-current={tab === shown?.tab ? 'page' : undefined}
             >
               {title}

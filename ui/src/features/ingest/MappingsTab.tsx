@@ -12,9 +12,13 @@ import { mappingsQuery, type Mappings } from './mappings';
 import type { IngestState } from './state';
 import { TryMapping } from './TryMapping';
 
-type Props = { state: IngestState; hrefOf: (change: Partial<IngestState>) => string };
+type Props = {
+  state: IngestState;
+  onChange: (change: Partial<IngestState>) => void;
+  hrefOf: (change: Partial<IngestState>) => string;
+};
 
-export function MappingsTab({ state, hrefOf }: Props) {
+export function MappingsTab({ state, onChange, hrefOf }: Props) {
   const { data, isPending, isError, error } = useQuery(mappingsQuery());
   const open = data?.dialects.find((each) => each.name === state.dialect) ?? data?.dialects[0];
   return (
@@ -46,7 +50,14 @@ export function MappingsTab({ state, hrefOf }: Props) {
                 </li>
               ))}
             </ul>
-            <Rules key={open.name} dialect={open} />
+            <Rules
+              key={open.name}
+              dialect={open}
+              filter={state.find ?? ''}
+              onFilter={(text) => {
+                onChange({ find: text === '' ? null : text });
+              }}
+            />
           </div>
         )}
       </Card>
@@ -54,8 +65,15 @@ export function MappingsTab({ state, hrefOf }: Props) {
   );
 }
 
-function Rules({ dialect }: { dialect: Mappings['dialects'][number] }) {
-  const [filter, setFilter] = useState('');
+type RulesProps = {
+  dialect: Mappings['dialects'][number];
+  /** What is looked for at first; `onFilter` is told what is looked for next. */
+  filter: string;
+  onFilter: (text: string) => void;
+};
+
+function Rules({ dialect, filter: first, onFilter }: RulesProps) {
+  const [filter, setFilter] = useState(first);
   const wanted = filter.trim().toLowerCase();
   const rules = dialect.rules.filter(
     (rule) =>
@@ -78,6 +96,7 @@ function Rules({ dialect }: { dialect: Mappings['dialects'][number] }) {
           spellCheck={false}
           onChange={(event) => {
             setFilter(event.target.value);
+            onFilter(event.target.value);
           }}
         />
       </div>

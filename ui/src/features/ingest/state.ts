@@ -12,8 +12,9 @@ export type IngestState = {
   readonly record: string | null;
   /** Storage: the table whose columns are shown. */
   readonly table: string | null;
-  /** Mappings: the dialect that is open, and the span that is tried. */
+  /** Mappings: the dialect that is open, what is looked for in its rules, and the span that is tried. */
   readonly dialect: string | null;
+  readonly find: string | null;
   readonly span: string | null;
   /** Unpriced: the model that is to be priced. */
   readonly model: string | null;
@@ -27,11 +28,12 @@ export type IngestSearch = {
   record?: string;
   table?: string;
   dialect?: string;
+  find?: string;
   span?: string;
   model?: string;
 };
 
-const KEYS = ['tab', 'from', 'to', 'reason', 'record', 'table', 'dialect', 'span', 'model'] as const;
+const KEYS = ['tab', 'from', 'to', 'reason', 'record', 'table', 'dialect', 'find', 'span', 'model'] as const;
 
 const FIRST_RANGE: TimeRange = { from: 'now-24h', to: 'now' };
 
@@ -52,6 +54,7 @@ export function ingestState(search: IngestSearch): IngestState {
     record: search.record ?? null,
     table: search.table ?? null,
     dialect: search.dialect ?? null,
+    find: search.find ?? null,
     span: search.span ?? null,
     model: search.model ?? null,
   };
@@ -62,7 +65,7 @@ export function ingestSearch(state: IngestState): IngestSearch {
   if (state.tab !== 'flow') found.tab = state.tab;
   if (state.range.from !== FIRST_RANGE.from) found.from = state.range.from;
   if (state.range.to !== FIRST_RANGE.to) found.to = state.range.to;
-  for (const key of ['reason', 'record', 'table', 'dialect', 'span', 'model'] as const) {
+  for (const key of ['reason', 'record', 'table', 'dialect', 'find', 'span', 'model'] as const) {
     const value = state[key];
     if (value !== null) found[key] = value;
   }

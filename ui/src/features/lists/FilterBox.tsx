@@ -7,6 +7,7 @@ import { useId, useRef, useState, type KeyboardEvent, type SyntheticEvent } from
 import { ApiError } from '../../api/client';
 import { IconButton } from '../../components/Button';
 import { Icon } from '../../components/Icon';
+import { SqlLink } from '../../components/SqlLink';
 import { canonicalFilter, completionAt, tokenise, type Token } from '../../lib/filter';
 import { formatCountExact } from '../../lib/format';
 import { useShortcut } from '../../lib/hooks';
@@ -53,7 +54,7 @@ export function FilterBox({ scope, onApply }: Props) {
   });
 
   const completion = completionAt(draft, caret);
-  const suggestions = useSuggestions(keys, completion, draft, scope, open);
+  const { list: suggestions, sql: countsSql } = useSuggestions(keys, completion, draft, scope, open);
   const shown = open && !asSql && suggestions.length > 0;
 
   const submit = async (text: string) => {
@@ -125,7 +126,13 @@ export function FilterBox({ scope, onApply }: Props) {
   };
 
   return (
-    <div className="filter">
+    // The suggestions stay while the focus is on what belongs to them.
+    <div
+      className="filter"
+      onBlur={(event) => {
+        if (!event.currentTarget.contains(event.relatedTarget)) setOpen(false);
+      }}
+    >
       <div className={`filter__box ${problem ? 'filter__box--problem' : ''}`}>
         <Icon name="search" size={14} />
         <div className="filter__stack">
@@ -159,9 +166,6 @@ export function FilterBox({ scope, onApply }: Props) {
             onSelect={moved}
             onFocus={() => {
               setOpen(true);
-            }}
-            onBlur={() => {
-              setOpen(false);
             }}
             onScroll={(event) => {
               if (paint.current) paint.current.scrollLeft = event.currentTarget.scrollLeft;
@@ -208,24 +212,31 @@ export function FilterBox({ scope, onApply }: Props) {
           }}
         />
       )}
-      <div id={listId} role="listbox" aria-label="Suggestions" className={shown ? 'filter__list' : 'visually-hidden'}>
-        {shown &&
-          suggestions.map((suggestion, index) => (
-            <div
-              key={suggestion.label}
-              id={`${listId}-${index}`}
-              role="option"
-              aria-selected={index === active}
-              className="filter__option"
-              onMouseDown={(event) => {
-                event.preventDefault();
-                accept(suggestion);
-              }}
-            >
-              <span className="filter__option-label">{suggestion.label}</span>
-              <span className="filter__option-note">{suggestion.note}</span>
-            </div>
-          ))}
+      <div className={shown ? 'filter__suggestions' : 'visually-hidden'}>
+        <div id={listId} role="listbox" aria-label="Suggestions" className="filter__list">
+          {shown &&
+            suggestions.map((suggestion, index) => (
+              <div
+                key={suggestion.label}
+                id={`${listId}-${index}`}
+                role="option"
+                aria-selected={index === active}
+                className="filter__option"
+                onMouseDown={(event) => {
+                  event.preventDefault();
+                  accept(suggestion);
+                }}
+              >
+                <span className="filter__option-label">{suggestion.label}</span>
+                <span className="filter__option-note">{suggestion.note}</span>
+              </div>
+            ))}
+        </div>
+        {shown && countsSql !== null && (
+          <p className="filter__counts">
+            counted over the time shown <SqlLink sql={countsSql} of="the suggested values" />
+          </p>
+        )}
       </div>
       <div id={problemId} className={problem ? 'filter__problem' : 'visually-hidden'} role="status">
         {problem !== null && (

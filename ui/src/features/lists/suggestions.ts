@@ -2,7 +2,7 @@
 import { useQuery } from '@tanstack/react-query';
 
 import { quoteValue, type Completion } from '../../lib/filter';
-import { formatCount } from '../../lib/format';
+import { plural } from '../../lib/format';
 import { exampleOf, findKey, type FilterKey } from './keys';
 import { facetQuery, type Scope } from './queries';
 import { recentFilters } from './recent';
@@ -17,13 +17,19 @@ export type Suggestion = {
   whole?: true;
 };
 
+export type Suggestions = {
+  readonly list: readonly Suggestion[];
+  /** What counted the values; `null`: nothing is counted. */
+  readonly sql: string | null;
+};
+
 export function useSuggestions(
   keys: readonly FilterKey[],
   completion: Completion,
   draft: string,
   scope: Scope,
   open: boolean,
-): readonly Suggestion[] {
+): Suggestions {
   const name = completion.kind === 'value' ? completion.key : null;
   const known = name === null ? undefined : findKey(keys, name);
   const prefix = completion.kind === 'none' ? '' : completion.prefix;
@@ -32,14 +38,17 @@ export function useSuggestions(
     ...facetQuery(name ?? '', { ...scope, q: '' }, prefix, 12),
     enabled: open && listed,
   });
-  if (completion.kind === 'none') return [];
-  if (completion.kind === 'key') return [...(draft.trim() === '' ? recents() : []), ...keysLike(keys, prefix.toLowerCase())];
-  if (listed) return (facet.data?.values ?? []).filter(({ value }) => value !== '').map(counted);
-  return fixedValues(known, prefix);
+  if (listed) {
+    const values = (facet.data?.values ?? []).filter(({ value }) => value !== '');
+    return { list: values.map(counted), sql: values.length === 0 ? null : (facet.data?.sql ?? null) };
+  }
+  if (completion.kind === 'none') return { list: [], sql: null };
+  if (completion.kind === 'value') return { list: fixedValues(known, prefix), sql: null };
+  return { list: [...(draft.trim() === '' ? recents() : []), ...keysLike(keys, prefix.toLowerCase())], sql: null };
 }
 
 function counted({ value, count }: { value: string; count: number }): Suggestion {
-  return { insert: quoteValue(value), label: value, note: `${formatCount(count)} span${count === 1 ? '' : 's'}`, more: false };
+  return { insert: quoteValue(value), label: value, note: `${plural(count, 'span')}`, more: false };
 }
 
 /** The few values a key has, or how it is compared. */

@@ -4,13 +4,14 @@ import { useMemo, type ReactNode } from 'react';
 
 import { CopyButton } from '../../components/CopyButton';
 import { Sideways } from '../../components/Sideways';
+import { SqlLink } from '../../components/SqlLink';
 import { Figure, Figures } from '../../components/Figure';
 import { SegmentedChoice } from '../../components/SegmentedChoice';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
 import { formatBytes, formatCountExact, formatDuration, heat } from '../../lib/format';
 import './explain-pane.css';
 import { operatorName, planRows, saved, type PlanRow } from './plan';
-import type { View } from './address';
+import { EMPTY_ADDRESS, sqlSearch, type View } from './address';
 import { explainQuery, type Explanation } from './queries';
 import type { Asked } from './runs';
 
@@ -28,6 +29,7 @@ const FORMS = [
 
 export function ExplainPane({ asked, measured, onView }: Props) {
   const { data, isPending, isError, error } = useQuery(explainQuery(asked.query, asked.params, measured));
+  const params = sqlSearch({ ...EMPTY_ADDRESS, params: asked.params });
   return (
     <div className="explain">
       <div className="explain__form">
@@ -40,22 +42,33 @@ export function ExplainPane({ asked, measured, onView }: Props) {
       </div>
       {isError && <ErrorNotice title="The query could not be explained" error={error} />}
       {isPending && <Skeleton lines={8} label={measured ? 'running the query to measure its operators' : 'making the plan'} />}
-      {data && <Pruning pruning={data.pruning} measured={measured} />}
-      {data && <Plan explanation={data} measured={measured} />}
+      {data && <Pruning pruning={data.pruning} measured={measured} asking={{ sql: data.sql, params }} />}
+      {data && <Plan explanation={data} measured={measured} asking={{ sql: data.sql, params }} />}
     </div>
   );
 }
 
+/** The statement that gives the figures of the plan. */
+type Asking = { readonly sql: string; readonly params: Readonly<Record<string, string>> };
+
 /** Each figure says where it comes from: the lists of the store, the statistics of the files, or what was counted while it ran. */
-function Pruning({ pruning, measured }: { pruning: Explanation['pruning']; measured: boolean }) {
+function Pruning({ pruning, measured, asking }: { pruning: Explanation['pruning']; measured: boolean; asking: Asking }) {
   const groups = pruning.row_groups ?? null;
+  const files = pruning.files_sql ?? null;
   return (
     <Figures label="What is read">
-      <Share title="Files" read={pruning.files_read} all={pruning.files} format={formatCountExact}>
+      <Share title="Files" read={pruning.files_read} all={pruning.files} allSql={files} asking={asking} format={formatCountExact}>
         left by the smallest and largest values that the table’s log keeps of each file
       </Share>
       {groups !== null ? (
-        <Share title="Row groups" read={pruning.row_groups_read ?? null} all={groups} format={formatCountExact}>
+        <Share
+          title="Row groups"
+          read={pruning.row_groups_read ?? null}
+          all={groups}
+          allSql={null}
+          asking={asking}
+          format={formatCountExact}
+        >
           counted while it ran: left by the statistics and filters in the files’ footers
         </Share>
       ) : (
@@ -63,7 +76,14 @@ function Pruning({ pruning, measured }: { pruning: Explanation['pruning']; measu
           {measured ? 'counted while it ran: no condition chose among them' : 'known once it runs: footers are read then'}
         </Figure>
       )}
-      <Share title="Bytes" read={pruning.bytes_read ?? null} all={pruning.bytes} format={formatBytes}>
+      <Share
+        title="Bytes"
+        read={pruning.bytes_read ?? null}
+        all={pruning.bytes}
+        allSql={files}
+        asking={asking}
+        format={formatBytes}
+      >
         {measured ? 'counted while it ran, out of the sizes of the files' : 'known once it runs; the size is that of the files'}
       </Share>
       <Figure title="Rows in memory" value="as they are" sql={null}>
@@ -77,27 +97,38 @@ type ShareProps = {
   title: string;
   read: number | null;
   all: number;
+  /** What gives `all`; `null`: the same as gives `read`. */
+  allSql: string | null;
+  asking: Asking;
   format: (value: number) => string;
   /** Where the figure comes from. */
   children: ReactNode;
 };
 
-function Share({ title, read, all, format, children }: ShareProps) {
+function Share({ title, read, all, allSql, asking, format, children }: ShareProps) {
   const spared = saved(read, all);
   return (
-    <Figure title={`${title} read`} value={read === null ? 'not known' : format(read)} sql={null}>
+    <Figure
+      title={`${title} read`}
+      value={read === null ? 'not known' : format(read)}
+      sql={read === null ? null : asking.sql}
+      params={asking.params}
+    >
       of {format(all)}
+      {allSql !== null && ' '}
+      <SqlLink sql={allSql} of={`${title.toLowerCase()} of the tables`} />
       {spared !== null && spared > 0 && `, ${(spared * 100).toFixed(spared > 0.99 && spared < 1 ? 2 : 0)} % spared`}; {children}
     </Figure>
   );
 }
 
-function Plan({ explanation, measured }: { explanation: Explanation; measured: boolean }) {
+function Plan({ explanation, measured, asking }: { explanation: Explanation; measured: boolean; asking: Asking }) {
   const rows = useMemo(() => planRows(explanation.plan), [explanation]);
   return (
     <section className="explain__plan" aria-label="Plan">
       <div className="explain__head">
         <h2>Plan</h2>
+        <SqlLink sql={asking.sql} of="the plan" params={asking.params} />
         <span className="faint">the answer comes from the first row{measured && '; time is that of all cores together'}</span>
         <span className="explain__copy">
           <CopyButton text={explanation.text} label="Copy the plan as text" />

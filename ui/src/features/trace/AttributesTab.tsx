@@ -8,8 +8,15 @@ import { JsonView, LongText } from '../../components/JsonView';
 import { formatCountExact } from '../../lib/format';
 import './attributes-tab.css';
 
-export function AttributesTab({ span }: { span: SpanDetail }) {
-  const [filter, setFilter] = useState('');
+type Props = {
+  span: SpanDetail;
+  /** What is looked for at first; `onFilter` is told what is looked for next. */
+  filter: string;
+  onFilter: (filter: string) => void;
+};
+
+export function AttributesTab({ span, filter: first, onFilter }: Props) {
+  const [filter, setFilter] = useState(first);
   return (
     <>
       <input
@@ -20,6 +27,7 @@ export function AttributesTab({ span }: { span: SpanDetail }) {
         spellCheck={false}
         onChange={(event) => {
           setFilter(event.target.value);
+          onFilter(event.target.value);
         }}
       />
       <Group title="Span" attributes={span.attributes} filter={filter} />

@@ -46,12 +46,24 @@ export function SpanPanel({ traceId, tree, index, tab, onTab, of, onSelect, sqlH
   const notes = useQuery(notesQuery(traceId));
   const own = (notes.data ?? []).filter((note) => note.span_id === summary.span_id);
   const whole = useMemo(() => wholeValues(traceId, summary.span_id), [traceId, summary.span_id]);
-  // A tab that can be looked at in two ways says so after a dot: `logs.all`, `raw.text`.
-  const [open = '', part = ''] = tab.split('.');
+  // How a tab is looked at stands after a dot: `logs.all`, `raw.text`, `attributes.` and what they are filtered by.
+  const [, open = '', part = ''] = /^([^.]*)\.?(.*)$/s.exec(tab) ?? [];
   const tabs: { id: string; title: string; count?: number; body: (span: SpanDetail) => ReactNode }[] = [
     { id: 'content', title: 'Content', body: (each) => <ContentTab span={each} /> },
     { id: 'cost', title: 'Tokens & cost', body: (each) => <CostTab traceId={traceId} span={each} tree={tree} index={index} /> },
-    { id: 'attributes', title: 'Attributes', body: (each) => <AttributesTab span={each} /> },
+    {
+      id: 'attributes',
+      title: 'Attributes',
+      body: (each) => (
+        <AttributesTab
+          span={each}
+          filter={part}
+          onFilter={(filter) => {
+            onTab(filter === '' ? 'attributes' : `attributes.${filter}`);
+          }}
+        />
+      ),
+    },
     { id: 'canonical', title: 'Canonical', body: (each) => <CanonicalTab span={each} /> },
     {
       id: 'events',

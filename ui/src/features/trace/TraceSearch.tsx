@@ -3,19 +3,22 @@ import { useRef } from 'react';
 
 import { IconButton } from '../../components/Button';
 import { Icon } from '../../components/Icon';
+import { SqlLink } from '../../components/SqlLink';
 import { formatCountExact } from '../../lib/format';
 import { useShortcut } from '../../lib/hooks';
 
 type Props = {
   hits: readonly number[];
   text: string;
+  /** What gives the matches; `null`: nothing is looked for. */
+  sql: string | null;
   searching: boolean;
   selected: number;
   onSearch: (text: string) => void;
   onSelect: (index: number) => void;
 };
 
-export function TraceSearch({ hits, text, searching, selected, onSearch, onSelect }: Props) {
+export function TraceSearch({ hits, text, sql, searching, selected, onSearch, onSelect }: Props) {
   const input = useRef<HTMLInputElement>(null);
   const at = hits.indexOf(selected);
   const go = (back: boolean) => {
@@ -61,6 +64,7 @@ export function TraceSearch({ hits, text, searching, selected, onSearch, onSelec
                 : 'no match'
               : `${at < 0 ? '–' : formatCountExact(at + 1)} of ${formatCountExact(hits.length)}${searching ? '…' : ''}`}
           </span>
+          <SqlLink sql={sql} of="the matches" />
           <IconButton
             icon="chevron-up"
             label="Previous match"

@@ -16,7 +16,7 @@ import { Overview } from './Overview';
 import { contentSearchQuery, type Trace } from './queries';
 import { SpanPanel } from './SpanPanel';
 import { SpanTree, windowInNs } from './SpanTree';
-import { rowsSql } from './sql';
+import { rowsSql, searchSql } from './sql';
 import { readFolds, VIEWS, writeFolds, type TraceState, type View } from './state';
 import './trace-view.css';
 import { Transcript } from './Transcript';
@@ -153,6 +153,7 @@ export function TraceView({ trace, state, onChange, stacked, sqlHref }: Props) {
             <TraceSearch
               hits={hits}
               text={state.find}
+              sql={state.find.trim() === '' ? null : searchSql(traceId, state.find.trim())}
               searching={content.isFetching}
               selected={selected}
               onSearch={(find) => {

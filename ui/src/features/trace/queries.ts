@@ -8,7 +8,7 @@ import { ALIGN_SPANS_MAX } from './align';
 import type { AlignAnswer, AlignRequest } from './align.worker';
 import type { GraphAnswer, GraphRequest } from './graph.worker';
 import { prettyJson } from '../../lib/pretty';
-import { quoted, traceLogsSql } from './sql';
+import { CONTENT_SEARCH_CHARS, contentSearchSql, quoted, traceLogsSql } from './sql';
 import { readContents } from './transcript';
 import type { TraceAnswer, TraceHead, TraceRequest } from './trace.worker';
 import type { TraceTree } from './tree';
@@ -100,19 +100,20 @@ export async function sqlRows(query: string, signal: AbortSignal, rowLimit: numb
   return rows.map((row) => Object.fromEntries(columns.map((column, at) => [column.name, row[at]])));
 }
 
-/** Spans whose content (messages, arguments, results, attributes) holds a text. */
-export const contentSearchQuery = (traceId: string, text: string) => {
-  const pattern = quoted(`%${text.replace(/[\\%_]/g, (sign) => `\\${sign}`)}%`);
-  const columns = ['input_messages', 'output_messages', 'system_instructions', 'tool_arguments', 'tool_result', 'input_value', 'output_value', 'attributes', 'error_message', 'status_message']; // prettier-ignore
-  const sql = `SELECT span_id FROM spans WHERE trace_id = ${quoted(traceId)} AND (${columns.map((name) => `${name} ILIKE ${pattern}`).join(' OR ')})`;
-  return queryOptions({
+/** Spans that the server puts into a tree at most. */
+const SPANS_MAX = 200_000;
+
+/** Spans whose contents hold a text. */
+export const contentSearchQuery = (traceId: string, text: string) =>
+  queryOptions({
     queryKey: ['trace-content', projectInUrl(), traceId, text],
     queryFn: async ({ signal }) =>
-      (await sqlRows(sql, signal, 10_000)).flatMap(({ span_id: id }) => (typeof id === 'string' ? [id] : [])),
+      (await sqlRows(contentSearchSql(traceId, text), signal, SPANS_MAX)).flatMap(({ span_id: id }) =>
+        typeof id === 'string' ? [id] : [],
+      ),
     staleTime: 60_000,
-    enabled: text.trim().length >= 3,
+    enabled: text.length >= CONTENT_SEARCH_CHARS,
   });
-};
 
 /** Items of a transcript whose contents are asked for together. */
 export const CONTENT_BATCH = 24;

@@ -1,5 +1,5 @@
 /** The SQL behind the numbers of the trace page, as the workbench shows it. */
-import { OPERATIONS } from './tree';
+import { OPERATIONS, SEARCHED, SPAN_ID } from './tree';
 
 /** Text as an SQL literal. */
 export function quoted(text: string): string {
@@ -7,6 +7,31 @@ export function quoted(text: string): string {
 }
 
 const span = (traceId: string, spanId: string) => `trace_id = ${quoted(traceId)} AND span_id = ${quoted(spanId)}`;
+
+/** What a search asks the server for, beside the columns that the tree has. */
+const CONTENTS = ['input_messages', 'output_messages', 'system_instructions', 'tool_arguments', 'tool_result', 'input_value', 'output_value', 'attributes', 'error_message', 'status_message'] as const; // prettier-ignore
+/** A shorter text is looked for in the short columns alone. */
+export const CONTENT_SEARCH_CHARS = 3;
+
+function anyLike(columns: readonly string[], text: string): string {
+  const pattern = quoted(`%${text.replace(/[\\%_]/g, (sign) => `\\${sign}`)}%`);
+  return columns.map((name) => `${name} ILIKE ${pattern}`).join('\n  OR ');
+}
+
+/** Spans whose contents hold a text. */
+export function contentSearchSql(traceId: string, text: string): string {
+  return `SELECT span_id FROM spans WHERE trace_id = ${quoted(traceId)} AND (${anyLike(CONTENTS, text)})`;
+}
+
+/** The spans that a search finds, in the order of time, and how many they are. */
+export function searchSql(traceId: string, text: string): string {
+  const id = text.toLowerCase();
+  const columns = text.length < CONTENT_SEARCH_CHARS ? SEARCHED : [...SEARCHED, ...CONTENTS];
+  return `SELECT row_number() OVER (ORDER BY start_time, span_id) AS match, count(*) OVER () AS matches, span_id, name, start_time
+FROM spans
+WHERE trace_id = ${quoted(traceId)} AND (${SPAN_ID.test(id) ? `span_id = ${quoted(id)}\n  OR ` : ''}${anyLike(columns, text)})
+ORDER BY match`;
+}
 
 export function totalsSql(traceId: string): string {
   return `SELECT duration_ns, cost_usd, unpriced_calls, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,

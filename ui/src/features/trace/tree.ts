@@ -361,7 +361,10 @@ export function collapsible(tree: TraceTree, minDepth = 0): Set<number> {
   return set;
 }
 
-const SEARCHED = ['name', 'response_model', 'request_model', 'tool_name', 'agent_name', 'error_type', 'service_name', 'tool_call_id'] as const; // prettier-ignore
+/** Short columns that a search looks at. */
+export const SEARCHED = ['name', 'response_model', 'request_model', 'tool_name', 'agent_name', 'error_type', 'service_name', 'tool_call_id'] as const; // prettier-ignore
+/** A span's id in lower case. */
+export const SPAN_ID = /^[0-9a-f]{16}$/;
 
 /** Spans whose name, model, tool, agent, error, service or id hold the text, whatever the case. Each different word is looked at once. */
 export function searchSpans(tree: TraceTree, text: string): number[] {
@@ -371,7 +374,7 @@ export function searchSpans(tree: TraceTree, text: string): number[] {
     const { words, codes } = tree.texts[name];
     return { codes, match: words.map((word) => word.toLowerCase().includes(wanted)) };
   }).filter(({ match }) => match.includes(true));
-  const id = /^[0-9a-f]{16}$/.test(wanted) ? indexOfId(tree, wanted) : -1;
+  const id = SPAN_ID.test(wanted) ? indexOfId(tree, wanted) : -1;
   const hits: number[] = [];
   for (let at = 0; at < tree.count; at += 1)
     if (at === id || columns.some(({ codes, match }) => match[codes[at] ?? -1] === true)) hits.push(at);
