@@ -4,7 +4,7 @@ import atexit
 import json
 import subprocess
 import time
-import urllib.parse
+import urllib.error
 import urllib.request
 
 import s3
@@ -55,13 +55,19 @@ class ClickHouse:
 
     def rows(self, query):
         """Rows of `query` as dictionaries."""
-        url = f"http://{self.address}/?default_format=JSONEachRow&output_format_json_quote_64bit_integers=0"
-        with urllib.request.urlopen(urllib.request.Request(url, data=query.encode()), timeout=60) as response:
-            return [json.loads(line) for line in response.read().splitlines()]
+        answer = self._ask("/?default_format=JSONEachRow&output_format_json_quote_64bit_integers=0", query)
+        return [json.loads(line) for line in answer.splitlines()]
 
     def execute(self, statement):
         """Runs `statement`."""
-        urllib.request.urlopen(urllib.request.Request(f"http://{self.address}/", data=statement.encode()), timeout=60).read()
+        self._ask("/", statement)
+
+    def _ask(self, path, statement):
+        try:
+            request = urllib.request.Request(f"http://{self.address}{path}", data=statement.encode())
+            return urllib.request.urlopen(request, timeout=60).read()
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{statement}: {error.read().decode()}") from error
 
 
 def config(address, database, storage="", clickhouse=""):

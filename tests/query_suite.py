@@ -5,9 +5,16 @@
 
 import json
 import math
+import urllib.parse
 
 import capture_files
 import telemetry as otlp
+
+
+def _anywhere(text):
+    """A search of free text, as filters plan it."""
+    return " OR ".join(f"{column} ILIKE '%{text}%'" for column in ("name", "input_preview", "output_preview", "error_message"))
+
 
 # Where rows have no order of their own, the query gives one.
 QUERIES = (
@@ -90,6 +97,13 @@ QUERIES = (
     "SELECT span_kind, count(*), sum(input_tokens) FROM (SELECT DISTINCT span_kind, input_tokens FROM spans) GROUP BY 1 ORDER BY 1",
     "SELECT count(*) FROM spans WHERE name NOT ILIKE 'chat%' OR lower(service_name) = 'tests'",
     "SELECT name, count(*) FROM spans WHERE name ILIKE '%`QUOTE`%' OR name ILIKE 'üN%CÖDÉ ☃%' OR name ILIKE '%\t' GROUP BY 1 ORDER BY 1",
+    "SELECT name, count(*) FROM spans WHERE name LIKE 'Ün_cöd_ _ _' OR name ILIKE '_ELVIN''_ STATE%' OR name ILIKE 'c__t' GROUP BY 1 ORDER BY 1",
+    "SELECT name, count(*) FROM spans WHERE name LIKE '%\\_%' OR name LIKE '_t''s \\\\ %' OR name ILIKE '%\\% _\t' GROUP BY 1 ORDER BY 1",
+    "SELECT count(*), count(input_preview) FROM spans WHERE input_preview ILIKE '%\\% %' OR input_preview LIKE '%`quote`%'",
+    *(
+        f"SELECT name, input_preview, count(*) FROM spans WHERE {_anywhere(text)} GROUP BY 1, 2 ORDER BY 1, 2 NULLS FIRST"
+        for text in ("kelvin", "KELVIN''S state", "elvin''s\u017ftate", "ÜNÏCÖDÉ", "ïcöd%☃ 語", "☃ 語", "gpt-4o-mini", "%\\_ \\%", "\\\\ a `quo")
+    ),
     "SELECT count(*) FROM spans WHERE lower(name) != 'chat' AND lower(name) IN ('null', 'it''s \\ a `quote`', '')",
     "(SELECT span_id FROM spans UNION SELECT span_id FROM cost_lines) EXCEPT SELECT span_id FROM logs ORDER BY 1 NULLS FIRST",
 )
@@ -99,7 +113,7 @@ PAGES = (
     *(f"/api/v1/traces?limit={limit}&sort={sort}&{RANGE}" for limit, sort in ((200, "start_time"), (20, "cost_usd"), (7, "duration_ns"))),
     *(f"/api/v1/lists/{name}?limit=50&{RANGE}" for name in ("calls", "sessions", "users", "models", "tools", "errors")),
     f"/api/v1/traces/totals?{RANGE}",
-    f"/api/v1/traces?limit=50&{RANGE}&q=has:error",
+    *(f"/api/v1/traces?limit=50&{RANGE}&q={urllib.parse.quote(q)}" for q in ("has:error", "kelvin", '"☃ 語" OR _', "-quote", "mini cost:>0")),
 )
 # Estimates, which depend on how rows are put together: equal within this share. Of a percentile, where it lies among the rows.
 ESTIMATES = (
@@ -137,7 +151,7 @@ def _made(seed):
     """A request of traces with what SQL engines disagree on: absent values, quotes and backslashes, far-off and equal numbers, days and hours
     that begin at other times elsewhere, attributes of one key and several types."""
     rng = otlp.seeded(seed)
-    names = ("it's \\ a `quote`", "", "chat gpt-4o-mini", "Ünïcödé ☃ 語", "%_ % \n\t", "CHAT", "null")
+    names = ("it's \\ a `quote`", "", "chat gpt-4o-mini", "Ünïcödé ☃ 語", "%_ % \n\t", "CHAT", "null", "\u212aelvin's \u017ftate")
     values = (True, -(2**62), 1.5, "1.5", "", "null", json.dumps({"a": [1, {"b": None}]}), "O'Brien \\ \"x\"")
     # Around midnight UTC, and the hour that summer time leaves out in Berlin.
     starts = (1_763_682_599_999_999_999, 1_763_683_200_000_000_000, 1_774_745_999_999_999_000, 1_774_746_000_000_000_001)

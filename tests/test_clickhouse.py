@@ -6,6 +6,7 @@ The engine is the real one; faults come from its front and from a proxy before i
 import functools
 import os
 import time
+import urllib.parse
 
 import clickhouse_server
 import pytest
@@ -72,6 +73,91 @@ def _assert_asked(server, query, part):
     assert part in plan, plan
 
 
+# Questions as people and pages ask them, and by which indexes ClickHouse must leave out all but a few of some thirty granules.
+SEARCHES = (
+    ("trace_id = '{trace_id}'", {"PrimaryKey"}),
+    ("trace_id IN ('{trace_id}', 'another')", {"PrimaryKey"}),
+    ("span_id = '{span_id}'", {"by_span_id"}),
+    ("session_id = 'session 77777'", {"by_session_id"}),
+    ("user_id IN ('user 77777', 'nobody')", {"by_user_id"}),
+    ("error_type = 'Rare'", {"by_error_type"}),
+    ("service_name = 'rare'", {"by_service_name"}),
+    ("name = 'chat rare'", {"by_name"}),
+    ("q=\"refund policy\"", {"by_text"}),
+    ("q=REFUND", {"by_text"}),
+    ("q=refund_policy", {"by_text"}),
+    ("q=\"refund policy\" session:\"session 77777\"", {"by_text", "by_session_id"}),
+    ("output_preview ILIKE '%Refund%Policy%' OR input_preview ILIKE '%Refund%Policy%'", {"by_text"}),
+    ("input_preview LIKE '%refund%'", {"by_text"}),
+)
+SEARCHED_ROWS = 250_000
+
+
+def searches_are_answered_by_indexes(_clickhouse, tmp_path):
+    rng = otlp.seeded(47)
+    lake, server = Server(tmp_path / "lake"), _server(tmp_path / "data", _clickhouse.address, "searched")
+    texts = ("what is your Refund Policy?", "see refund_policy.md", "refunds, policies")
+    with server, lake:
+        for nth, text in enumerate(texts):
+            rare = otlp.chat(rng, "rare", text=text, session__id="session 77777", user__id="user 77777", start=1_763_692_800_000_000_000 + nth * 10**9, error__type="Rare")
+            request = otlp.traces([rare], "rare").SerializeToString()
+            for each in (lake, server):
+                each.send("traces", request)
+        common = otlp.traces([otlp.chat(rng, text="hello", session__id="s", user__id="u")], "common").SerializeToString()
+        server.send("traces", common)
+        expected = lake.sql("SELECT trace_id, span_id FROM spans WHERE input_preview ILIKE '%refund_policy%' ORDER BY 2")
+        row = lake.sql("SELECT trace_id, span_id FROM spans WHERE input_preview ILIKE '%refund\\_policy%'")[0]
+    # So many rows beside them, of their hour, as the server would have sent them.
+    _clickhouse.execute(
+        "INSERT INTO searched.spans SELECT s.* REPLACE (lower(hex(sipHash128(intDiv(number, 5)))) AS trace_id, lower(hex(sipHash64(number))) AS span_id, "
+        "s.start_time + toIntervalMicrosecond(number * 10_000) AS start_time, concat('session ', toString(intDiv(number, 50) + 100_000)) AS session_id, "
+        "concat('user ', toString(intDiv(number, 500) + 100_000)) AS user_id, concat('What is ', toString(number), ' by now?') AS input_preview) "
+        f"FROM searched.spans AS s, numbers({SEARCHED_ROWS}) AS n WHERE service_name = 'common'"
+    )
+    _clickhouse.execute("OPTIMIZE TABLE searched.spans FINAL")
+    with server:
+        assert server.sql("SELECT count(*) AS n FROM spans") == [{"n": SEARCHED_ROWS + 4}]
+        for question, indexes in SEARCHES:
+            where = question.format(**row)
+            if where.startswith("q="):
+                where = server.get("/api/v1/filter?" + urllib.parse.urlencode({"q": where[2:]}))["sql"]
+            used, left = _indexes_used(_clickhouse, _statement(server, f"SELECT span_id FROM spans WHERE {where}"))
+            assert indexes <= used and left <= 3, (question, used, left)
+        # A trace is found by its time; where that is not known, by itself.
+        _clickhouse.execute("TRUNCATE TABLE searched.trace_times")
+        used, left = _indexes_used(_clickhouse, _statement(server, f"SELECT span_id FROM spans WHERE trace_id = '{row['trace_id']}'"))
+        assert "by_trace_id" in used and left <= 3, (used, left)
+        # Other letters of the same text, and a text over the border of two columns, which is none.
+        found = server.sql("SELECT trace_id, span_id FROM spans WHERE input_preview ILIKE '%refund_policy%' ORDER BY 2")
+        assert found == expected and len(found) == 2
+        for text, n in (("REFUND POLICY", 1), ("refund", 3), ("chat raresee", 0), ("chat rare%see refund", 0)):
+            predicate = " OR ".join(f"{column} ILIKE '%{text}%'" for column in ("name", "error_message", "input_preview", "output_preview"))
+            assert server.sql(f"SELECT count(*) AS n FROM spans WHERE {predicate}") == [{"n": n}], text
+
+
+def _statement(server, query):
+    """What ClickHouse is asked to answer `query`."""
+    (statement,) = [row["plan"] for row in server.sql(f"EXPLAIN {query}") if "ClickHouseExec: sql=" in row["plan"]]
+    return statement.split("ClickHouseExec: sql=", 1)[1].split("\n")[0]
+
+
+def _indexes_used(clickhouse, statement):
+    """The indexes by which ClickHouse leaves out granules to answer `statement`, and how many granules are left of all tables but the small ones."""
+    plan = "\n".join(row["explain"] for row in clickhouse.rows(f"EXPLAIN indexes = 1 {statement}"))
+    part = plan[plan.index("searched.spans") :]
+    used, left, name = set(), None, None
+    for line in part.splitlines():
+        if line.strip() in ("PrimaryKey", "Min-Max", "Partition"):
+            name = line.strip()
+        if "Name: " in line:
+            name = line.split("Name: ")[1]
+        if "Granules: " in line and "/" in line:
+            kept, of = map(int, line.split("Granules: ")[1].split("/"))
+            used |= {name} if kept < of else set()
+            left = kept
+    return used, left
+
+
 def corrections_become_values_of_their_rows(_clickhouse, tmp_path):
     lake, server = Server(tmp_path / "lake", f"[storage]\n{QUICK}"), _server(tmp_path / "data", _clickhouse.address, "corrected", QUICK)
     rng = otlp.seeded(45)
@@ -98,6 +184,24 @@ def corrections_become_values_of_their_rows(_clickhouse, tmp_path):
         assert _clickhouse.rows("SELECT count() AS n FROM corrected.span_corrections") == [{"n": 0}]
     with server:
         assert server.sql(query) == expected
+
+
+def rows_are_found_by_what_they_were_corrected_to(_clickhouse, tmp_path):
+    server = _server(tmp_path / "data", _clickhouse.address, "refound")
+    rng = otlp.seeded(48)
+    with server:
+        for model in ("own-model", "gpt-4o-mini"):
+            server.send("traces", otlp.traces([otlp.chat(rng, model=model) for _ in range(3)]).SerializeToString())
+    price = '[[prices]]\nmodel = "own-model"\ninput_usd_per_million = "3"\noutput_usd_per_million = "7"\n'
+    server.configure(price + server._config_path.read_text())
+    with server:
+        server.cli("reprice", "--from", "2025-11-21T00:00:00Z", "--to", "2025-11-22T00:00:00Z", "--apply")
+    with server:
+        assert _pending(server) == (0, 3), "the corrections are stored, and not yet values of their rows"
+        _assert_asked(server, "SELECT span_id FROM spans WHERE cost_source = 'configured'", "(`cost_source` = 'configured' OR trace_id IN (")
+        for where, n in (("cost_source = 'configured'", 3), ("cost_usd IS NULL", 0), ("cost_usd > 0", 6), ("cost_source = 'computed' AND counted", 3)):
+            assert server.sql(f"SELECT count(*) AS n FROM spans WHERE {where}") == [{"n": n}], where
+            assert len(server.sql(f"SELECT span_id FROM spans WHERE {where} ORDER BY start_time LIMIT 2")) == min(n, 2), where
 
 
 def _pending(server):
@@ -221,10 +325,10 @@ def while_the_store_is_away_senders_are_told_to_wait_and_when_it_is_back_all_lan
 
 def a_schema_of_another_version_is_refused(_clickhouse, tmp_path):
     server = _server(tmp_path / "data", _clickhouse.address, "versions", migrate=False)
-    with pytest.raises(AssertionError, match="has no version, expected version 1 .hint: run `assay migrate`"):
+    with pytest.raises(AssertionError, match="has no version, expected version 2 .hint: run `assay migrate`"):
         server.start()
-    assert "was made, version 1" in clickhouse_server.migrate(server._config_path).stdout
-    assert "has version 1" in clickhouse_server.migrate(server._config_path).stdout
+    assert "was made, version 2" in clickhouse_server.migrate(server._config_path).stdout
+    assert "has version 2" in clickhouse_server.migrate(server._config_path).stdout
     with server:
         pass
     # A column that an earlier version did not have, and what a later one may have.
@@ -235,7 +339,7 @@ def a_schema_of_another_version_is_refused(_clickhouse, tmp_path):
     with server:
         pass
     _clickhouse.execute("INSERT INTO versions.schema_versions (version, assay) VALUES (99, 'later')")
-    with pytest.raises(AssertionError, match="has version 99, expected version 1 .hint: a newer Assay made it"):
+    with pytest.raises(AssertionError, match="has version 99, expected version 2 .hint: a newer Assay made it"):
         server.start()
     assert "newer Assay" in clickhouse_server.migrate(server._config_path).stderr
 

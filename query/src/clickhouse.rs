@@ -7,12 +7,13 @@
 //!    └─ ClickHouseExec                    (projection, filters and limit are in its SQL, which EXPLAIN shows)
 //! ```
 //! Aggregates and the first rows of an order are sent too (`pushdown`). Only predicates that mean the same on both sides are sent
-//! (`dialect`), the rest is DataFusion's. The project and the position of the view are put into the statement here, never by the caller's SQL.
+//! (`dialect`), or that leave out rows for which the filter is false; the rest is DataFusion's. The project and the position of the view are put into the statement here, never by the caller's SQL.
 
 mod dialect;
 mod pushdown;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc,
@@ -27,7 +28,7 @@ use arrow::{
     datatypes::{DataType, SchemaRef, UInt64Type},
 };
 use assay_schemas::{
-    clickhouse::{identifier, text},
+    clickhouse::{identifier, searched_text, text},
     ids::ProjectId,
     tables::TableId,
 };
@@ -62,6 +63,8 @@ use crate::{
 
 /// Of more traces than this, it is not asked first when they were.
 const TRACES_MAX: usize = 100;
+/// While more traces than this are being corrected, conditions on correctable columns are not sent.
+const CORRECTED_TRACES_MAX: usize = 1000;
 /// Length of a statement, far beyond what is asked.
 const STATEMENT_BYTES_MAX: &str = "100000000";
 const STATEMENT_ELEMENTS_MAX: &str = "1000000";
@@ -99,14 +102,22 @@ impl ClickHouseTable {
         Self { table, project, view, stored, on_behalf, schema: without_comments(&table.schema()) }
     }
 
-    /// `filter` in ClickHouse's SQL, if it can be answered there.
-    fn pushed(&self, filter: &Expr) -> Option<String> {
-        let corrected = || self.view.corrections(&self.project).is_some_and(|set| set.concerns(self.table));
-        // What is stored in a correctable column may be out of date.
-        if filter.column_refs().iter().any(|column| PATCHABLE.contains(&column.name.as_str())) && corrected() {
-            return None;
-        }
-        dialect::predicate(filter, &self.schema)
+    /// `filter` as ClickHouse can answer it, if it can.
+    fn pushed(&self, filter: &Expr) -> Option<Pushed> {
+        let hint = || dialect::text_hint(filter).filter(|_| self.table == TableId::Spans);
+        let (sql, is_exact) = match dialect::predicate(filter, &self.schema) {
+            Some(sql) if sql.contains(&searched_text()) => (sql, true),
+            Some(sql) => (hint().map_or(sql.clone(), |hint| format!("({hint} AND {sql})")), true),
+            None => (hint()?, false),
+        };
+        let is_correctable = filter.column_refs().iter().any(|column| PATCHABLE.contains(&column.name.as_str()));
+        let corrections = self.view.corrections(&self.project).filter(|set| is_correctable && set.concerns(self.table));
+        let Some(corrections) = corrections else { return Some(Pushed { sql, is_exact }) };
+        // What is stored in a correctable column of these may be out of date.
+        let traces: BTreeSet<String> = corrections.traces().map(text).collect();
+        let is_known = matches!(self.table, TableId::Spans | TableId::CostLines) && traces.len() <= CORRECTED_TRACES_MAX;
+        let traces: Vec<String> = traces.into_iter().collect();
+        is_known.then(|| Pushed { sql: format!("({sql} OR trace_id IN ({}))", traces.join(", ")), is_exact: false })
     }
 
     /// The hot rows for which all `filters` hold.
@@ -153,7 +164,8 @@ impl ClickHouseTable {
         ];
         for filter in filters {
             let pushed = self.pushed(filter);
-            conditions.push(pushed.ok_or_else(|| DataFusionError::Internal(format!("`{filter}` was not to be pushed down")))?);
+            conditions
+                .push(pushed.ok_or_else(|| DataFusionError::Internal(format!("`{filter}` was not to be pushed down")))?.sql);
         }
         if let Some(traces) = wanted_traces(filters).filter(|traces| self.table == TableId::Spans && traces.len() <= TRACES_MAX) {
             conditions.push(self.when(traces.iter().map(String::as_str)));
@@ -211,7 +223,8 @@ impl TableProvider for ClickHouseTable {
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let supports = |filter: &&Expr| match self.pushed(filter) {
-            Some(_) => TableProviderFilterPushDown::Exact,
+            Some(Pushed { is_exact: true, .. }) => TableProviderFilterPushDown::Exact,
+            Some(Pushed { is_exact: false, .. }) => TableProviderFilterPushDown::Inexact,
             None => TableProviderFilterPushDown::Unsupported,
         };
         Ok(filters.iter().map(supports).collect())
@@ -226,9 +239,19 @@ impl TableProvider for ClickHouseTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.columns().len()).collect());
         let corrected = Corrected::new(self.table, &self.view, &self.project, wanted);
-        let parts = [self.hot_plan(state, &corrected.read, filters)?, self.stored_plan(&corrected.read, filters, limit)?];
+        // What is true of rows as they are stored may not be of those in memory, where it is tried again above.
+        let exact = |filter: &&Expr| self.pushed(filter).is_some_and(|pushed| pushed.is_exact);
+        let exact: Vec<Expr> = filters.iter().filter(exact).cloned().collect();
+        let parts = [self.hot_plan(state, &corrected.read, &exact)?, self.stored_plan(&corrected.read, filters, limit)?];
         corrected.plan(parts, &self.schema)
     }
+}
+
+/// A filter as ClickHouse is asked.
+struct Pushed {
+    sql: String,
+    /// It is true of the same rows; else of those and others.
+    is_exact: bool,
 }
 
 /// A question to ClickHouse.

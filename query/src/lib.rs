@@ -17,6 +17,7 @@ pub mod format;
 mod functions;
 mod information_schema;
 mod lake_store;
+mod like;
 pub mod lists;
 pub mod metrics;
 mod pruning;

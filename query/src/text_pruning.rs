@@ -1,29 +1,39 @@
-//! What a filter says about text, in the words of the text indexes of files: which sequences of letters a row must hold to pass. Rows that
-//! an index leaves out are not read; the filter itself is applied to those that are.
+//! What a filter says about text, in the words of an index: what a row must hold to pass, in whichever of the text columns. Rows that an index
+//! leaves out are not read; the filter itself is applied to those that are. The index is that of a file of the lake, or one in ClickHouse.
 
-use assay_storage::{FileText, TEXT_COLUMNS, TextGrams};
+use assay_schemas::tables::TEXT_COLUMNS;
+use assay_storage::{FileText, TextGrams};
 use datafusion::{
     common::ScalarValue,
     logical_expr::{BinaryExpr, Expr, Like, Operator, expr::InList},
 };
 use std::ops::Range;
 
-/// What a row must hold.
+use crate::like;
+
+/// What a row must hold; `T` is how an index says so of the texts of one pattern.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Text {
-    /// All these sequences.
-    Grams(TextGrams),
+pub(crate) enum Text<T = TextGrams> {
+    /// All these texts.
+    Texts(T),
     /// All of these.
-    All(Vec<Text>),
+    All(Vec<Text<T>>),
     /// One of these.
-    Any(Vec<Text>),
+    Any(Vec<Text<T>>),
+}
+
+impl<T: PartialEq> Text<T> {
+    /// What all of `filters` together ask for, where `known` makes of texts what the index says of them; `None` if that is nothing the index knows.
+    pub(crate) fn known(filters: &[Expr], known: &impl Fn(&[String]) -> Option<T>) -> Option<Self> {
+        let mut parts: Vec<Self> = filters.iter().filter_map(|filter| of_filter(filter, known)).collect();
+        if parts.len() > 1 { Some(Self::All(parts)) } else { parts.pop() }
+    }
 }
 
 impl Text {
-    /// What all of `filters` together ask for; `None` if that is nothing an index knows.
+    /// What all of `filters` together ask for, for the index of a file.
     pub(crate) fn of(filters: &[Expr]) -> Option<Self> {
-        let mut known: Vec<Self> = filters.iter().filter_map(of_filter).collect();
-        if known.len() > 1 { Some(Self::All(known)) } else { known.pop() }
+        Self::known(filters, &|texts| TextGrams::of(texts.iter().map(String::as_str)))
     }
 
     /// The rows of a file that can hold it.
@@ -33,20 +43,25 @@ impl Text {
 
     fn in_set(&self, holds: &dyn Fn(&TextGrams) -> bool) -> bool {
         match self {
-            Self::Grams(grams) => holds(grams),
+            Self::Texts(grams) => holds(grams),
             Self::All(parts) => parts.iter().all(|part| part.in_set(holds)),
             Self::Any(parts) => parts.iter().any(|part| part.in_set(holds)),
         }
     }
 }
 
-fn of_filter(filter: &Expr) -> Option<Text> {
+fn of_filter<T: PartialEq>(filter: &Expr, known: &impl Fn(&[String]) -> Option<T>) -> Option<Text<T>> {
+    let whole = |expr: &Expr| known(&[literal(expr)?.to_owned()]).map(Text::Texts);
     match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => match (of_filter(left), of_filter(right)) {
-            (Some(left), Some(right)) => Some(Text::All(vec![left, right])),
-            (left, right) => left.or(right),
-        },
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => any([of_filter(left)?, of_filter(right)?]),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            match (of_filter(left, known), of_filter(right, known)) {
+                (Some(left), Some(right)) => Some(Text::All(vec![left, right])),
+                (left, right) => left.or(right),
+            }
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            any([of_filter(left, known)?, of_filter(right, known)?])
+        }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match (is_indexed(left), is_indexed(right)) {
             (true, false) => whole(right),
             (false, true) => whole(left),
@@ -56,16 +71,15 @@ fn of_filter(filter: &Expr) -> Option<Text> {
             any(list.iter().map(whole).collect::<Option<Vec<_>>>()?)
         }
         Expr::Like(Like { negated: false, expr, pattern, escape_char, .. }) if is_indexed(expr) => {
-            let fragments = fragments(literal(pattern)?, escape_char.unwrap_or('\\'));
-            TextGrams::of(fragments.iter().map(String::as_str)).map(Text::Grams)
+            known(&like::texts(literal(pattern)?, escape_char.unwrap_or('\\'))).map(Text::Texts)
         }
         _ => None,
     }
 }
 
 /// One of `parts`, each once: the same text is mostly looked for in several columns.
-fn any(parts: impl IntoIterator<Item = Text>) -> Option<Text> {
-    let mut different: Vec<Text> = Vec::new();
+fn any<T: PartialEq>(parts: impl IntoIterator<Item = Text<T>>) -> Option<Text<T>> {
+    let mut different: Vec<Text<T>> = Vec::new();
     for part in parts {
         let parts = if let Text::Any(parts) = part { parts } else { vec![part] };
         for part in parts {
@@ -81,35 +95,11 @@ fn is_indexed(expr: &Expr) -> bool {
     matches!(expr, Expr::Column(column) if TEXT_COLUMNS.contains(&column.name.as_str()))
 }
 
-fn whole(expr: &Expr) -> Option<Text> {
-    TextGrams::of([literal(expr)?]).map(Text::Grams)
-}
-
 fn literal(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Literal(value, _) => ScalarValue::try_as_str(value).flatten(),
         _ => None,
     }
-}
-
-/// The texts between the wildcards of a `LIKE` pattern.
-fn fragments(pattern: &str, escape: char) -> Vec<String> {
-    let mut fragments = vec![String::new()];
-    let mut letters = pattern.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '%' | '_' => fragments.push(String::new()),
-            // An escape before an ordinary letter: engines differ on whether it is a letter itself, so neither counts.
-            _ if letter == escape => match letters.next() {
-                Some(escaped) if matches!(escaped, '%' | '_') || escaped == escape => {
-                    fragments.last_mut().expect("never empty").push(escaped);
-                }
-                _ => fragments.push(String::new()),
-            },
-            _ => fragments.last_mut().expect("never empty").push(letter),
-        }
-    }
-    fragments
 }
 
 #[cfg(test)]
@@ -118,7 +108,7 @@ mod tests {
     use datafusion::prelude::{col, lit};
 
     fn grams(text: &str) -> Text {
-        Text::Grams(TextGrams::of([text]).unwrap())
+        Text::Texts(TextGrams::of([text]).unwrap())
     }
 
     #[test]
@@ -145,10 +135,5 @@ mod tests {
         ] {
             assert_eq!(Text::of(std::slice::from_ref(&filter)), None, "{filter}");
         }
-    }
-
-    #[test]
-    fn wildcards_part_a_pattern_unless_escaped() {
-        assert_eq!(fragments(r"%100\% of_\_x\\y\z", '\\'), ["", "100% of", r"_x\y", ""]);
     }
 }

@@ -13,11 +13,11 @@ use arrow::datatypes::DataType;
 
 use crate::{
     table::{Column, Layout},
-    tables::TableId,
+    tables::{TEXT_COLUMNS, TableId},
 };
 
 /// Version of everything in this file. It grows with every change of the text that [`Ddl::statements`] gives.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// How far each node has written: two rows for each flush.
 pub const FLUSHES: &str = "flushes";
 /// Which version of the schema was made when.
@@ -71,7 +71,11 @@ impl Ddl {
     /// The name of what holds the rows of `table` on each node.
     #[must_use]
     pub fn local(&self, table: &str) -> String {
-        if self.cluster.is_some() { self.name(&format!("{table}_local")) } else { self.name(table) }
+        self.name(&self.local_plain(table))
+    }
+
+    fn local_plain(&self, table: &str) -> String {
+        if self.cluster.is_some() { format!("{table}_local") } else { table.to_owned() }
     }
 
     /// What makes a statement run on every node.
@@ -150,6 +154,31 @@ impl Ddl {
             .collect()
     }
 
+    /// What gives tables the indexes that they lack or have in another form, rows that are there included; `found` are those they have, as
+    /// table, name and type.
+    #[must_use]
+    pub fn index_changes(&self, found: &[(String, String, String)]) -> Vec<String> {
+        let mut statements = Vec::new();
+        for table in TableId::ALL {
+            let local = self.local_plain(table.name());
+            let alter = format!("ALTER TABLE {}{}", self.local(table.name()), self.on_cluster());
+            for index in indexes(*table) {
+                let same_name = |(of, name, _): &&(String, String, String)| *of == local && *name == index.name;
+                let known = found.iter().find(same_name).map(|(_, _, kind)| kind);
+                if known == Some(&index.kind) {
+                    continue;
+                }
+                let name = identifier(&index.name);
+                if known.is_some() {
+                    statements.push(format!("{alter} DROP INDEX IF EXISTS {name}"));
+                }
+                statements.push(format!("{alter} ADD INDEX IF NOT EXISTS {}", index.definition()));
+                statements.push(format!("{alter} MATERIALIZE INDEX {name}"));
+            }
+        }
+        statements
+    }
+
     /// What makes ClickHouse drop old days, table by table.
     #[must_use]
     pub fn retention(&self) -> Vec<String> {
@@ -212,6 +241,28 @@ pub fn text(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'").replace('\0', "\\0"))
 }
 
+/// The texts of a span that free text is looked for in, as one text in one form of each letter: what the text index of `spans` is over. Only a
+/// condition on exactly this uses it.
+///
+/// Letters are folded as case-insensitive regular expressions do it, as far as that ends in ASCII: to two of those letters, one beyond ASCII folds too.
+#[must_use]
+pub fn searched_text() -> String {
+    let columns: Vec<_> = TEXT_COLUMNS.iter().map(|column| format!("ifNull({}, '')", identifier(column))).collect();
+    format!("replaceAll(replaceAll(lower(concat({})), 'ſ', 's'), '\u{212A}', 'k')", columns.join(", '\\0', "))
+}
+
+/// Fewer characters than this are in no index.
+pub const SEARCHED_LETTERS_MIN: usize = 4;
+
+/// The parts of `text` that stand in [`searched_text`] in one form, in that form: the others have letters beyond ASCII that differ by case.
+#[must_use]
+pub fn searched_letters(text: &str) -> Vec<String> {
+    let has_one_form = |c: char| c.to_lowercase().eq([c]) && c.to_uppercase().eq([c]);
+    // NUL separates the columns.
+    let parts = text.split(|c: char| c == '\0' || !c.is_ascii() && !has_one_form(c));
+    parts.filter(|part| !part.is_empty()).map(str::to_ascii_lowercase).collect()
+}
+
 /// One table.
 struct Parts {
     name: &'static str,
@@ -233,25 +284,7 @@ fn table_parts(table: TableId) -> Parts {
     let mut columns: Vec<_> = table.columns().iter().map(definition).collect();
     columns.push(format!("{} LowCardinality(String)", identifier(NODE_ID)));
     let named = |name: &str| table.columns().iter().any(|column| column.name == name);
-    let mut indexes = Vec::new();
-    for (name, index) in [
-        ("trace_id", "bloom_filter(0.001)"),
-        ("span_id", "bloom_filter(0.01)"),
-        ("log_id", "bloom_filter(0.01)"),
-        ("session_id", "bloom_filter(0.01)"),
-        ("user_id", "bloom_filter(0.01)"),
-        ("service_name", "set(256)"),
-        ("operation", "set(64)"),
-        ("request_model", "set(256)"),
-        ("status_code", "set(8)"),
-        ("error_type", "set(256)"),
-        ("wal_position", "minmax"),
-    ] {
-        if named(name) {
-            indexes.push(format!("INDEX {} {} TYPE {index} GRANULARITY 1", identifier(&format!("by_{name}")), identifier(name)));
-        }
-    }
-    columns.extend(indexes);
+    columns.extend(indexes(table).iter().map(|index| format!("INDEX {}", index.definition())));
     let time = time_column(table);
     let key = |first: &str| format!("project_id, {first}{}", identifier(time));
     let order_by = match table {
@@ -261,6 +294,40 @@ fn table_parts(table: TableId) -> Parts {
     };
     let shard_by = if named("trace_id") { "cityHash64(trace_id)" } else { "wal_position" };
     Parts { name: table.name(), columns, engine: "MergeTree", partition_by: Some("date"), order_by, shard_by, settings: DAILY }
+}
+
+/// What lets granules of a table be left out.
+struct Index {
+    name: String,
+    over: String,
+    /// Its type, as `system.data_skipping_indices` says it.
+    kind: String,
+}
+
+impl Index {
+    fn over_column(column: &str, kind: &str) -> Self {
+        Self { name: format!("by_{column}"), over: identifier(column), kind: kind.to_owned() }
+    }
+
+    fn definition(&self) -> String {
+        format!("{} {} TYPE {} GRANULARITY 1", identifier(&self.name), self.over, self.kind)
+    }
+}
+
+/// The indexes of `table`. Bloom filters also for columns of few values: a `set` over a dictionary with NULL is there in vain, it leaves out nothing.
+fn indexes(table: TableId) -> Vec<Index> {
+    let identifiers = [("trace_id", "bloom_filter(0.001)"), ("span_id", "bloom_filter(0.01)"), ("log_id", "bloom_filter(0.01)")];
+    let values = ["name", "session_id", "user_id", "service_name", "operation", "request_model", "status_code", "error_type"];
+    let named = |(name, _): &(&str, &str)| table.columns().iter().any(|column| column.name == *name);
+    let all = identifiers.into_iter().chain(values.map(|name| (name, "bloom_filter(0.01)"))).chain([("wal_position", "minmax")]);
+    let mut indexes: Vec<_> = all.filter(named).map(|(column, kind)| Index::over_column(column, kind)).collect();
+    if table == TableId::Spans {
+        // For the texts of a granule 64 KiB, in which each sequence of letters sets one bit. An index of type `text` knows each row, and so takes many
+        // times as much; over words instead of sequences, it does not find what begins within one.
+        let kind = format!("ngrambf_v1({SEARCHED_LETTERS_MIN}, 65536, 1, 0)");
+        indexes.push(Index { name: "by_text".to_owned(), over: searched_text(), kind });
+    }
+    indexes
 }
 
 fn trace_times() -> Parts {
@@ -346,7 +413,7 @@ mod tests {
             .replace_all(&text, "")
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        insta::assert_snapshot!(format!("{VERSION}: {sum:016x}"), @"1: 8c9eac5b5d2b63bb");
+        insta::assert_snapshot!(format!("{VERSION}: {sum:016x}"), @"2: 4192f4ed370afd65");
     }
 
     #[test]
@@ -445,5 +512,40 @@ mod tests {
         assert_eq!(text("a'; DROP TABLE spans --\\"), r"'a\'; DROP TABLE spans --\\'");
         assert_eq!(text("a\0b"), r"'a\0b'");
         assert_eq!(identifier("a`b\\"), r"`a\`b\\`");
+    }
+
+    #[test]
+    fn indexes_that_are_missing_or_of_another_form_are_made() {
+        let found = |table: &str| -> Vec<(String, String, String)> {
+            let indexes = TableId::ALL.iter().filter(|id| id.name() == table).flat_map(|id| indexes(*id));
+            indexes.map(|index| (table.to_owned(), index.name, index.kind)).collect()
+        };
+        let all: Vec<_> = TableId::ALL.iter().flat_map(|table| found(table.name())).collect();
+        assert!(ddl(None).index_changes(&all).is_empty());
+        let mut other = all.clone();
+        other.retain(|(table, name, _)| table != "logs" || name != "by_trace_id");
+        other
+            .iter_mut()
+            .filter(|(table, name, _)| table == "logs" && name == "by_service_name")
+            .for_each(|i| i.2 = "set(256)".to_owned());
+        insta::assert_snapshot!(ddl(None).index_changes(&other).join("\n"), @r"
+        ALTER TABLE `assay`.`logs` ADD INDEX IF NOT EXISTS `by_trace_id` `trace_id` TYPE bloom_filter(0.001) GRANULARITY 1
+        ALTER TABLE `assay`.`logs` MATERIALIZE INDEX `by_trace_id`
+        ALTER TABLE `assay`.`logs` DROP INDEX IF EXISTS `by_service_name`
+        ALTER TABLE `assay`.`logs` ADD INDEX IF NOT EXISTS `by_service_name` `service_name` TYPE bloom_filter(0.01) GRANULARITY 1
+        ALTER TABLE `assay`.`logs` MATERIALIZE INDEX `by_service_name`
+        ");
+        assert!(ddl(Some("c")).index_changes(&[])[0].starts_with("ALTER TABLE `assay`.`spans_local` ON CLUSTER `c` ADD INDEX"));
+    }
+
+    #[test]
+    fn only_letters_of_one_form_are_searched() {
+        assert_eq!(searched_letters("Refund-Policy 退款"), ["refund-policy 退款"]);
+        assert_eq!(searched_letters("aÜb\0c ſ\u{212A}ß\u{1FD3}d"), ["a", "b", "c ", "d"]);
+        assert!(searched_letters("").is_empty());
+        // What the expression makes of letters is what is looked for: all that `(?i)` takes for an ASCII letter.
+        let ascii = regex::Regex::new("(?i)^[a-z]$").unwrap();
+        let forms: String = ('\u{80}'..=char::MAX).filter(|c| ascii.is_match(c.encode_utf8(&mut [0; 4]))).collect();
+        assert_eq!(forms, "ſ\u{212A}");
     }
 }

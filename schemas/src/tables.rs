@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// The columns of `spans` in which free text is looked for.
+pub const TEXT_COLUMNS: [&str; 4] = ["name", "error_message", "input_preview", "output_preview"];
+
 macro_rules! tables {
     ($($(#[doc = $doc:literal])* $Table:ident $name:literal $Row:ident,)*) => {
         /// A table of the lake.

@@ -229,6 +229,9 @@ pub async fn migrate(config: ClickHouseConfig, retention: Option<Duration>) -> R
     for statement in ddl.statements() {
         client.execute(&statement, vec![("allow_suspicious_low_cardinality_types", "1".to_owned())]).await?;
     }
+    for statement in ddl.index_changes(&indexes(&client, &ddl).await?) {
+        client.execute(&statement, Settings::new()).await?;
+    }
     if found != Some(VERSION) {
         let assay = text(env!("CARGO_PKG_VERSION"));
         let insert = format!("INSERT INTO {} (version, assay) VALUES ({VERSION}, {assay})", ddl.name(VERSIONS));
@@ -524,6 +527,18 @@ fn ddl_of(config: &ClickHouseConfig, retention: Option<Duration>) -> Ddl {
 async fn version(client: &ClickHouseClient, ddl: &Ddl) -> Result<Option<u32>, ClickHouseError> {
     let found = client.rows(&format!("SELECT toUInt64(max(version)) FROM {}", ddl.name(VERSIONS))).await?;
     Ok(number(&found).and_then(|version| u32::try_from(version).ok()).filter(|version| *version > 0))
+}
+
+/// The indexes that tables have: table, name, type.
+async fn indexes(client: &ClickHouseClient, ddl: &Ddl) -> Result<Vec<(String, String, String)>, ClickHouseError> {
+    let database = text(&ddl.database);
+    let sql = format!("SELECT table, name, type_full FROM system.data_skipping_indices WHERE database = {database}");
+    let mut found = Vec::new();
+    for batch in client.rows(&sql).await? {
+        let value = |column: usize, row: usize| batch.column(column).as_string::<i32>().value(row).to_owned();
+        found.extend((0..batch.num_rows()).map(|row| (value(0, row), value(1, row), value(2, row))));
+    }
+    Ok(found)
 }
 
 /// Checks that each table has the columns of this version. What it has beside them may be.

@@ -47,7 +47,7 @@ pub use self::{
     maintenance::MaintenanceError,
     status::{JobStatus, StorageStatus, TableStatus},
     storage::{OpenStorageError, Storage},
-    text_index::{FileText, TEXT_COLUMNS, TextGrams},
+    text_index::{FileText, TextGrams},
     trace_directory::TraceDirectoryError,
     trace_index::{TraceIndex, TraceIndexError},
     trace_sums::{FileSums, SpanSums, TraceKey, TraceSum, trace_key_of},

@@ -14,11 +14,9 @@
 use std::ops::Range;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray};
+use assay_schemas::tables::TEXT_COLUMNS;
 use bytes::Bytes;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
-
-/// The columns of `spans` whose text is in the index.
-pub const TEXT_COLUMNS: [&str; 4] = ["name", "error_message", "input_preview", "output_preview"];
 
 /// Files of fewer rows have no index: to read them costs no more than to look.
 pub(crate) const ROWS_MIN: u64 = 8192;
