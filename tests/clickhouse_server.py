@@ -50,8 +50,12 @@ class ClickHouse:
             return response.read()
 
     def fault(self, mode, count):
-        """Lets the next `count` requests meet `mode`: `503`, `hang`, `drop` or `apply_then_drop`."""
+        """Lets the next `count` requests meet `mode`: `503`, `hang`, `drop`, `apply_then_drop`, or `hold` for those that ask."""
         self._get(f"/__fault?mode={mode}&count={count}")
+
+    def requests(self):
+        """The last statements that arrived, oldest first: `nth`, `query_id`, `query`, `settings`."""
+        return json.loads(self._get("/__requests"))
 
     def rows(self, query):
         """Rows of `query` as dictionaries."""

@@ -3,8 +3,12 @@
 The engine is the real one; faults come from its front and from a proxy before it, in the order that a seed gives (`ASSAY_CLICKHOUSE_SEED`).
 """
 
+import contextlib
 import functools
+import json
 import os
+import socket
+import threading
 import time
 import urllib.parse
 
@@ -16,6 +20,9 @@ import telemetry as otlp
 from harness import Refused, Server
 
 QUICK = 'flush_interval = "300ms"\nflush_bytes = "256KiB"\ncompaction_interval = "1s"\n'
+
+
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +193,74 @@ def corrections_become_values_of_their_rows(_clickhouse, tmp_path):
         assert server.sql(query) == expected
 
 
+def a_query_that_nobody_waits_for_is_killed_there(_clickhouse, tmp_path):
+    server = _server(tmp_path / "data", _clickhouse.address, "killed")
+    with server:
+        server.send("traces", otlp.traces([otlp.chat(otlp.seeded(49))]).SerializeToString())
+    server.configure("[query]\nmemory_max = \"123MiB\"\n" + server._config_path.read_text())
+    body = json.dumps({"query": "SELECT max(duration_ns) FROM spans", "timeout_ms": 1500}).encode()
+    patient = body.replace(b"1500", b"20000")
+    with server:
+        with pytest.raises(Refused) as refused, _held(_clickhouse, at_most_seconds=1.5):
+            server.request("POST", "/api/v1/sql", body, JSON)
+        assert refused.value.problem()["title"] and refused.value.status in (408, 504), refused.value
+        with _held(_clickhouse, at_most_seconds=20) as held:
+            _let_go(server, patient, held)
+        with _held(_clickhouse, at_most_seconds=20) as held:
+            answers = []
+            asking = threading.Thread(target=lambda: answers.append(_refusal(server, patient)))
+            asking.start()
+            held()
+            (running,) = server.get("/api/v1/sql/running")["queries"]
+            server.request("DELETE", f"/api/v1/sql/running/{running['query_id']}")
+            asking.join()
+            assert "cancelled" in answers[0].problem()["detail"], answers
+        # One that is answered is not killed.
+        before = len(_kills(_clickhouse))
+        assert len(server.sql("SELECT max(duration_ns) FROM spans")) == 1
+        assert len(_kills(_clickhouse)) == before
+
+
+@contextlib.contextmanager
+def _held(clickhouse, at_most_seconds):
+    """Inside, the next question is held; then it must have been killed, and have been given its limits. Gives a function that waits for it."""
+    last = clickhouse.requests()[-1]["nth"]
+    clickhouse.fault("hold", 1)
+
+    def held():
+        asked = lambda: [r for r in clickhouse.requests() if r["nth"] > last and r["query"].startswith("SELECT maxOrNull(`duration_ns`)")]
+        _until(asked, "the question")
+        return asked()[0]
+
+    try:
+        yield held
+    finally:
+        question = held()
+        _until(lambda: f"KILL QUERY WHERE query_id = '{question['query_id']}' ASYNC" in _kills(clickhouse), "the query to be killed", seconds=5)
+        settings = question["settings"]
+        assert 0 < float(settings["max_execution_time"]) <= at_most_seconds, settings
+        assert settings["max_memory_usage"] == str(123 << 20) and settings["cancel_http_readonly_queries_on_client_close"] == "1", settings
+
+
+def _kills(clickhouse):
+    return [r["query"] for r in clickhouse.requests() if r["query"].startswith("KILL")]
+
+
+def _let_go(server, body, held):
+    """Asks, and closes the connection once ClickHouse is asked."""
+    host, port = server.addresses["http"].split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        head = f"POST /api/v1/sql HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        held()
+
+
+def _refusal(server, body):
+    with pytest.raises(Refused) as refused:
+        server.request("POST", "/api/v1/sql", body, JSON)
+    return refused.value
+
+
 def rows_are_found_by_what_they_were_corrected_to(_clickhouse, tmp_path):
     server = _server(tmp_path / "data", _clickhouse.address, "refound")
     rng = otlp.seeded(48)
@@ -325,10 +400,10 @@ def while_the_store_is_away_senders_are_told_to_wait_and_when_it_is_back_all_lan
 
 def a_schema_of_another_version_is_refused(_clickhouse, tmp_path):
     server = _server(tmp_path / "data", _clickhouse.address, "versions", migrate=False)
-    with pytest.raises(AssertionError, match="has no version, expected version 2 .hint: run `assay migrate`"):
+    with pytest.raises(AssertionError, match="has no version, expected version 3 .hint: run `assay migrate`"):
         server.start()
-    assert "was made, version 2" in clickhouse_server.migrate(server._config_path).stdout
-    assert "has version 2" in clickhouse_server.migrate(server._config_path).stdout
+    assert "was made, version 3" in clickhouse_server.migrate(server._config_path).stdout
+    assert "has version 3" in clickhouse_server.migrate(server._config_path).stdout
     with server:
         pass
     # A column that an earlier version did not have, and what a later one may have.
@@ -339,9 +414,26 @@ def a_schema_of_another_version_is_refused(_clickhouse, tmp_path):
     with server:
         pass
     _clickhouse.execute("INSERT INTO versions.schema_versions (version, assay) VALUES (99, 'later')")
-    with pytest.raises(AssertionError, match="has version 99, expected version 2 .hint: a newer Assay made it"):
+    with pytest.raises(AssertionError, match="has version 99, expected version 3 .hint: a newer Assay made it"):
         server.start()
     assert "newer Assay" in clickhouse_server.migrate(server._config_path).stderr
+
+
+def a_database_that_does_not_know_insertions_again_is_refused(_clickhouse, tmp_path):
+    server = _server(tmp_path / "data", _clickhouse.address, "forgetful")
+    forget = "ALTER TABLE forgetful.{} MODIFY SETTING non_replicated_deduplication_window = {}"
+    _clickhouse.execute(forget.format("cost_lines", 0))
+    with pytest.raises(AssertionError, match="table `cost_lines` remembers 0 insertions, expected more than 0.*hint: run `assay migrate`"):
+        server.start()
+    clickhouse_server.migrate(server._config_path)
+    with server:
+        pass
+    _clickhouse.execute(forget.format("insertion_probes", 0))
+    with pytest.raises(AssertionError, match="an insertion that was sent twice is in the ClickHouse table `insertion_probes` 2 times, expected once"):
+        server.start()
+    _clickhouse.execute(forget.format("insertion_probes", 100))
+    with server:
+        pass
 
 
 def one_data_folder_writes_one_database(_clickhouse, tmp_path):

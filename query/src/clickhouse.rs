@@ -418,8 +418,10 @@ async fn asked(
     .map_err(|e| DataFusionError::External(Box::new(e)))?;
     Ok(stream::poll_fn(move |cx| {
         let polled = answer.poll_next_unpin(cx);
-        if let std::task::Poll::Ready(None | Some(Err(_))) = polled {
-            guard.done();
+        match &polled {
+            std::task::Poll::Ready(None) => guard.client = None,
+            std::task::Poll::Ready(Some(Err(error))) => guard.ended(Some(error)),
+            _ => {}
         }
         polled.map_err(|e| DataFusionError::External(Box::new(e)))
     }))
@@ -446,9 +448,7 @@ async fn attempt(
     ];
     let mut guard = KillUnlessDone { client: Some(client.clone()), query_id };
     let answer = client.query(sql.to_owned(), settings, left).await;
-    if answer.is_err() {
-        guard.done();
-    }
+    guard.ended(answer.as_ref().err());
     Ok((answer?, guard))
 }
 
@@ -459,8 +459,11 @@ struct KillUnlessDone {
 }
 
 impl KillUnlessDone {
-    fn done(&mut self) {
-        self.client = None;
+    /// The server said that it has failed. Of an answer that breaks off, or does not come in time, it has said nothing.
+    fn ended(&mut self, error: Option<&ClickHouseError>) {
+        if matches!(error, Some(ClickHouseError::Refused { .. } | ClickHouseError::Incomplete { .. })) {
+            self.client = None;
+        }
     }
 }
 

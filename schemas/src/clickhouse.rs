@@ -17,15 +17,20 @@ use crate::{
 };
 
 /// Version of everything in this file. It grows with every change of the text that [`Ddl::statements`] gives.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// How far each node has written: two rows for each flush.
 pub const FLUSHES: &str = "flushes";
 /// Which version of the schema was made when.
 pub const VERSIONS: &str = "schema_versions";
 /// When a trace has spans.
 pub const TRACE_TIMES: &str = "trace_times";
+/// Where a start proves that what is inserted twice is there once.
+pub const PROBES: &str = "insertion_probes";
 /// The column behind those of the lake: which data folder wrote the row.
 pub const NODE_ID: &str = "node_id";
+
+/// The least version of ClickHouse whose materialised views know insertions again as tables do.
+pub const ENGINE_MIN: (u32, u32) = (24, 8);
 
 /// So many insertions are remembered by each table: one that is sent again is known for much longer than a node is away.
 const DEDUPLICATED_INSERTS: u32 = 10_000;
@@ -58,6 +63,10 @@ impl Ddl {
         statements.push(self.trace_times_view());
         statements.extend(self.table(&flushes()));
         statements.extend(self.table(&versions()));
+        statements.extend(self.table(&probes()));
+        statements.extend(self.deduplicated().map(|table| {
+            format!("ALTER TABLE {}{} MODIFY SETTING {}", self.local(table), self.on_cluster(), self.deduplication())
+        }));
         statements.extend(self.retention());
         statements
     }
@@ -74,7 +83,9 @@ impl Ddl {
         self.name(&self.local_plain(table))
     }
 
-    fn local_plain(&self, table: &str) -> String {
+    /// The same without the database.
+    #[must_use]
+    pub fn local_plain(&self, table: &str) -> String {
         if self.cluster.is_some() { format!("{table}_local") } else { table.to_owned() }
     }
 
@@ -85,7 +96,7 @@ impl Ddl {
     }
 
     fn table(&self, parts: &Parts) -> Vec<String> {
-        let Parts { name, columns, engine, partition_by, order_by, shard_by, settings } = parts;
+        let Parts { name, columns, engine, partition_by, order_by, shard_by, ttl, settings } = parts;
         let (engine, mut settings) = match &self.cluster {
             None => (engine.to_string(), settings.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()),
             Some(_) => {
@@ -96,13 +107,7 @@ impl Ddl {
                 (format!("Replicated{kind}({place}{separator}{arguments}"), settings.collect())
             }
         };
-        settings.push(match self.cluster {
-            None => format!("non_replicated_deduplication_window = {DEDUPLICATED_INSERTS}"),
-            Some(_) => format!(
-                "replicated_deduplication_window = {DEDUPLICATED_INSERTS}, replicated_deduplication_window_seconds = \
-                 {DEDUPLICATED_SECONDS}"
-            ),
-        });
+        settings.push(self.deduplication());
         let mut sql = format!(
             "CREATE TABLE IF NOT EXISTS {}{} (\n    {}\n) ENGINE = {engine}\n",
             self.local(name),
@@ -112,7 +117,11 @@ impl Ddl {
         if let Some(partition_by) = partition_by {
             let _ = writeln!(sql, "PARTITION BY {partition_by}");
         }
-        let _ = write!(sql, "ORDER BY ({order_by})\nSETTINGS {}", settings.join(", "));
+        let _ = writeln!(sql, "ORDER BY ({order_by})");
+        if let Some(ttl) = ttl {
+            let _ = writeln!(sql, "TTL {ttl}");
+        }
+        let _ = write!(sql, "SETTINGS {}", settings.join(", "));
         let mut statements = vec![sql];
         if let Some(cluster) = &self.cluster {
             statements.push(format!(
@@ -126,6 +135,21 @@ impl Ddl {
             ));
         }
         statements
+    }
+
+    /// The tables that must know an insertion again, those of materialised views included.
+    pub fn deduplicated(&self) -> impl Iterator<Item = &'static str> + use<> {
+        TableId::ALL.iter().map(|table| table.name()).chain([TRACE_TIMES])
+    }
+
+    fn deduplication(&self) -> String {
+        match self.cluster {
+            None => format!("non_replicated_deduplication_window = {DEDUPLICATED_INSERTS}"),
+            Some(_) => format!(
+                "replicated_deduplication_window = {DEDUPLICATED_INSERTS}, replicated_deduplication_window_seconds = \
+                 {DEDUPLICATED_SECONDS}"
+            ),
+        }
     }
 
     /// What adds the columns that an earlier version did not have, where they belong.
@@ -272,6 +296,8 @@ struct Parts {
     order_by: String,
     /// What decides on which shard a row is.
     shard_by: &'static str,
+    /// Where it is not that of the configuration.
+    ttl: Option<&'static str>,
     settings: &'static [&'static str],
 }
 
@@ -293,7 +319,16 @@ fn table_parts(table: TableId) -> Parts {
         _ => key(""),
     };
     let shard_by = if named("trace_id") { "cityHash64(trace_id)" } else { "wal_position" };
-    Parts { name: table.name(), columns, engine: "MergeTree", partition_by: Some("date"), order_by, shard_by, settings: DAILY }
+    Parts {
+        name: table.name(),
+        columns,
+        engine: "MergeTree",
+        partition_by: Some("date"),
+        order_by,
+        shard_by,
+        ttl: None,
+        settings: DAILY,
+    }
 }
 
 /// What lets granules of a table be left out.
@@ -345,6 +380,7 @@ fn trace_times() -> Parts {
         partition_by: Some("date"),
         order_by: "project_id, trace_id".to_owned(),
         shard_by: "cityHash64(trace_id)",
+        ttl: None,
         settings: DAILY,
     }
 }
@@ -359,6 +395,7 @@ fn flushes() -> Parts {
         partition_by: None,
         order_by: "node_id, state".to_owned(),
         shard_by: "cityHash64(node_id)",
+        ttl: None,
         settings: DURABLE,
     }
 }
@@ -372,7 +409,22 @@ fn versions() -> Parts {
         partition_by: None,
         order_by: "version".to_owned(),
         shard_by: "version",
+        ttl: None,
         settings: DURABLE,
+    }
+}
+
+fn probes() -> Parts {
+    let columns = ["`probe` String", "`at` DateTime DEFAULT now()"];
+    Parts {
+        name: PROBES,
+        columns: columns.map(str::to_owned).into(),
+        engine: "MergeTree",
+        partition_by: None,
+        order_by: "at".to_owned(),
+        shard_by: "cityHash64(probe)",
+        ttl: Some("at + toIntervalDay(1)"),
+        settings: &[],
     }
 }
 
@@ -413,7 +465,7 @@ mod tests {
             .replace_all(&text, "")
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        insta::assert_snapshot!(format!("{VERSION}: {sum:016x}"), @"2: 4192f4ed370afd65");
+        insta::assert_snapshot!(format!("{VERSION}: {sum:016x}"), @"3: 72f6baeb04219240");
     }
 
     #[test]

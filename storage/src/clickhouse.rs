@@ -16,6 +16,7 @@
 //!
 //! One data folder writes one database.
 
+mod checks;
 mod client;
 mod fold;
 
@@ -34,7 +35,7 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType, UInt64Type},
 };
 use assay_schemas::{
-    clickhouse::{self as ddl, Ddl, FLUSHES, NODE_ID, TRACE_TIMES, VERSION, VERSIONS, text, time_column, type_of},
+    clickhouse::{self as ddl, Ddl, ENGINE_MIN, FLUSHES, NODE_ID, PROBES, TRACE_TIMES, VERSION, VERSIONS, text, time_column},
     ids::ProjectId,
     tables::TableId,
 };
@@ -129,6 +130,34 @@ pub enum ClickHouseError {
         /// Its type.
         expected: String,
     },
+    /// The server is too old.
+    #[error("ClickHouse at `{url}` has version `{found}`, expected {}.{} or later", ENGINE_MIN.0, ENGINE_MIN.1)]
+    Engine {
+        /// Where.
+        url: String,
+        /// Its version.
+        found: String,
+    },
+    /// A table does not know an insertion again.
+    #[error(
+        "the ClickHouse table `{table}` remembers {found} insertions, expected more than 0: what is sent again would be there twice (hint: run \
+         `assay migrate`)"
+    )]
+    Forgetful {
+        /// The table.
+        table: String,
+        /// What it remembers.
+        found: String,
+    },
+    /// What was inserted twice under one token is there so often.
+    #[error(
+        "an insertion that was sent twice is in the ClickHouse table `{PROBES}` {found} times, expected once (hint: the server, the profile of its \
+         user, or what stands before it takes no notice of `insert_deduplicate` and `insert_deduplication_token`)"
+    )]
+    Doubled {
+        /// How often.
+        found: u64,
+    },
     /// Another data folder writes there.
     #[error(
         "the ClickHouse database `{database}` is written by node `{found}`, expected `{expected}`, the node of this data folder (hint: one \
@@ -217,6 +246,7 @@ type Corrections = HashMap<ProjectId, Vec<Arc<Correction>>>;
 pub async fn migrate(config: ClickHouseConfig, retention: Option<Duration>) -> Result<Option<u32>, ClickHouseError> {
     let ddl = ddl_of(&config, retention);
     let client = ClickHouseClient::new(config)?;
+    checks::engine(&client).await?;
     let exists =
         format!("SELECT count() FROM system.tables WHERE database = {} AND name = {}", text(&ddl.database), text(VERSIONS));
     let found = match number(&client.rows(&exists).await?) {
@@ -229,7 +259,7 @@ pub async fn migrate(config: ClickHouseConfig, retention: Option<Duration>) -> R
     for statement in ddl.statements() {
         client.execute(&statement, vec![("allow_suspicious_low_cardinality_types", "1".to_owned())]).await?;
     }
-    for statement in ddl.index_changes(&indexes(&client, &ddl).await?) {
+    for statement in ddl.index_changes(&checks::indexes(&client, &ddl).await?) {
         client.execute(&statement, Settings::new()).await?;
     }
     if found != Some(VERSION) {
@@ -237,7 +267,7 @@ pub async fn migrate(config: ClickHouseConfig, retention: Option<Duration>) -> R
         let insert = format!("INSERT INTO {} (version, assay) VALUES ({VERSION}, {assay})", ddl.name(VERSIONS));
         client.execute(&insert, Settings::new()).await?;
     }
-    check_columns(&client, &ddl).await?;
+    checks::columns(&client, &ddl).await?;
     Ok(found)
 }
 
@@ -251,6 +281,7 @@ impl ClickHouse {
     ) -> Result<Opened, ClickHouseError> {
         let ddl = ddl_of(&config, retention);
         let client = ClickHouseClient::new(config)?;
+        checks::engine(&client).await?;
         let found = match version(&client, &ddl).await {
             // Unknown table, unknown database.
             Err(ClickHouseError::Refused { code: Some(60 | 81), .. }) => None,
@@ -259,7 +290,9 @@ impl ClickHouse {
         if found != Some(VERSION) {
             return Err(ClickHouseError::Version { database: ddl.database, found });
         }
-        check_columns(&client, &ddl).await?;
+        checks::columns(&client, &ddl).await?;
+        checks::memory_of_insertions(&client, &ddl).await?;
+        checks::an_insertion_sent_twice(&client, &ddl).await?;
         let store = Self { client, ddl, node_id: node_id.to_owned(), data_dir: data_dir.to_owned() };
         store.apply_retention().await?;
         let (done, last) = store.flushes().await?;
@@ -527,39 +560,6 @@ fn ddl_of(config: &ClickHouseConfig, retention: Option<Duration>) -> Ddl {
 async fn version(client: &ClickHouseClient, ddl: &Ddl) -> Result<Option<u32>, ClickHouseError> {
     let found = client.rows(&format!("SELECT toUInt64(max(version)) FROM {}", ddl.name(VERSIONS))).await?;
     Ok(number(&found).and_then(|version| u32::try_from(version).ok()).filter(|version| *version > 0))
-}
-
-/// The indexes that tables have: table, name, type.
-async fn indexes(client: &ClickHouseClient, ddl: &Ddl) -> Result<Vec<(String, String, String)>, ClickHouseError> {
-    let database = text(&ddl.database);
-    let sql = format!("SELECT table, name, type_full FROM system.data_skipping_indices WHERE database = {database}");
-    let mut found = Vec::new();
-    for batch in client.rows(&sql).await? {
-        let value = |column: usize, row: usize| batch.column(column).as_string::<i32>().value(row).to_owned();
-        found.extend((0..batch.num_rows()).map(|row| (value(0, row), value(1, row), value(2, row))));
-    }
-    Ok(found)
-}
-
-/// Checks that each table has the columns of this version. What it has beside them may be.
-async fn check_columns(client: &ClickHouseClient, ddl: &Ddl) -> Result<(), ClickHouseError> {
-    let sql = format!("SELECT table, name, type FROM system.columns WHERE database = {}", text(&ddl.database));
-    let mut found: HashMap<(String, String), String> = HashMap::new();
-    for batch in client.rows(&sql).await? {
-        let value = |column: usize, row: usize| batch.column(column).as_string::<i32>().value(row).to_owned();
-        found.extend((0..batch.num_rows()).map(|row| ((value(0, row), value(1, row)), value(2, row))));
-    }
-    for table in TableId::ALL {
-        for column in table.columns() {
-            let expected = type_of(column);
-            let found = found.get(&(table.name().to_owned(), column.name.to_owned()));
-            if found != Some(&expected) {
-                let found = found.map_or_else(|| "is missing".to_owned(), |found| format!("has type `{found}`"));
-                return Err(ClickHouseError::Column { table: table.name(), column: column.name, found, expected });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The number that is the answer.
