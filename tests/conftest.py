@@ -2,6 +2,7 @@
 
 import pytest
 from harness import Server
+from postgres import Postgres
 
 
 @pytest.fixture
@@ -16,3 +17,10 @@ def shared_server(tmp_path_factory):
     """One server for all tests of a file; each test uses a project of its own."""
     with Server(tmp_path_factory.mktemp("shared") / "data") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """One PostgreSQL server for all tests that need one; each uses a database of its own."""
+    with Postgres() as postgres:
+        yield postgres

@@ -1,8 +1,10 @@
 //! Why something was not kept, changed or found.
 
-use std::path::PathBuf;
+use std::{error::Error, path::PathBuf};
 
 use chrono::{DateTime, Utc};
+
+use crate::transaction::SqlError;
 
 /// The store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,18 +28,23 @@ pub enum OpenAccountsError {
         source: rusqlite::Error,
     },
     /// A newer Assay wrote it.
-    #[error("the database `{}` is of version `{found}`: expected at most `{expected}`, a newer Assay wrote it", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// What this Assay knows.
-        expected: i64,
-    },
+    #[error(transparent)]
+    Newer(NewerDatabase),
 }
 
-/// A request to the store failed. All but [`AccountsError::Database`] are for the caller to mend.
+/// The tables of a database are of a version that this Assay does not know.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the database `{database}` is of version `{found}`: expected at most `{expected}`, a newer Assay wrote it")]
+pub struct NewerDatabase {
+    /// The file, or address and name.
+    pub database: String,
+    /// Its version.
+    pub found: i64,
+    /// What this Assay knows.
+    pub expected: i64,
+}
+
+/// A request to the store failed. All but the last two are for the caller to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountsError {
     /// A field is not what it must be.
@@ -80,17 +87,27 @@ pub enum AccountsError {
         /// How many may be.
         limit: i64,
     },
-    /// SQLite failed.
+    /// The store cannot be used now: try again.
+    #[error("the relational store cannot be used now: {reason}")]
+    Unavailable {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store failed.
     #[error("could not {action}")]
     Database {
         /// What we were doing.
         action: &'static str,
         /// Why.
-        source: rusqlite::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
 }
 
-/// Maps a failure of the database to "could not `action`".
-pub(crate) fn failed(action: &'static str) -> impl FnOnce(rusqlite::Error) -> AccountsError {
-    move |source| AccountsError::Database { action, source }
+/// Maps a failure of the store to "could not `action`", or to its being away.
+pub(crate) fn failed(action: &'static str) -> impl FnOnce(SqlError) -> AccountsError {
+    move |error| match error {
+        SqlError::Unavailable(reason) => AccountsError::Unavailable { reason },
+        SqlError::Other(source) => AccountsError::Database { action, source },
+        duplicate @ SqlError::Duplicate => AccountsError::Database { action, source: Box::new(duplicate) },
+    }
 }

@@ -2,13 +2,12 @@
 
 use assay_schemas::ids::ProjectId;
 use chrono::{DateTime, Utc};
-use rusqlite::{OptionalExtension as _, Row};
 use uuid::Uuid;
 
 use crate::{
     error::{AccountsError, failed},
-    saved::later_than,
-    store::{Accounts, time},
+    store::{Accounts, checked_id, later_than, time},
+    transaction::{Row, SqlError},
 };
 
 /// Characters of a note.
@@ -53,10 +52,9 @@ impl Accounts {
     pub async fn notes(&self, project: &ProjectId, trace_id: &str) -> Result<Vec<Note>, AccountsError> {
         let (project, trace_id) = (project.clone(), hex_id("trace_id", trace_id, 32)?);
         let sql = format!("SELECT {COLUMNS} FROM notes WHERE project_id = ?1 AND trace_id = ?2 ORDER BY created_at, id");
-        self.transaction(move |tx| {
-            let list =
-                || -> rusqlite::Result<Vec<Note>> { tx.prepare(&sql)?.query_map((project.as_str(), &trace_id), read)?.collect() };
-            list().map_err(failed("list notes"))
+        self.read(move |tx| {
+            let rows = tx.rows(&sql, &[project.as_str().into(), trace_id.as_str().into()]);
+            rows.and_then(|rows| rows.into_iter().map(read).collect()).map_err(failed("list notes"))
         })
         .await
     }
@@ -75,17 +73,20 @@ impl Accounts {
             created_at: now,
             updated_at: now,
         };
-        let project = project.clone();
-        self.transaction(move |tx| {
+        let in_project = project.clone();
+        self.write(project, move |tx| {
+            let project = in_project.as_str();
             let count = "SELECT count(*) FROM notes WHERE project_id = ?1 AND trace_id = ?2";
-            let count = tx.query_row(count, (project.as_str(), &note.trace_id), |row| row.get::<_, i64>(0));
-            if count.map_err(failed("count notes"))? >= NOTES_MAX {
+            let count = tx.number(count, &[project.into(), note.trace_id.as_str().into()]).map_err(failed("count notes"))?;
+            if count >= NOTES_MAX {
                 return Err(AccountsError::Full { what: "notes on the trace", limit: NOTES_MAX });
             }
             let insert = "INSERT INTO notes (id, project_id, trace_id, span_id, text, created_at, updated_at) \
                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)";
-            let values = (&note.id, project.as_str(), &note.trace_id, &note.span_id, &note.text, now.timestamp_micros());
-            tx.execute(insert, values).map_err(failed("keep a note"))?;
+            let (id, trace_id, span_id) = (note.id.as_str(), note.trace_id.as_str(), note.span_id.as_deref());
+            let micros = now.timestamp_micros();
+            let values = [id.into(), project.into(), trace_id.into(), span_id.into(), note.text.as_str().into(), micros.into()];
+            tx.execute(insert, &values).map_err(failed("keep a note"))?;
             Ok(note)
         })
         .await
@@ -103,18 +104,20 @@ impl Accounts {
         read_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<Note, AccountsError> {
-        let (project, id, text) = (project.clone(), id.to_owned(), checked(text)?);
-        self.transaction(move |tx| {
+        let (in_project, id, text) = (project.clone(), checked_id(id, not_found)?, checked(text)?);
+        self.write(project, move |tx| {
+            let project = in_project.as_str();
             let sql = format!("SELECT {COLUMNS} FROM notes WHERE project_id = ?1 AND id = ?2");
-            let note = tx.query_row(&sql, (project.as_str(), &id), read).optional().map_err(failed("read a note"))?;
-            let mut note = note.ok_or_else(|| not_found(&id))?;
+            let note = tx.row(&sql, &[project.into(), id.as_str().into()]).and_then(|row| row.map(read).transpose());
+            let mut note = note.map_err(failed("read a note"))?.ok_or_else(|| not_found(&id))?;
             if read_at.is_some_and(|read_at| read_at != note.updated_at) {
                 return Err(AccountsError::Changed { updated_at: note.updated_at });
             }
             (note.text, note.updated_at) = (text, later_than(note.updated_at, now));
             let update = "UPDATE notes SET text = ?3, updated_at = ?4 WHERE project_id = ?1 AND id = ?2";
-            let values = (project.as_str(), &id, &note.text, note.updated_at.timestamp_micros());
-            tx.execute(update, values).map_err(failed("change a note"))?;
+            let micros = note.updated_at.timestamp_micros();
+            let values = [project.into(), id.as_str().into(), note.text.as_str().into(), micros.into()];
+            tx.execute(update, &values).map_err(failed("change a note"))?;
             Ok(note)
         })
         .await
@@ -125,24 +128,27 @@ impl Accounts {
     /// # Errors
     /// [`AccountsError::NotFound`], [`AccountsError::Database`].
     pub async fn delete_note(&self, project: &ProjectId, id: &str) -> Result<(), AccountsError> {
-        let (project, id) = (project.clone(), id.to_owned());
-        self.transaction(move |tx| {
+        let (in_project, id) = (project.clone(), checked_id(id, not_found)?);
+        self.write(project, move |tx| {
             let delete = "DELETE FROM notes WHERE project_id = ?1 AND id = ?2";
-            let deleted = tx.execute(delete, (project.as_str(), &id)).map_err(failed("delete a note"))?;
+            let values = [in_project.as_str().into(), id.as_str().into()];
+            let deleted = tx.execute(delete, &values).map_err(failed("delete a note"))?;
             if deleted == 0 { Err(not_found(&id)) } else { Ok(()) }
         })
         .await
     }
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Note> {
+/// A row of [`COLUMNS`].
+fn read(row: Row) -> Result<Note, SqlError> {
+    let [id, trace_id, span_id, text, created_at, updated_at] = row.columns()?;
     Ok(Note {
-        id: row.get("id")?,
-        trace_id: row.get("trace_id")?,
-        span_id: row.get("span_id")?,
-        text: row.get("text")?,
-        created_at: time(row.get("created_at")?),
-        updated_at: time(row.get("updated_at")?),
+        id: id.text()?,
+        trace_id: trace_id.text()?,
+        span_id: span_id.optional_text()?,
+        text: text.text()?,
+        created_at: time(created_at.int()?),
+        updated_at: time(updated_at.int()?),
     })
 }
 
@@ -160,6 +166,11 @@ fn checked(text: String) -> Result<String, AccountsError> {
     if text.trim().is_empty() || chars > TEXT_CHARS_MAX {
         let found = if chars > TEXT_CHARS_MAX { format!("`{chars}` characters") } else { "nothing".to_owned() };
         return Err(AccountsError::Invalid { field: "text", found, expected: format!("`1` to `{TEXT_CHARS_MAX}` characters") });
+    }
+    if text.contains('\0') {
+        // Postgres keeps no text with it.
+        let (found, expected) = ("the character U+0000".to_owned(), "text without it".to_owned());
+        return Err(AccountsError::Invalid { field: "text", found, expected });
     }
     Ok(text)
 }
@@ -204,7 +215,9 @@ pub(crate) mod tests {
     async fn a_note_says_something_of_a_trace() {
         let dir = tempfile::tempdir().unwrap();
         let accounts = Accounts::open(&dir.path().join("assay.db")).unwrap();
-        for (trace_id, text, field) in [("0123", "x", "trace_id"), (TRACE, "  ", "text"), (TRACE, &*"x".repeat(10_001), "text")] {
+        for (trace_id, text, field) in
+            [("0123", "x", "trace_id"), (TRACE, "  ", "text"), (TRACE, "a\0b", "text"), (TRACE, &*"x".repeat(10_001), "text")]
+        {
             let new = NewNote { trace_id: trace_id.into(), span_id: None, text: text.into() };
             let refused = accounts.add_note(&ProjectId::default_project(), new, Utc::now()).await;
             assert!(matches!(refused, Err(AccountsError::Invalid { field: f, .. }) if f == field), "{trace_id} {text}");

@@ -1,14 +1,14 @@
 //! Saved views of the trace list and saved queries of the SQL workbench, by name, shared by everyone in the project.
 
 use assay_schemas::ids::ProjectId;
-use chrono::{DateTime, TimeDelta, Utc};
-use rusqlite::{OptionalExtension as _, Row, Transaction};
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
     error::{AccountsError, failed},
-    store::{Accounts, time},
+    store::{Accounts, checked_id, later_than, time},
+    transaction::{Row, SqlError, Transaction},
 };
 
 /// Characters of a name.
@@ -95,11 +95,9 @@ impl Accounts {
         let project = project.clone();
         let sql =
             format!("SELECT {COLUMNS} FROM saved WHERE project_id = ?1 AND (kind = ?2 OR ?2 IS NULL) ORDER BY kind DESC, name");
-        self.transaction(move |tx| {
-            let kind = kind.map(SavedKind::as_str);
-            let list =
-                || -> rusqlite::Result<Vec<Saved>> { tx.prepare(&sql)?.query_map((project.as_str(), kind), read)?.collect() };
-            list().map_err(failed("list saved items"))
+        self.read(move |tx| {
+            let rows = tx.rows(&sql, &[project.as_str().into(), kind.map(SavedKind::as_str).into()]);
+            rows.and_then(|rows| rows.into_iter().map(read).collect()).map_err(failed("list saved items"))
         })
         .await
     }
@@ -112,22 +110,24 @@ impl Accounts {
         let now = time(now.timestamp_micros());
         let NewSaved { kind, name, body, is_default } = new;
         let saved = Saved { id: Uuid::now_v7().to_string(), kind, name, body, is_default, created_at: now, updated_at: now };
-        let (project, body) = (project.clone(), checked(&saved)?);
-        self.transaction(move |tx| {
+        let (in_project, body) = (project.clone(), checked(&saved)?);
+        self.write(project, move |tx| {
+            let project = in_project.as_str();
             let count = "SELECT count(*) FROM saved WHERE project_id = ?1 AND kind = ?2";
-            let count = tx.query_row(count, (project.as_str(), kind.as_str()), |row| row.get::<_, i64>(0));
-            if count.map_err(failed("count saved items"))? >= ITEMS_MAX {
+            let count = tx.number(count, &[project.into(), kind.as_str().into()]).map_err(failed("count saved items"))?;
+            if count >= ITEMS_MAX {
                 let what = if kind == SavedKind::View { "views of the project" } else { "queries of the project" };
                 return Err(AccountsError::Full { what, limit: ITEMS_MAX });
             }
             if is_default {
-                drop_default(tx, &project, now)?;
+                drop_default(tx, project, now)?;
             }
             let insert = "INSERT INTO saved (id, project_id, kind, name, body, is_default, created_at, updated_at) \
                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)";
+            let (id, kind, name, body) = (saved.id.as_str(), kind.as_str(), saved.name.as_str(), body.as_str());
             let micros = now.timestamp_micros();
-            let values = (&saved.id, project.as_str(), kind.as_str(), &saved.name, body, is_default, micros);
-            tx.execute(insert, values).map_err(|error| not_kept(error, &saved))?;
+            let values = [id.into(), project.into(), kind.into(), name.into(), body.into(), is_default.into(), micros.into()];
+            tx.execute(insert, &values).map_err(|error| not_kept(error, &saved))?;
             Ok(saved)
         })
         .await
@@ -144,20 +144,21 @@ impl Accounts {
         change: SavedChange,
         now: DateTime<Utc>,
     ) -> Result<Saved, AccountsError> {
-        let (project, id) = (project.clone(), id.to_owned());
-        self.transaction(move |tx| {
+        let (in_project, id) = (project.clone(), checked_id(id, not_found)?);
+        self.write(project, move |tx| {
+            let project = in_project.as_str();
             let sql = format!("SELECT {COLUMNS} FROM saved WHERE project_id = ?1 AND id = ?2");
-            let saved = tx.query_row(&sql, (project.as_str(), &id), read).optional().map_err(failed("read a saved item"))?;
-            let saved = saved.ok_or_else(|| not_found(&id))?.changed(change, now)?;
+            let saved = tx.row(&sql, &[project.into(), id.as_str().into()]).and_then(|row| row.map(read).transpose());
+            let saved = saved.map_err(failed("read a saved item"))?.ok_or_else(|| not_found(&id))?.changed(change, now)?;
             let body = checked(&saved)?;
             if saved.is_default {
-                drop_default(tx, &project, saved.updated_at)?;
+                drop_default(tx, project, saved.updated_at)?;
             }
             let update =
                 "UPDATE saved SET name = ?3, body = ?4, is_default = ?5, updated_at = ?6 WHERE project_id = ?1 AND id = ?2";
-            let micros = saved.updated_at.timestamp_micros();
-            let values = (project.as_str(), &id, &saved.name, body, saved.is_default, micros);
-            tx.execute(update, values).map_err(|error| not_kept(error, &saved))?;
+            let (id, name, body, micros) = (id.as_str(), saved.name.as_str(), body.as_str(), saved.updated_at.timestamp_micros());
+            let values = [project.into(), id.into(), name.into(), body.into(), saved.is_default.into(), micros.into()];
+            tx.execute(update, &values).map_err(|error| not_kept(error, &saved))?;
             Ok(saved)
         })
         .await
@@ -168,10 +169,11 @@ impl Accounts {
     /// # Errors
     /// [`AccountsError::NotFound`], [`AccountsError::Database`].
     pub async fn delete_saved(&self, project: &ProjectId, id: &str) -> Result<(), AccountsError> {
-        let (project, id) = (project.clone(), id.to_owned());
-        self.transaction(move |tx| {
+        let (in_project, id) = (project.clone(), checked_id(id, not_found)?);
+        self.write(project, move |tx| {
             let delete = "DELETE FROM saved WHERE project_id = ?1 AND id = ?2";
-            let deleted = tx.execute(delete, (project.as_str(), &id)).map_err(failed("delete a saved item"))?;
+            let values = [in_project.as_str().into(), id.as_str().into()];
+            let deleted = tx.execute(delete, &values).map_err(failed("delete a saved item"))?;
             if deleted == 0 { Err(not_found(&id)) } else { Ok(()) }
         })
         .await
@@ -199,24 +201,23 @@ impl Saved {
 }
 
 /// No view of `project` is the default after this.
-fn drop_default(tx: &Transaction<'_>, project: &ProjectId, now: DateTime<Utc>) -> Result<(), AccountsError> {
+fn drop_default(tx: &mut dyn Transaction, project: &str, now: DateTime<Utc>) -> Result<(), AccountsError> {
     let sql = "UPDATE saved SET is_default = FALSE, updated_at = CASE WHEN updated_at < ?2 THEN ?2 ELSE updated_at + 1 END \
                WHERE project_id = ?1 AND is_default";
-    tx.execute(sql, (project.as_str(), now.timestamp_micros())).map(drop).map_err(failed("change the default view"))
+    tx.execute(sql, &[project.into(), now.timestamp_micros().into()]).map(drop).map_err(failed("change the default view"))
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Saved> {
-    let kind = if row.get::<_, String>("kind")? == "view" { SavedKind::View } else { SavedKind::Query };
-    let body: String = row.get("body")?;
-    let not_json = |error| rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(error));
+/// A row of [`COLUMNS`].
+fn read(row: Row) -> Result<Saved, SqlError> {
+    let [id, kind, name, body, is_default, created_at, updated_at] = row.columns()?;
     Ok(Saved {
-        id: row.get("id")?,
-        kind,
-        name: row.get("name")?,
-        body: serde_json::from_str(&body).map_err(not_json)?,
-        is_default: row.get("is_default")?,
-        created_at: time(row.get("created_at")?),
-        updated_at: time(row.get("updated_at")?),
+        id: id.text()?,
+        kind: if kind.text()? == SavedKind::View.as_str() { SavedKind::View } else { SavedKind::Query },
+        name: name.text()?,
+        body: serde_json::from_str(&body.text()?).map_err(SqlError::other)?,
+        is_default: is_default.bool()?,
+        created_at: time(created_at.int()?),
+        updated_at: time(updated_at.int()?),
     })
 }
 
@@ -257,17 +258,12 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// `now`, but always later than `before`.
-pub(crate) fn later_than(before: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-    time(now.timestamp_micros()).max(before + TimeDelta::microseconds(1))
-}
-
 /// The only unique index that a caller can break is the one on names.
-fn not_kept(error: rusqlite::Error, saved: &Saved) -> AccountsError {
-    if error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE) {
-        return AccountsError::NameTaken { kind: saved.kind.as_str(), name: saved.name.clone() };
+fn not_kept(error: SqlError, saved: &Saved) -> AccountsError {
+    match error {
+        SqlError::Duplicate => AccountsError::NameTaken { kind: saved.kind.as_str(), name: saved.name.clone() },
+        other => failed("keep a saved item")(other),
     }
-    failed("keep a saved item")(error)
 }
 
 fn not_found(id: &str) -> AccountsError {

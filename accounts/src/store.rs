@@ -1,85 +1,106 @@
-//! [`Accounts`]: the database file, its settings and its migrations.
+//! [`Accounts`]: one store of two kinds, and the migrations of both.
 //!
-//! One process uses the file (the data folder is locked by `storage`), and people click: one connection serves them, on a thread where
-//! it may block. SQL is kept to what Postgres understands too, and the connection never leaves the crate.
+//! The rules (`saved`, `notes`) are written once, over [`Transaction`]; what differs is here and in `sqlite` and `postgres`. SQLite lets one
+//! transaction at a time in; on Postgres writers of a project wait for one another, so that a rule which looks before it writes holds there too.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
-use chrono::{DateTime, Utc};
-use parking_lot::Mutex;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use assay_schemas::ids::ProjectId;
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
-use crate::error::{AccountsError, OpenAccountsError, failed};
+use crate::{
+    error::{AccountsError, OpenAccountsError},
+    metrics::Counters,
+    postgres::{Postgres, PostgresConfig},
+    sqlite::Sqlite,
+    transaction::Transaction,
+};
 
-/// Forward only: a migration that was released is never edited, the next one mends it. The version of the file counts them.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_saved_and_notes.sql")];
+/// Forward only: a migration that was released is never edited, the next one mends it; their number is the version of a database.
+///
+/// They are for both stores, and add only: while nodes over one Postgres are replaced one by one, those of before work on over the tables of
+/// those of after. On Postgres each `TEXT` compares by bytes, as it does in SQLite, whatever the database's collation.
+pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_saved_and_notes.sql")];
 
 /// The relational store of a node. Cheap to clone; all clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Accounts {
-    connection: Arc<Mutex<Connection>>,
+    store: Store,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Clone, Debug)]
+enum Store {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 impl Accounts {
-    /// Opens the database at `path`, making it and its tables where they are missing. Blocks for a moment: for the start of a server.
+    /// Opens the SQLite database at `path`, making it and its tables where they are missing. Blocks for a moment: for the start of a server.
     ///
     /// # Errors
     /// [`OpenAccountsError`] if the file is no database, cannot be written, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, OpenAccountsError> {
-        let failed = |source| OpenAccountsError::Open { path: path.to_owned(), source };
-        let mut connection = Connection::open(path).map_err(failed)?;
-        connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
-        // What was answered must survive a power cut; writes are few.
-        connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
-        connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
-        migrate(&mut connection, path)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self { store: Store::Sqlite(Sqlite::open(path)?), counters: Counters::default() })
     }
 
-    /// Runs `work` in a transaction, which is committed if it succeeds.
-    pub(crate) async fn transaction<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, AccountsError> + Send + 'static,
-    ) -> Result<T, AccountsError> {
-        let connection = Arc::clone(&self.connection);
-        let done = tokio::task::spawn_blocking(move || {
-            let mut connection = connection.lock();
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin"))?;
-            let done = work(&transaction)?;
-            transaction.commit().map_err(failed("commit"))?;
-            Ok(done)
-        });
-        match done.await {
-            Ok(done) => done,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is being shut down: nobody waits for the answer.
-            Err(_) => std::future::pending().await,
+    /// Opens a Postgres database, making its tables where they are missing. One that does not answer is no error: it is tried again in the
+    /// background, and until it is there, calls end at once with [`AccountsError::Unavailable`]. Takes some seconds if it does not answer.
+    ///
+    /// # Errors
+    /// [`OpenAccountsError::Newer`] if a newer version wrote it.
+    pub async fn connect(config: PostgresConfig) -> Result<Self, OpenAccountsError> {
+        Ok(Self { store: Store::Postgres(Postgres::open(config).await?), counters: Counters::default() })
+    }
+
+    /// Whether calls can be served now, as far as is known.
+    pub(crate) fn is_available(&self) -> bool {
+        match &self.store {
+            Store::Sqlite(_) => true,
+            Store::Postgres(postgres) => postgres.is_available(),
         }
     }
-}
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenAccountsError> {
-    let known = i64::try_from(MIGRATIONS.len()).expect("migrations are few");
-    let found: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(|source| OpenAccountsError::Open { path: path.to_owned(), source })?;
-    if found > known {
-        return Err(OpenAccountsError::Newer { path: path.to_owned(), found, expected: known });
+    /// Runs `work`, which changes nothing.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Transaction) -> Result<T, AccountsError> + Send + 'static,
+    ) -> Result<T, AccountsError> {
+        let done = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.transaction(work).await,
+            Store::Postgres(postgres) => postgres.transaction(None, work).await,
+        };
+        self.counters.counted(done)
     }
-    for (version, sql) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
-        let failed = |source| OpenAccountsError::Migrate { path: path.to_owned(), version, source };
-        // The version changes with the tables, or not at all.
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        transaction.execute_batch(sql).map_err(failed)?;
-        transaction.pragma_update(None, "user_version", version).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
+
+    /// Runs `work`, which changes rows of `project` and is alone in that.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        project: &ProjectId,
+        work: impl FnOnce(&mut dyn Transaction) -> Result<T, AccountsError> + Send + 'static,
+    ) -> Result<T, AccountsError> {
+        let done = match &self.store {
+            Store::Sqlite(sqlite) => sqlite.transaction(work).await,
+            Store::Postgres(postgres) => postgres.transaction(Some(project), work).await,
+        };
+        self.counters.counted(done)
     }
-    Ok(())
 }
 
 /// A time as it is stored.
 pub(crate) fn time(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}
+
+/// `now`, but always later than `before`.
+pub(crate) fn later_than(before: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    time(now.timestamp_micros()).max(before + TimeDelta::microseconds(1))
+}
+
+/// `id`, if anything can be called so: identifiers are UUIDs, and not every other text is one that a store can look for.
+pub(crate) fn checked_id(id: &str, not_found: impl FnOnce(&str) -> AccountsError) -> Result<String, AccountsError> {
+    if Uuid::try_parse(id).is_ok() { Ok(id.to_owned()) } else { Err(not_found(id)) }
 }
 
 #[cfg(test)]
@@ -91,29 +112,12 @@ mod tests {
     async fn what_was_kept_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("assay.db");
-        let project = assay_schemas::ids::ProjectId::default_project();
+        let project = ProjectId::default_project();
         let accounts = Accounts::open(&path).unwrap();
         let note = NewNote { trace_id: TRACE.to_owned(), span_id: None, text: "slow".to_owned() };
         let note = accounts.add_note(&project, note, Utc::now()).await.unwrap();
         drop(accounts);
         let again = Accounts::open(&path).unwrap();
         assert_eq!(again.notes(&project, TRACE).await.unwrap(), [note]);
-    }
-
-    #[test]
-    fn a_database_of_a_newer_version_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("assay.db");
-        drop(Accounts::open(&path).unwrap());
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 9999).unwrap();
-        assert!(matches!(Accounts::open(&path), Err(OpenAccountsError::Newer { found: 9999, .. })));
-    }
-
-    #[test]
-    fn a_file_that_is_no_database_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("assay.db");
-        std::fs::write(&path, "this is a text file, not a database, and long enough to tell".repeat(20)).unwrap();
-        assert!(matches!(Accounts::open(&path), Err(OpenAccountsError::Open { .. })));
     }
 }

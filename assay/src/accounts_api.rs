@@ -121,7 +121,11 @@ struct SavedParams {
     get,
     path = "/api/v1/saved",
     params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), SavedParams),
-    responses((status = 200, body = SavedItems), (status = 400, body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, body = SavedItems),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The relational store is away", body = Problem, content_type = "application/problem+json")
+    )
 )]
 async fn list_saved(
     State(accounts): State<Accounts>,
@@ -141,7 +145,8 @@ async fn list_saved(
     responses(
         (status = 201, body = SavedItem),
         (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json")
+        (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The relational store is away", body = Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_saved(
@@ -165,7 +170,8 @@ async fn create_saved(
         (status = 200, body = SavedItem),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The name is taken, or someone changed it meanwhile", body = Problem, content_type = "application/problem+json")
+        (status = 409, description = "The name is taken, or someone changed it meanwhile", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The relational store is away", body = Problem, content_type = "application/problem+json")
     )
 )]
 async fn change_saved(
@@ -185,7 +191,11 @@ async fn change_saved(
     delete,
     path = "/api/v1/saved/{id}",
     params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), ("id" = String, Path, description = "Identifier")),
-    responses((status = 204, description = "It is gone"), (status = 404, body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The relational store is away", body = Problem, content_type = "application/problem+json")
+    )
 )]
 async fn delete_saved(
     State(accounts): State<Accounts>,
@@ -257,7 +267,11 @@ struct NoteParams {
     get,
     path = "/api/v1/notes",
     params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), NoteParams),
-    responses((status = 200, body = Notes), (status = 400, body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, body = Notes),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The relational store is away", body = Problem, content_type = "application/problem+json")
+    )
 )]
 async fn list_notes(
     State(accounts): State<Accounts>,
@@ -277,7 +291,8 @@ async fn list_notes(
     responses(
         (status = 201, body = NoteItem),
         (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The trace has as many notes as it may", body = Problem, content_type = "application/problem+json")
+        (status = 409, description = "The trace has as many notes as it may", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The relational store is away", body = Problem, content_type = "application/problem+json")
     )
 )]
 async fn create_note(
@@ -300,7 +315,8 @@ async fn create_note(
         (status = 200, body = NoteItem),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Someone changed it meanwhile", body = Problem, content_type = "application/problem+json")
+        (status = 409, description = "Someone changed it meanwhile", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The relational store is away", body = Problem, content_type = "application/problem+json")
     )
 )]
 async fn change_note(
@@ -319,7 +335,11 @@ async fn change_note(
     delete,
     path = "/api/v1/notes/{id}",
     params(("X-Assay-Project" = Option<String>, Header, description = "Project; `default` if left out"), ("id" = String, Path, description = "Identifier")),
-    responses((status = 204, description = "It is gone"), (status = 404, body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The relational store is away", body = Problem, content_type = "application/problem+json")
+    )
 )]
 async fn delete_note(
     State(accounts): State<Accounts>,
@@ -370,6 +390,7 @@ fn problem(error: AccountsError) -> Problem {
             tracing::error!(error = %source, "the relational store failed: {detail}");
             (QueryErrorKind::Internal, None)
         }
+        AccountsError::Unavailable { .. } => (QueryErrorKind::Unavailable, Some("try again in a moment")),
     };
     let (found, expected) = match error {
         AccountsError::Invalid { found, expected, .. } => (Some(found), Some(expected)),

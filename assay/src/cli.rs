@@ -50,6 +50,9 @@ pub(crate) struct QueryArgs {
     /// Where lake and blobs live, such as `s3://bucket/folder` [default: in the data folder].
     #[arg(long, env = "ASSAY_STORAGE_URL")]
     storage_url: Option<String>,
+    /// Where saved items and notes are kept, such as `postgres://assay@db.example/assay` [default: in the data folder].
+    #[arg(long, env = "ASSAY_ACCOUNTS_URL", hide_env_values = true)]
+    accounts_url: Option<String>,
     /// UI, HTTP API and OTLP/HTTP, as far as the node has them [default: 127.0.0.1:8080].
     #[arg(long, env = "ASSAY_HTTP")]
     http: Option<SocketAddr>,
@@ -118,6 +121,9 @@ impl QueryArgs {
         }
         if let Some(url) = &self.storage_url {
             config.storage.url = Some(url.clone());
+        }
+        if let Some(url) = &self.accounts_url {
+            config.accounts.url = Some(url.clone());
         }
         if let Some(format) = self.log_format {
             config.log.format = format;

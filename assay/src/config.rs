@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use assay_accounts::{PostgresConfig, PostgresUrl};
 use assay_schemas::prices::PriceOverride;
 use assay_storage::{BucketConfig, Secret};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) storage: StorageConfig,
     /// Limits on what a query may use.
     pub(crate) query: QueryConfig,
+    /// Where saved items and notes are kept.
+    pub(crate) accounts: AccountsConfig,
     /// Own prices; they take precedence over the price table.
     #[serde(skip_serializing)]
     pub(crate) prices: Vec<PriceOverride>,
@@ -181,6 +184,20 @@ pub(crate) struct QueryConfig {
     pub(crate) concurrency: NonZeroUsize,
 }
 
+/// Where saved items and notes are kept. Collectors have none.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AccountsConfig {
+    /// A Postgres database, such as `postgres://assay@db.example/assay`. Default: none, the file `assay.db` in `data_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    /// File that holds the password. Default: `PGPASSWORD`, else `~/.pgpass`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Connections of this node to Postgres at the same time. Default `4`.
+    pub(crate) connections_max: NonZeroUsize,
+}
+
 /// How log lines look.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -212,6 +229,7 @@ impl Default for Config {
             ingest: IngestConfig::default(),
             storage: StorageConfig::default(),
             query: QueryConfig::default(),
+            accounts: AccountsConfig::default(),
             prices: Vec::new(),
             dialect_files: Vec::new(),
             log: LogConfig::default(),
@@ -301,6 +319,12 @@ impl Default for QueryConfig {
     }
 }
 
+impl Default for AccountsConfig {
+    fn default() -> Self {
+        Self { url: None, password_file: None, connections_max: NonZeroUsize::new(4).expect("4 is not 0") }
+    }
+}
+
 impl Config {
     /// Reads `path`, or gives the defaults if there is none.
     ///
@@ -356,6 +380,7 @@ impl Config {
                 "`storage.shared` is `true` and there is no `storage.url`: expected `s3://BUCKET/FOLDER`, nodes can share only a lake in a bucket"
             );
         }
+        self.accounts.postgres()?;
         self.storage.clickhouse.validate()?;
         self.storage.s3.validate()
     }
@@ -438,6 +463,18 @@ impl ClickHouseConfig {
             request_timeout: self.request_timeout,
             connect_timeout: self.connect_timeout,
         }))
+    }
+}
+
+impl AccountsConfig {
+    /// The Postgres database of `url`. The file of the password is read when a connection is made.
+    ///
+    /// # Errors
+    /// If `url` is none of a Postgres database, or holds a password.
+    pub(crate) fn postgres(&self) -> anyhow::Result<Option<PostgresConfig>> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let url = PostgresUrl::parse(url).context("`accounts.url` cannot be used")?;
+        Ok(Some(PostgresConfig { url, password_file: self.password_file.clone(), connections_max: self.connections_max }))
     }
 }
 
@@ -602,6 +639,20 @@ mod tests {
         assert!(clickhouse("url = \"https://me:secret@x\"").expect_err("logged").contains("holds credentials"));
         let both = "[storage]\nurl = \"s3://x\"\n[storage.clickhouse]\nurl = \"https://x\"";
         assert!(check(both).expect_err("two places").contains("expected one of them"));
+    }
+
+    #[test]
+    fn the_address_of_accounts_is_one_of_postgres_without_a_password() {
+        let check = |url: &str| {
+            let config: Config = toml::from_str(&format!("[accounts]\nurl = \"{url}\"")).expect("TOML");
+            config.validate().map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(check("postgres://assay@db.example/assay"), Ok(()));
+        let refused = check("postgres://assay:hunter2@db.example/assay").expect_err("logged");
+        assert!(
+            refused.starts_with("`accounts.url` cannot be used: it holds a password") && !refused.contains("hunter2"),
+            "{refused}"
+        );
     }
 
     #[test]

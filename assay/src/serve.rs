@@ -123,6 +123,8 @@ impl Server {
         let engine = QueryEngine::new(storage.clone(), Arc::clone(&prices), query_config(config))?;
         engine.metrics().register(&registry)?;
 
+        // A collector must not depend on it.
+        let accounts = if part == Part::Collector { None } else { Some(accounts(config, &registry).await?) };
         let demo = DemoRunner::new(http.address());
         let state = |registry| ApiState {
             engine: engine.clone(),
@@ -134,13 +136,12 @@ impl Server {
             demo: demo.status_source(),
         };
         // What answers questions, and what people made of the answers.
-        let questions = |registry| -> anyhow::Result<Router> {
-            let accounts = Accounts::open(&config.data_dir.join("assay.db"))?;
-            let router = assay_query::api::router(state(registry));
-            Ok(router.merge(export::router(engine.clone())).merge(accounts_api::router(accounts)))
+        let questions = |registry| {
+            let router = assay_query::api::router(state(registry)).merge(export::router(engine.clone()));
+            accounts.into_iter().fold(router, |router, accounts| router.merge(accounts_api::router(accounts)))
         };
         let Some((otlp_grpc, otlp_http)) = otlp else {
-            let listeners = vec![(http, questions(registry)?.fallback(roles::without_ingest))];
+            let listeners = vec![(http, questions(registry).fallback(roles::without_ingest))];
             return Ok(Self { storage, listeners, demo });
         };
 
@@ -164,7 +165,7 @@ impl Server {
             Part::Collector => {
                 assay_query::api::health_router(state(registry)).merge(otlp.clone()).fallback(roles::without_questions)
             }
-            _ => questions(registry)?
+            _ => questions(registry)
                 .merge(mappings_api::router(Arc::clone(&ingest)))
                 .merge(reprice::router(engine.clone(), ingest))
                 .merge(demo.router())
@@ -226,6 +227,16 @@ fn normaliser(files: &[PathBuf]) -> anyhow::Result<Normaliser> {
         texts.push((path.display().to_string(), text));
     }
     Normaliser::with_files(texts).context("`dialect_files` in the configuration")
+}
+
+/// Saved items and notes: in the data folder, or in a Postgres database that nodes share.
+async fn accounts(config: &Config, registry: &Registry) -> anyhow::Result<Accounts> {
+    let accounts = match config.accounts.postgres()? {
+        Some(postgres) => Accounts::connect(postgres).await?,
+        None => Accounts::open(&config.data_dir.join("assay.db"))?,
+    };
+    accounts.metrics(registry)?;
+    Ok(accounts)
 }
 
 fn storage_config(config: &Config, role: Role) -> anyhow::Result<StorageConfig> {

@@ -49,7 +49,9 @@ impl From<QueryError> for Problem {
             QueryErrorKind::Timeout => ("timeout", "the query took too long", StatusCode::GATEWAY_TIMEOUT),
             QueryErrorKind::TooLarge => ("too-large", "the query needs too much", StatusCode::UNPROCESSABLE_ENTITY),
             QueryErrorKind::Overloaded => ("overloaded", "too many queries at once", StatusCode::SERVICE_UNAVAILABLE),
-            QueryErrorKind::Unavailable => ("unavailable", "the rows cannot be read now", StatusCode::SERVICE_UNAVAILABLE),
+            QueryErrorKind::Unavailable => {
+                ("unavailable", "what is kept there cannot be reached now", StatusCode::SERVICE_UNAVAILABLE)
+            }
             QueryErrorKind::Cancelled => ("cancelled", "the query was cancelled", StatusCode::CONFLICT),
             QueryErrorKind::Internal => ("internal", "the server made a mistake", StatusCode::INTERNAL_SERVER_ERROR),
         };
