@@ -150,7 +150,8 @@ def every_variable_that_is_set_is_one_that_assay_knows():
         if name == "ENV"
         for variable in re.findall(r"(\w+)=", arguments)
     }
-    composed = {variable for name in COMPOSE for service in _compose(name)["services"].values() for variable in service.get("environment", {})}
+    services = [service for name in COMPOSE for service in _compose(name)["services"].values() if "ASSAY_IMAGE" in service["image"]]
+    composed = {variable for service in services for variable in service["environment"]}
     chart = (CHART / "templates" / "_pod.tpl").read_text()
     unit = "\n".join(_unit()["Environment"])
     for where, names in (("image", images), ("compose", composed), ("chart", _set_in(chart)), ("unit", _set_in(unit))):
@@ -268,7 +269,7 @@ def containers_are_shut_in_and_bounded_and_hold_no_secret(name):
     for name, each in composed["services"].items():
         assert "ports" not in each or name in services
         assert "mem_limit" in each or each["restart"] == "no"
-        assert not [variable for variable in each.get("environment", {}) if re.search("SECRET|PASSWORD|TOKEN|KEY", variable)]
+        assert not [variable for variable in each.get("environment", {}) if re.search("(SECRET|PASSWORD|TOKEN|KEY)$", variable)]
         sources = {secret if isinstance(secret, str) else secret["source"] for secret in each.get("secrets", [])}
         assert sources <= composed.get("secrets", {}).keys()
     assert all(secret["file"].startswith("./secrets/") for secret in composed.get("secrets", {}).values())
@@ -276,16 +277,30 @@ def containers_are_shut_in_and_bounded_and_hold_no_secret(name):
     assert ignored.returncode == 0, "a secret would be committed"
 
 
-def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path):
+def the_postgres_of_compose_has_the_password_that_assay_reads():
+    of_one, of_nodes = (_compose(name)["services"] for name in ("s3", "nodes"))
+    assert of_one["postgres"] == of_nodes["postgres"]
+    service = of_one["postgres"]
+    for name in ("s3", "nodes"):
+        accounts = tomllib.loads((DEPLOY / "compose" / f"{name}.toml").read_text())["accounts"]
+        assert accounts["url"] == "postgres://{POSTGRES_USER}@postgres/{POSTGRES_DB}?sslmode=disable".format(**service["environment"])
+        assert accounts["password_file"] == service["environment"]["POSTGRES_PASSWORD_FILE"] == f"/run/secrets/{service['secrets'][0]}"
+        for facts in _assays(_compose(name)).values():
+            assert ("postgres-password" in facts["secrets"]) == (facts.get("command") != ["collector"])
+
+
+def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path, postgres):
     services = _compose("s3")["services"]
     nodes = _compose("nodes")["services"]
     assert all(nodes[name] == services[name] for name in ("bucket", "bucket-create"))
     secrets = tmp_path / "secrets"
     make_secrets = ["sh", DEPLOY / "compose" / "secrets.sh", secrets]
     subprocess.run(make_secrets, check=True)
-    key = (secrets / "s3-key").read_text()
+    files = ("s3-key", "postgres-password")
+    key, password = ((secrets / name).read_text() for name in files)
     subprocess.run(make_secrets, check=True)
-    assert (secrets / "s3-key").read_text() == key and len(key) == 64 and secrets.stat().st_mode & 0o077 == 0
+    assert [(secrets / name).read_text() for name in files] == [key, password] and key != password and len(password) == 64
+    assert len(key) == 64 and secrets.stat().st_mode & 0o077 == 0
 
     names = ("master", "volume", "filer", "s3")
     ports = dict(zip(names, s3.free_ports(len(names))))
@@ -314,8 +329,11 @@ def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path):
             done = subprocess.run(["/bin/sh", "-c", create], env=environment, capture_output=True, text=True, timeout=120)
             assert done.returncode == 0, done.stdout + done.stderr
 
+        postgres.sql("postgres", f"CREATE ROLE compose LOGIN PASSWORD '{password}'; CREATE DATABASE compose OWNER compose")
+
         def here(name):
-            return (DEPLOY / "compose" / f"{name}.toml").read_text().replace("http://bucket:8333", url).replace("/run/secrets", str(secrets))
+            config = (DEPLOY / "compose" / f"{name}.toml").read_text().replace("http://bucket:8333", url).replace("/run/secrets", str(secrets))
+            return config.replace("assay@postgres/assay", f"compose@localhost:{postgres.port}/compose")
 
         config = here("s3")
         rng = otlp.seeded(51)
@@ -323,6 +341,7 @@ def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path):
             server.send("traces", otlp.traces([otlp.chat(rng) for _ in range(5)]).SerializeToString())
         with server:
             assert server.sql("SELECT count(*) AS n FROM spans") == [{"n": 5}]
+            assert server.get("/api/v1/saved") == {"items": []}
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{url}/assay/lake/assay-owner.json", timeout=30)
         # As `up` does: a query node when a collector is healthy. All of them over the same bucket.
@@ -337,6 +356,7 @@ def the_bucket_of_compose_takes_the_lake_and_nobody_without_the_key(tmp_path):
             node.stop()
         for node in readers:
             _until(lambda: node.sql("SELECT count(*) AS n FROM spans") == [{"n": 10}])
+            assert node.get("/api/v1/saved") == {"items": []}
             node.stop()
     finally:
         process.kill()

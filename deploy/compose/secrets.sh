@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes what Assay and the services beside it tell each other, in ./secrets (or the folder given): the key of the bucket of s3.yaml, the password
-# of clickhouse.yaml. What is there is kept.
+# Makes what Assay and the services beside it tell each other, in ./secrets (or the folder given): the key of the bucket and the password of
+# Postgres of s3.yaml and nodes.yaml, the password of clickhouse.yaml. What is there is kept.
 #
 # The files are readable by every user, because the containers run as users of their own; the folder is readable by its owner alone.
 set -eu
@@ -26,6 +26,8 @@ if [ ! -e "$folder/s3-key" ]; then
 JSON
   printf '%s' "$key" > "$folder/s3-key"
 fi
+
+[ -e "$folder/postgres-password" ] || random > "$folder/postgres-password"
 
 if [ ! -e "$folder/clickhouse-password" ]; then
   password=$(random)

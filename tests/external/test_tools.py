@@ -26,6 +26,7 @@ CHART = DEPLOY / "helm" / "assay"
 KUBERNETES = ("1.25", "1.37")
 EVERYTHING = "ingress.enabled=true,ingress.host=assay.example,ingress.tlsSecret=tls,serviceMonitor.enabled=true,bucket.url=s3://telemetry/assay"
 EVERYTHING += ",bucket.existingSecret=bucket,image.tag=v1,env[0].name=ASSAY_LOG,env[0].value=debug,migrate=true,secretFiles=files,persistence.storageClass=fast"
+EVERYTHING += ",accounts.url=postgres://assay@db.example/assay,accounts.existingSecret=postgres"
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,7 @@ def helm_renders_nodes_of_two_parts(_helm, more):
         assert ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] == "release-assay-query"
         secrets = ["secretKeyRef': {'name': '%s'" % name in str(pod) for name in ("bucket", "readonly") for pod in pods]
         assert secrets == [True, False, False, True], "a query node has a key of its own"
+        assert ["PGPASSWORD" in str(pod) and "ASSAY_ACCOUNTS_URL" in str(pod) for pod in pods] == [False, True], "a collector needs no Postgres"
 
 
 def helm_wants_a_bucket_for_nodes(_helm):
@@ -129,7 +131,8 @@ def _check_pod(pod, has_secret):
 
 
 def helm_refuses_values_that_mean_nothing(_helm):
-    for wrong in ("retenton=30d", "podDisruptionBudget.maxUnavailable=2", "bucket.url=telemetry", "resources.limits=null", "nodes.queries.replicas=0"):
+    wrongs = ("retenton=30d", "podDisruptionBudget.maxUnavailable=2", "bucket.url=telemetry", "resources.limits=null", "nodes.queries.replicas=0")
+    for wrong in (*wrongs, "accounts.url=postgres://assay:secret@db.example/assay"):
         refused = _helm("template", "release", "--kube-version", "1.33.0", "--set", wrong)
         assert refused.returncode != 0 and "don't meet the specifications" in refused.stderr, (wrong, refused.stderr)
 

@@ -75,6 +75,16 @@ spec:
             secretKeyRef: {name: {{ $secret }}, key: {{ $key }}}
         {{- end }}
         {{- end }}
+        {{- if ne .part "collector" }}
+        {{- with $values.accounts.url }}
+        - {name: ASSAY_ACCOUNTS_URL, value: {{ . | quote }}}
+        {{- end }}
+        {{- with $values.accounts.existingSecret }}
+        - name: PGPASSWORD
+          valueFrom:
+            secretKeyRef: {name: {{ . }}, key: PGPASSWORD}
+        {{- end }}
+        {{- end }}
         {{- with $values.env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
