@@ -26,7 +26,7 @@ BENCH_ENV := $(ASSAY_CACHE)/python/bench-$(firstword $(shell { cat tests/require
 EXTERNAL_ENV := $(ASSAY_CACHE)/python/external-$(firstword $(shell { cat tests/requirements.txt tests/external/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
 
-.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs test-external chromium ui simulate kill soak fuzz bench bench-quick querybench overload outages format clean
+.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs test-external chromium ui formats simulate kill soak fuzz bench bench-quick querybench overload outages format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -90,6 +90,10 @@ test-external: ui/dist $(EXTERNAL_ENV)/complete ## deploy/ against Helm, Compose
 	@for tool in go strace systemd-analyze; do command -v $$tool >/dev/null || { echo "missing: $$tool: found nothing, expected it for these tests" >&2; exit 1; }; done
 	cargo build --locked --package assay
 	$(EXTERNAL_ENV)/bin/pytest tests/external
+
+formats: ui $(PYTHON_ENV)/complete ## Keep what today's version writes in tests/formats: needed when a format has changed
+	cargo build --locked --package assay
+	$(PYTHON_ENV)/bin/python tests/formats.py
 
 simulate: preflight ## Storage in a world that fails, SEEDS=10000 times, from seed FIRST=0 on
 	ASSAY_SIMULATE_SEEDS=$(SEEDS) ASSAY_SIMULATE_FIRST=$(FIRST) cargo test --locked --profile $(RUN_PROFILE) --package assay-storage --lib \

@@ -6,7 +6,7 @@
 use std::{io::Cursor, sync::Arc};
 
 use arrow::{
-    array::{RecordBatch, new_null_array},
+    array::{Array as _, RecordBatch, new_null_array},
     datatypes::Field,
     error::ArrowError,
     ipc::{reader::StreamReader, writer::StreamWriter},
@@ -19,6 +19,17 @@ pub enum OwnRowsError {
     /// Arrow's side of it.
     #[error("the rows are not an Arrow stream")]
     Arrow(#[from] ArrowError),
+    /// A later version of Assay wrote them, and there is no place for all they say.
+    #[error(
+        "found values in the column `{column}` of `{table}`, which only a later version of Assay knows (nothing is lost: start the version that \
+         wrote it; when that is stopped in order, the log is empty)"
+    )]
+    Later {
+        /// The column.
+        column: String,
+        /// Its table.
+        table: &'static str,
+    },
     /// Not what [`encode`] wrote.
     #[error("found {found}, expected a table's name and rows")]
     Format {
@@ -61,15 +72,21 @@ pub(crate) fn decode(mut body: &[u8]) -> Result<Vec<(TableId, RecordBatch)>, Own
     Ok(rows)
 }
 
-/// `batch` with the columns that `table` has today: those it got since the rows were written are NULL.
-fn as_current(table: TableId, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// `batch` with the columns that `table` has today: those it got since the rows were written are NULL. One that only a later version knows must be
+/// empty, or its values would be lost.
+fn as_current(table: TableId, batch: &RecordBatch) -> Result<RecordBatch, OwnRowsError> {
     let schema = table.schema();
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        if schema.index_of(field.name()).is_err() && column.null_count() < column.len() {
+            return Err(OwnRowsError::Later { column: field.name().clone(), table: table.name() });
+        }
+    }
     let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
         Some(column) => Arc::clone(column),
         None => new_null_array(field.data_type(), batch.num_rows()),
     };
     let columns = schema.fields().iter().map(column).collect();
-    RecordBatch::try_new(schema, columns)
+    Ok(RecordBatch::try_new(schema, columns)?)
 }
 
 fn split(bytes: &[u8], at: usize) -> Result<(&[u8], &[u8]), OwnRowsError> {
@@ -80,6 +97,10 @@ fn split(bytes: &[u8], at: usize) -> Result<(&[u8], &[u8]), OwnRowsError> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::{
+        array::Int64Array,
+        datatypes::{DataType, Schema},
+    };
     use assay_schemas::{
         table::Row as _,
         tables::{CorrectionRow, CostLineRow},
@@ -107,5 +128,20 @@ mod tests {
             (0..batch.num_columns()).filter(|idx| batch.schema_ref().field(*idx).name() != "log_id").collect();
         let older = batch.project(&without_log_id).unwrap();
         assert_eq!(decode(&encode(&[(TableId::SpanCorrections, older)]).unwrap()).unwrap(), [(TableId::SpanCorrections, batch)]);
+    }
+
+    #[test]
+    fn rows_of_a_later_version_are_taken_if_nothing_of_them_is_lost() {
+        let batch = CorrectionRow::batch([CorrectionRow { span_id: "0a".into(), patch: "{}".into(), ..Default::default() }]);
+        let with = |values: Vec<Option<i64>>| {
+            let fields = batch.schema_ref().fields().iter().cloned();
+            let fields: Vec<_> = fields.chain([Arc::new(Field::new("approved_by", DataType::Int64, true))]).collect();
+            let columns = batch.columns().iter().cloned().chain([Arc::new(Int64Array::from(values)) as _]).collect();
+            let later = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+            decode(&encode(&[(TableId::SpanCorrections, later)]).unwrap())
+        };
+        assert_eq!(with(vec![None]).unwrap(), [(TableId::SpanCorrections, batch.clone())]);
+        let refused = with(vec![Some(7)]).unwrap_err().to_string();
+        assert!(refused.contains("found values in the column `approved_by` of `span_corrections`"), "{refused}");
     }
 }

@@ -3,6 +3,9 @@
 //!
 //! A correction is a row of `span_corrections`: a row and new values for some columns. Until the file of that row is rewritten, every
 //! read applies it ([`CorrectionSet::apply`]); the later one wins. Applying one twice changes nothing.
+//!
+//! One that changes what only a later version of Assay knows is applied as far as it is understood, and stays where it is, with all of its row: the
+//! later version folds them in.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -79,6 +82,12 @@ impl Correction {
         self.patch.get(column)
     }
 
+    /// Whether this version knows all that it changes.
+    fn is_understood(&self) -> bool {
+        let known = if self.key.is_log { PATCHABLE_LOG } else { PATCHABLE };
+        self.patch.keys().all(|column| known.contains(&column.as_str()))
+    }
+
     /// Reads the corrections of a batch of `span_corrections`, all of one day. A patch that is not a JSON object corrects nothing and is logged.
     pub(crate) fn read(batch: &RecordBatch, date: i32) -> Vec<Arc<Self>> {
         let column = |name: &str| batch.column_by_name(name).expect("a column of span_corrections");
@@ -105,6 +114,15 @@ impl Correction {
     }
 }
 
+/// Those of `corrections` whose rows have none that is not understood.
+pub(crate) fn understood(corrections: &[Arc<Correction>]) -> Vec<Arc<Correction>> {
+    let later: HashSet<&RowKey> = corrections.iter().filter(|c| !c.is_understood()).map(|c| &c.key).collect();
+    if !later.is_empty() {
+        tracing::info!(rows = later.len(), "corrections that a later version made wait for it");
+    }
+    corrections.iter().filter(|c| !later.contains(&c.key)).cloned().collect()
+}
+
 /// The corrections of one project that are not yet folded into the files.
 #[derive(Debug, Default)]
 pub struct CorrectionSet {
@@ -112,6 +130,8 @@ pub struct CorrectionSet {
     len: usize,
     /// How many of them are of log records.
     n_logs: usize,
+    /// Position of the first that is not understood.
+    later_from: Option<u64>,
 }
 
 impl CorrectionSet {
@@ -130,6 +150,9 @@ impl CorrectionSet {
         for correction in corrections {
             set.len += 1;
             set.n_logs += usize::from(correction.key.is_log);
+            if !correction.is_understood() {
+                set.later_from = set.later_from.into_iter().chain([correction.position]).min();
+            }
             set.by_row.entry(number_of(&correction.key.id)).or_default().push(correction);
         }
         for same_key in set.by_row.values_mut() {
@@ -148,6 +171,11 @@ impl CorrectionSet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Up to here, all of what they change can be folded in; `u64::MAX` if it all can.
+    pub(crate) fn understood_to(&self) -> u64 {
+        self.later_from.map_or(u64::MAX, |position| position.saturating_sub(1))
     }
 
     /// Traces of the spans that are corrected; one that has several corrections comes several times.
@@ -174,7 +202,7 @@ impl CorrectionSet {
         self.apply_noting(table, batch, &mut HashSet::new())
     }
 
-    /// As [`CorrectionSet::apply`]; adds the rows found to `matched`.
+    /// As [`CorrectionSet::apply`]; adds the rows found to `matched`, but for those with a correction that is not understood.
     pub(crate) fn apply_noting(&self, table: TableId, batch: &RecordBatch, matched: &mut HashSet<RowKey>) -> RecordBatch {
         if !self.concerns(table) {
             return batch.clone();
@@ -184,7 +212,8 @@ impl CorrectionSet {
             return batch.clone();
         }
         let patchable = patchable(table);
-        matched.extend(hits.iter().flat_map(|(_, corrections)| corrections.iter().map(|c| c.key.clone())));
+        let done = hits.iter().filter(|(_, corrections)| corrections.iter().all(|c| c.is_understood()));
+        matched.extend(done.filter_map(|(_, corrections)| Some(corrections.first()?.key.clone())));
         let mut columns = batch.columns().to_vec();
         for (idx, field) in batch.schema_ref().fields().iter().enumerate() {
             if patchable.contains(&field.name().as_str()) {

@@ -364,7 +364,8 @@ fn prepare(
                 None => chunks.to_vec(),
             },
         };
-        tables.entry(table).or_default().extend(files_of(&project, chunks, corrected_to));
+        let understood_to = corrections.get(&project).map_or(u64::MAX, |set| set.understood_to());
+        tables.entry(table).or_default().extend(files_of(&project, chunks, corrected_to.min(understood_to)));
     }
     tables.retain(|_, parts| !parts.is_empty());
     let tables = tables

@@ -153,9 +153,10 @@ impl Lake {
         let ids = tables_to_open();
         let process = format!("{:016x}", lake.process);
         lake.list_directories().await?;
-        let opened =
-            futures::future::try_join_all(ids.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id, &process, writes)));
-        for (log, found) in opened.await? {
+        let opened = futures::future::join_all(ids.iter().map(|id| DeltaLog::open(*id, &lake.store, node_id, &process, writes)));
+        // All of them end before one that failed ends the process: threads of the library would panic in its last words.
+        for opened in opened.await {
+            let (log, found) = opened?;
             let id = log.table();
             files.add(id, found.into_iter().map(|file| Arc::new(lake.data_file(id, file))));
             lake.tables.insert(id, Table::new(log));

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clickhouse::{ClickHouse, ClickHouseError},
-    corrections::{Correction, RowKey},
+    corrections::{self, Correction, RowKey},
     flush::chain,
     jobs::{Done, RunClock},
     lake::{DataFile, DeltaError, LakeError, Merge, StatValue},
@@ -386,7 +386,8 @@ impl Inner {
         let [first, ..] = files else { return Ok(Some(Done::default())) };
         let (corrections, watermark) =
             self.change(|state| (state.corrections.by_project().get(&first.project).cloned(), state.hot.watermark()));
-        let corrected_to = if self.config.role.is_shared() { 0 } else { watermark };
+        let understood_to = corrections.as_ref().map_or(u64::MAX, |set| set.understood_to());
+        let corrected_to = if self.config.role.is_shared() { 0 } else { watermark.min(understood_to) };
         let merge =
             Merge { corrections, corrected_to, position: files.iter().filter_map(|f| f.last_position()).max().unwrap_or(0) };
         let (added, found) = self.lake.merge(table, files, merge).await?;
@@ -435,7 +436,8 @@ impl Inner {
     async fn fold(&self, project: &ProjectId) -> Result<(u64, Done), LakeError> {
         let (corrections, files_of_corrections) = {
             let state = self.state.lock();
-            (state.corrections.persisted(project).to_vec(), state.lake.of(TableId::SpanCorrections, project).to_vec())
+            let corrections = corrections::understood(state.corrections.persisted(project));
+            (corrections, state.lake.of(TableId::SpanCorrections, project).to_vec())
         };
         // A row's corrections are done together, so that an older one is never left behind a newer.
         let mut newest: HashMap<RowKey, u64> = HashMap::new();
@@ -509,7 +511,7 @@ impl Inner {
         let (corrections, position) = {
             let state = self.state.lock();
             let position = state.stored.as_ref().map_or(0, |stored| stored.position());
-            (state.corrections.persisted(project).to_vec(), position)
+            (corrections::understood(state.corrections.persisted(project)), position)
         };
         let folded = clickhouse.fold(project, &corrections, position).await?;
         let is_done = |c: &Correction| folded.get(&RowKey::of(c)).is_some_and(|position| c.position <= *position);

@@ -261,7 +261,14 @@ impl Storage {
         let flushed = self.flush().await;
         self.inner.leave(flushed.is_ok()).await;
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.wal.iter().for_each(|wal| wal.close())).await;
+        let end_log = move || {
+            let Some(wal) = &inner.wal else { return };
+            wal.close();
+            if let Err(error) = wal.leave_empty() {
+                tracing::warn!(%error, "segments of the log that are no longer needed could not be deleted");
+            }
+        };
+        blocking(end_log).await;
         flushed
     }
 }

@@ -143,6 +143,19 @@ pub enum OpenWalError {
         /// Why.
         source: io::Error,
     },
+    /// A later version wrote it, and this one must not touch it.
+    #[error(
+        "write-ahead log segment `{}` is of a later version of Assay, at byte `{offset}`: {found}, expected what this version writes (nothing is \
+         lost: start the version that wrote it; when that is stopped in order, the log is empty)", path.display()
+    )]
+    Later {
+        /// The segment.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is not understood.
+        found: String,
+    },
 }
 
 /// A record that was not committed cannot be read back.
@@ -170,6 +183,19 @@ pub enum ReplayError {
         found: String,
         /// The position whose record should be there.
         expected: WalPosition,
+    },
+    /// A later version wrote them.
+    #[error(
+        "write-ahead log segment `{}` is of a later version of Assay, at byte `{offset}`: {found}, expected what this version writes (nothing is \
+         lost: start the version that wrote it; when that is stopped in order, the log is empty)", path.display()
+    )]
+    Later {
+        /// The segment.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is not understood.
+        found: String,
     },
     /// Segments that held uncommitted records are not there.
     #[error("write-ahead log records `{from}` to `{to}` are missing: no segment in `{}` holds them", dir.display())]
@@ -290,6 +316,9 @@ impl Wal {
         }
         if let Some(mut newest) = segments.pop_back() {
             let end = segment::recover_end(&newest.path, newest.first).map_err(io("recover segment", &newest.path))?;
+            if let Some((offset, found)) = end.later {
+                return Err(OpenWalError::Later { path: newest.path, offset, found });
+            }
             if end.records == 0 && !end.damaged {
                 fs::remove_file(&newest.path).map_err(io("remove empty segment", &newest.path))?;
             } else {
@@ -414,6 +443,21 @@ impl Wal {
         }
     }
 
+    /// After [`Wal::close`]: deletes all segments if everything in them is committed, so that any version can go on from here, whether it can read
+    /// them or not. The mark of what is committed keeps the numbering alive.
+    pub(crate) fn leave_empty(&self) -> io::Result<()> {
+        if self.committed.load(Ordering::Acquire) < self.shared.last.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut segments = self.shared.segments.lock();
+        while let Some(segment) = segments.front() {
+            fs::remove_file(&segment.path)?;
+            self.shared.bytes.fetch_sub(segment.bytes, Ordering::AcqRel);
+            segments.pop_front();
+        }
+        sync_dir(&self.options.dir)
+    }
+
     fn check_failed(&self) -> Result<(), AppendError> {
         match self.shared.failed.lock().as_ref() {
             Some(reason) => Err(AppendError::Failed { reason: Arc::clone(reason) }),
@@ -519,6 +563,7 @@ impl Replay {
                     segment::Next::Invalid { offset, found } => {
                         return Err(ReplayError::Damaged { path, offset, found, expected: WalPosition(self.next) });
                     }
+                    segment::Next::Later { offset, found } => return Err(ReplayError::Later { path, offset, found }),
                     segment::Next::End => self.current = None,
                 }
             }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use object_store::{PutMode, path::Path};
+use object_store::{ObjectStoreExt as _, PutMode, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{Bucket, BucketError, to_json};
@@ -58,12 +58,13 @@ impl Bucket {
         let path = Path::from(LEASE);
         let read = || async {
             let found = self.read_versioned(&path).await.map_err(self.failed("read", &path))?;
-            // What cannot be understood is nobody's.
             Ok(found.map(|(content, version)| (serde_json::from_slice::<Lease>(&content).ok(), version)))
         };
         let mode = match read().await? {
             None => PutMode::Create,
             Some((Some(found), _)) if !self.may_take(&found) => return Ok(false),
+            // A later version may say it in another way, but not for longer.
+            Some((None, _)) if !self.is_old(&path).await? => return Ok(false),
             Some((_, version)) => PutMode::Update(version),
         };
         let put = self.put(&path, to_json(lease), mode).await;
@@ -84,6 +85,12 @@ impl Bucket {
         let lease: Lease = serde_json::from_slice(&content).unwrap();
         let older = Lease { until: lease.until - age, ..lease };
         self.put(&path, to_json(&older), PutMode::Update(version)).await.unwrap();
+    }
+
+    /// Whether the lease was written so long ago that whoever wrote it has lost it. By the clock of the bucket.
+    async fn is_old(&self, path: &Path) -> Result<bool, BucketError> {
+        let written = self.store.head(path).await.map_err(self.failed("look at", path))?.last_modified;
+        Ok(written + LEASE_FOR + CLOCK_DIFFERENCE_MAX < outside::wall_clock())
     }
 
     fn may_take(&self, found: &Lease) -> bool {

@@ -267,6 +267,13 @@ async fn the_lease_passes_on_when_its_holder_ends_or_says_nothing() {
     assert!(!lease(&c).hold_lease().await.unwrap(), "b may still work");
     lease(&c).age_lease(TimeDelta::seconds(80)).await;
     assert!(lease(&c).hold_lease().await.unwrap());
+    drop(c);
+    // A later version says it in another way.
+    let store = crate::bucket::in_memory(&nodes.url);
+    let path = Path::from("assay-lease.json");
+    object_store::ObjectStoreExt::put(&*store, &path, r#"{"holders": ["b"]}"#.into()).await.unwrap();
+    let d = nodes.open("d", Role::Collector).await;
+    assert!(!lease(&d).hold_lease().await.unwrap(), "it was written just now");
 }
 
 #[tokio::test(flavor = "multi_thread")]

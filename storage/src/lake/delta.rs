@@ -46,6 +46,12 @@ const COMMIT_ID: &str = "assayCommit";
 /// Names the process that made a commit in its commit info.
 const PROCESS: &str = "assayProcess";
 const COMMIT_ATTEMPTS_MAX: usize = 100;
+/// What of Delta's protocol is done here.
+const PROTOCOL: &str = "reader version 1 and writer version 2";
+const READER_VERSION_MAX: u64 = 1;
+const WRITER_VERSION_MAX: u64 = 2;
+/// What these versions ask for, by the names that later ones give it.
+const FEATURES: [&str; 2] = ["appendOnly", "invariants"];
 /// Entries of the log are deleted a day after they were written, at the earliest. Who has not looked for half of that reads the table anew: of the
 /// version that he believes to be the next, the name may be free again.
 const STALE_AFTER: Duration = Duration::from_secs(12 * 3600);
@@ -76,6 +82,18 @@ pub enum DeltaError {
         found: String,
         /// Type of this version.
         expected: String,
+    },
+    /// The table asks its readers or writers for what this version does not do.
+    #[error(
+        "the Delta table `{table}` asks for {found}: expected no more than {expected} (another engine, or a later version of Assay, turned it on)"
+    )]
+    Protocol {
+        /// The table.
+        table: &'static str,
+        /// What it asks for.
+        found: String,
+        /// What this version does.
+        expected: &'static str,
     },
     /// A commit that an earlier process of this node had sent landed only now.
     #[error("rows for the Delta table `{table}` up to position {position} were committed by an earlier process of this node")]
@@ -141,6 +159,7 @@ pub(crate) struct DeltaLog {
     node_id: String,
     /// This process, among those of the node.
     process: String,
+    writes: bool,
     version: u64,
     committed: u64,
     /// Up to here, an earlier process of this node committed after the table was opened.
@@ -182,6 +201,7 @@ impl DeltaLog {
             log_store,
             node_id: node_id.to_owned(),
             process: process.to_owned(),
+            writes,
             version: 0,
             committed: 0,
             overtaken: 0,
@@ -250,8 +270,18 @@ impl DeltaLog {
                 self.last_seen = asked_at;
                 return Ok(());
             };
+            let commit = Commit::parse(&entry, &self.node_id);
+            self.check_protocol(commit.protocol.as_ref())?;
             self.version += 1;
-            self.note(Commit::parse(&entry, &self.node_id));
+            self.note(commit);
+        }
+    }
+
+    /// Whether this version may read, and if it does write, a table whose log says `protocol`.
+    fn check_protocol(&self, protocol: Option<&Value>) -> Result<(), DeltaError> {
+        match protocol.and_then(|protocol| beyond(protocol, self.writes)) {
+            Some(found) => Err(DeltaError::Protocol { table: self.table.name(), found, expected: PROTOCOL }),
+            None => Ok(()),
         }
     }
 
@@ -409,6 +439,7 @@ impl DeltaLog {
                 return Err(log_error(self.table, "commit to", error.into()));
             };
             let found = Commit::parse(&found, &self.node_id);
+            self.check_protocol(found.protocol.as_ref())?;
             self.version = version;
             if found.id.as_deref() == Some(&commit_id)
                 || (!added.is_empty() && added.iter().all(|path| found.added.contains(path)))
@@ -468,6 +499,7 @@ impl DeltaLog {
             Ok((snapshot, committed))
         };
         let (snapshot, committed) = outside::with_own_threads(read).await.map_err(failed("load"))?;
+        self.check_protocol(serde_json::to_value(snapshot.protocol()).ok().as_ref())?;
         self.version = snapshot.version();
         self.committed = committed.unwrap_or(0).max(0).cast_unsigned();
         self.last_checkpoint = self.read_last_checkpoint().await;
@@ -610,6 +642,22 @@ pub(crate) async fn checkpoint(table: TableId, log_store: LogStoreRef, version: 
     Ok(())
 }
 
+/// What `protocol`, as it stands in the log, asks for beyond [`PROTOCOL`], if anything.
+fn beyond(protocol: &Value, writes: bool) -> Option<String> {
+    let beyond = |version: &str, most: u64, features: &str| {
+        // From these versions on, features are named one by one.
+        let named: Vec<&str> = protocol[features].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        match protocol[version].as_u64() {
+            Some(found) if found <= most => None,
+            _ if !named.is_empty() && named.iter().all(|name| FEATURES.contains(name)) => None,
+            Some(_) if !named.is_empty() => Some(format!("`{features}` {named:?}")),
+            found => Some(format!("`{version}` `{}`", found.unwrap_or(0))),
+        }
+    };
+    let to_write = || writes.then(|| beyond("minWriterVersion", WRITER_VERSION_MAX, "writerFeatures")).flatten();
+    beyond("minReaderVersion", READER_VERSION_MAX, "readerFeatures").or_else(to_write)
+}
+
 fn log_store(table: TableId, store: &Arc<dyn ObjectStore>) -> LogStoreRef {
     // The URL only names the folder inside `store`, wherever that store is; its scheme says that paths are not file names.
     let url = url::Url::parse(&format!("memory:///{}/", table_path(table))).expect("table names are URL paths");
@@ -656,6 +704,8 @@ struct Commit {
     adds: Vec<Add>,
     removed: Vec<String>,
     changes_schema: bool,
+    /// What readers and writers must do from now on, if it says so.
+    protocol: Option<Value>,
 }
 
 impl Commit {
@@ -673,6 +723,7 @@ impl Commit {
             commit.added.extend(text(&action["add"]["path"]));
             commit.removed.extend(text(&action["remove"]["path"]));
             commit.changes_schema |= action.get("metaData").is_some();
+            commit.protocol = action.get("protocol").cloned().or(commit.protocol);
             if let Ok(Action::Add(add)) = serde_json::from_value(action) {
                 commit.adds.push(add);
             }

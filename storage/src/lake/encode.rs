@@ -98,7 +98,7 @@ pub(crate) fn grouped_by_trace(table: TableId) -> bool {
     matches!(table, TableId::Spans | TableId::Logs | TableId::CostLines)
 }
 
-/// Sorts the rows of `batches` (columns of [`file_schema`], in any order of rows) and encodes them as one file. CPU-bound.
+/// Sorts the rows of `batches` (columns of [`file_schema`], others behind them; in any order of rows) and encodes them as one file. CPU-bound.
 pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) -> Result<Encoded, EncodeError> {
     let failed = |source| EncodeError { table: table.name(), source };
     let order = sort_order(table, batches);
@@ -108,13 +108,14 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) ->
     let slice_rows = usize::try_from(SLICE_BYTES / row_bytes).unwrap_or(1).clamp(16, SLICE_ROWS_MAX);
 
     let traces = grouped_by_trace(table).then(|| distinct_traces(batches));
-    let empty = EmptyColumns::of(table, batches);
+    let schema = schema_of(table, batches);
+    let empty = EmptyColumns::of(&schema, batches);
     // Half, compressed, is usual. What is not written to is not memory, but growing would copy the file several times.
     let expected_bytes = usize::try_from(batch_bytes / 2).unwrap_or(0);
     let conversations = conversation_columns(table, batches, &order, &empty);
-    let properties = writer_properties(table, traces, row_bytes, effort, &empty, &conversations);
+    let properties = writer_properties(table, traces, row_bytes, effort, empty.names(&schema), &conversations);
     let mut writer =
-        ArrowWriter::try_new(Vec::with_capacity(expected_bytes), file_schema(table), Some(properties)).map_err(failed)?;
+        ArrowWriter::try_new(Vec::with_capacity(expected_bytes), Arc::clone(&schema), Some(properties)).map_err(failed)?;
     let mut stats = StatsCollector::new(table);
     let mut runs = grouped_by_trace(table).then(RunCollector::default);
     let mut sums = (table == TableId::Spans).then(SumCollector::default);
@@ -127,7 +128,7 @@ pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) ->
     while !rest.is_empty() {
         let (part, after) = rest.split_at(next_part(rest, slice_rows));
         rest = after;
-        let slice = gather(table, batches, part, &empty).map_err(|e| failed(e.into()))?;
+        let slice = gather(&schema, batches, part, &empty).map_err(|e| failed(e.into()))?;
         stats.add(&slice);
         if let Some(runs) = &mut runs {
             collect_runs(&slice, runs);
@@ -161,15 +162,30 @@ pub(crate) fn without_partition_columns(batch: &RecordBatch) -> RecordBatch {
     batch.project(&keep).expect("the indices come from the batch")
 }
 
+/// [`file_schema`], and what the batches have behind it.
+fn schema_of(table: TableId, batches: &[RecordBatch]) -> SchemaRef {
+    let known = file_schema(table);
+    match batches.first() {
+        Some(first) if first.num_columns() > known.fields().len() => {
+            let later = first.schema_ref().fields().iter().skip(known.fields().len());
+            Arc::new(Schema::new(known.fields().iter().chain(later).cloned().collect::<Vec<_>>()))
+        }
+        _ => known,
+    }
+}
+
 /// Which columns of a file hold nothing but NULL: most of those that describe model calls, where no model is called. They have as
 /// many pages as others, so nothing is spent on them.
 struct EmptyColumns(Vec<bool>);
 
 impl EmptyColumns {
-    fn of(table: TableId, batches: &[RecordBatch]) -> Self {
-        let columns = file_schema(table).fields().len();
+    fn of(schema: &Schema, batches: &[RecordBatch]) -> Self {
         let is_empty = |idx: usize| batches.iter().all(|batch| batch.column(idx).null_count() == batch.num_rows());
-        Self((0..columns).map(is_empty).collect())
+        Self((0..schema.fields().len()).map(is_empty).collect())
+    }
+
+    fn names<'a>(&'a self, schema: &'a Schema) -> impl Iterator<Item = &'a str> {
+        schema.fields().iter().zip(&self.0).filter(|(_, is_empty)| **is_empty).map(|(field, _)| field.name().as_str())
     }
 }
 
@@ -195,12 +211,11 @@ fn next_part(rest: &[(usize, usize)], rows_max: usize) -> usize {
 
 /// The rows `part` of `batches`. A run that came in order is not copied.
 fn gather(
-    table: TableId,
+    schema: &SchemaRef,
     batches: &[RecordBatch],
     part: &[(usize, usize)],
     empty: &EmptyColumns,
 ) -> Result<RecordBatch, ArrowError> {
-    let schema = file_schema(table);
     let (batch, first) = part[0];
     let in_order = part.iter().enumerate().all(|(nth, row)| *row == (batch, first + nth));
     let columns = schema.fields().iter().zip(&empty.0).enumerate().map(|(idx, (field, is_empty))| {
@@ -213,7 +228,7 @@ fn gather(
         let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(idx).as_ref()).collect();
         interleave(&arrays, part)
     });
-    RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
+    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
 }
 
 /// Bytes of the values in `slice`, without those around it in shared buffers.
@@ -221,12 +236,12 @@ fn bytes_of(slice: &RecordBatch) -> Result<u64, ArrowError> {
     slice.columns().iter().map(|column| Ok(column.to_data().get_slice_memory_size()? as u64)).sum()
 }
 
-fn writer_properties(
+fn writer_properties<'a>(
     table: TableId,
     traces: Option<u64>,
     row_bytes: u64,
     effort: Effort,
-    empty: &EmptyColumns,
+    empty: impl Iterator<Item = &'a str>,
     conversations: &[&str],
 ) -> WriterProperties {
     let payload_level = match effort {
@@ -268,8 +283,8 @@ fn writer_properties(
             _ => properties,
         };
     }
-    for (field, _) in file_schema(table).fields().iter().zip(&empty.0).filter(|(_, is_empty)| **is_empty) {
-        let path = ColumnPath::from(field.name().as_str());
+    for name in empty {
+        let path = ColumnPath::from(name);
         properties =
             properties.set_column_dictionary_enabled(path.clone(), false).set_column_compression(path, Compression::UNCOMPRESSED);
     }

@@ -1,10 +1,15 @@
-//! Several files to one with the same rows, corrections folded in: what compaction does to the lake before it commits.
+//! Several files to one with the same rows, corrections folded in: what compaction does to the lake before it commits. Columns that only a later
+//! version knows are kept.
 
 use std::{collections::HashSet, sync::Arc};
 
 use assay_schemas::tables::TableId;
 
-use super::{DataFile, Effort, Lake, LakeError, encode::encode, file_schema, read::decode};
+use super::{
+    DataFile, Effort, Lake, LakeError,
+    encode::encode,
+    read::{decode, schema_of},
+};
 use crate::{
     corrections::{CorrectionSet, RowKey},
     tasks::blocking,
@@ -42,8 +47,10 @@ impl Lake {
         let work = move || -> Result<_, LakeError> {
             let mut found = HashSet::new();
             let mut batches = Vec::new();
+            let all = contents.iter().map(|(_, content)| content);
+            let schema = schema_of(table, all).map_err(|source| LakeError::Parquet { path: contents[0].0.clone(), source })?;
             for (path, content) in contents {
-                let rows = decode(content, &file_schema(table)).map_err(|source| LakeError::Parquet { path, source })?;
+                let rows = decode(content, &schema).map_err(|source| LakeError::Parquet { path, source })?;
                 batches.extend(rows.into_iter().map(|batch| match &corrections {
                     Some(corrections) => corrections.apply_noting(table, &batch, &mut found),
                     None => batch,

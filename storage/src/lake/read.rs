@@ -1,4 +1,5 @@
-//! Reading a data file back, as this version's columns: what an older file lacks is NULL.
+//! Reading a data file back, as this version's columns: what an older file lacks is NULL. Who writes the rows again also keeps what a later version
+//! has added.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,7 +9,7 @@ use std::{
 use arrow::{
     array::{ArrayRef, BooleanArray, RecordBatch, new_null_array},
     compute::filter_record_batch,
-    datatypes::SchemaRef,
+    datatypes::{Field, Schema, SchemaRef},
 };
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use bytes::Bytes;
@@ -33,6 +34,14 @@ impl Lake {
         let path = file.path.clone();
         let content = self.content(file).await?;
         blocking(move || decode(content, &file_schema(table))).await.map_err(|source| LakeError::Parquet { path, source })
+    }
+
+    /// As [`Lake::read_file`], with the columns that this version does not know behind them.
+    async fn read_all_of(&self, table: TableId, file: &DataFile) -> Result<Vec<RecordBatch>, LakeError> {
+        let path = file.path.clone();
+        let content = self.content(file).await?;
+        let read = move || decode(content.clone(), &schema_of(table, [&content])?);
+        blocking(read).await.map_err(|source| LakeError::Parquet { path, source })
     }
 
     /// The corrections in `files`, by project.
@@ -72,7 +81,7 @@ impl Lake {
         for file in files {
             let date = file.date.to_epoch_days();
             let mut batches = Vec::new();
-            for batch in self.read_file(TableId::SpanCorrections, file).await? {
+            for batch in self.read_all_of(TableId::SpanCorrections, file).await? {
                 let keep: BooleanArray = (0..batch.num_rows())
                     .map(|row| Some(!Correction::read(&batch.slice(row, 1), date).iter().any(|c| done(c))))
                     .collect();
@@ -93,6 +102,27 @@ impl Lake {
         let failed = |source| LakeError::Store { action: "read", path: file.path.clone(), source };
         self.store().get(&file.path).await.map_err(failed)?.bytes().await.map_err(failed)
     }
+}
+
+/// [`file_schema`], and behind it the columns of the files with these `contents` that only a later version knows.
+pub(super) fn schema_of<'a>(table: TableId, contents: impl IntoIterator<Item = &'a Bytes>) -> Result<SchemaRef, ParquetError> {
+    let known = file_schema(table);
+    let mut fields: Vec<Arc<Field>> = known.fields().iter().cloned().collect();
+    for content in contents {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(content.clone())?;
+        for field in builder.schema().fields() {
+            match fields.iter().find(|known| known.name() == field.name()) {
+                None => fields.push(Arc::new(field.as_ref().clone().with_nullable(true))),
+                Some(known) if known.data_type() != field.data_type() => {
+                    let (name, found, expected) = (field.name(), field.data_type(), known.data_type());
+                    let why = format!("column `{name}` has type `{found}`, expected `{expected}`");
+                    return Err(ParquetError::ArrowError(why));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
 }
 
 pub(super) fn decode(content: Bytes, schema: &SchemaRef) -> Result<Vec<RecordBatch>, ParquetError> {

@@ -175,6 +175,28 @@ async fn an_older_table_gets_the_columns_it_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_asks_for_more_meanwhile_is_neither_read_on_nor_written() {
+    let store = Arc::new(Flaky::default());
+    let (lake, _) = open(&store).await;
+    let first = written(&lake, 1).await;
+    let entry = Path::from("lake/spans/_delta_log/00000000000000000001.json");
+    let asks = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors"]}}"#;
+    store.put(&entry, asks.into()).await.unwrap();
+    for _ in 0..2 {
+        let refused = [lake.commit_rows(TableId::Spans, &first, 1).await, lake.read_on(TableId::Spans).await];
+        for error in refused.map(Result::unwrap_err) {
+            let expected = r#"the Delta table `spans` asks for `readerFeatures` ["deletionVectors"]: expected no more than"#;
+            assert!(error.to_string().starts_with(expected), "{error}");
+        }
+    }
+    // What is the same under other names is no more.
+    let same = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":7,"writerFeatures":["invariants","appendOnly"]}}"#;
+    store.put(&entry, same.into()).await.unwrap();
+    lake.commit_rows(TableId::Spans, &first, 1).await.unwrap();
+    assert_eq!(lake.table(TableId::Spans).version.load(Ordering::Acquire), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_trace_index_is_rebuilt_from_its_file() {
     let store = Arc::new(Flaky::default());
     let (lake, _) = open(&store).await;

@@ -428,6 +428,37 @@ async fn a_correction_in_the_same_flush_is_folded_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_correction_of_a_later_version_is_applied_as_far_as_it_is_known_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let storage = Storage::open(config.clone()).await.unwrap();
+    // In one flush with its span, and after it.
+    ingest(&storage, 1, 7).await;
+    correct(&storage, 1, 7, r#"{"session_id": "first", "later_grade": 3}"#).await;
+    ingest(&storage, 2, 8).await;
+    storage.flush().await.unwrap();
+    correct(&storage, 2, 8, r#"{"session_id": "second", "later_grade": 4}"#).await;
+    correct(&storage, 2, 8, r#"{"session_id": "third"}"#).await;
+    ingest(&storage, 3, 9).await;
+    storage.flush().await.unwrap();
+    correct(&storage, 3, 9, r#"{"session_id": "known"}"#).await;
+    storage.flush().await.unwrap();
+    storage.compact().await.unwrap();
+    let sessions = async |storage: &Storage| {
+        let of = async |span| seen(storage, span).await.0.unwrap();
+        [of(7).await, of(8).await, of(9).await]
+    };
+    assert_eq!(sessions(&storage).await, ["first", "third", "known"]);
+    assert_eq!(correction_rows(&storage).await, 3, "those of a row with one that is not understood, in their order");
+    let folded_to = |file: &crate::DataFile| file.corrected_to;
+    let highest = storage.view().files(TableId::Spans, &project()).iter().map(|file| folded_to(file)).max().unwrap();
+    assert!(highest < 2, "no file says that the correction at position 2 is folded in: {highest}");
+    drop(storage);
+    let storage = Storage::open(config).await.unwrap();
+    assert_eq!((sessions(&storage).await, correction_rows(&storage).await), (["first", "third", "known"].map(String::from), 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_late_correction_is_applied_by_reads_then_folded_by_compaction() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(&dir);

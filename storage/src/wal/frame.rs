@@ -3,10 +3,13 @@
 //! All integers little endian. `header_crc` covers everything after it up to the end of the project name; `body_crc` the body.
 //! ```text
 //! 0 magic u32 │ 4 header_crc u32 │ 8 body_len u32 │ 12 body_crc u32 │ 16 position u64 │ 24 received_at i64 │ 32 durable u64
-//! 40 signal u8 │ 41 encoding u8 │ 42 project_len u8 │ 43 zero u8 │ 44 project … │ body …
+//! 40 signal u8 │ 41 encoding u8 │ 42 project_len u8 │ 43 flags u8 │ 44 project … │ body …
 //! ```
 //! `durable` is the length of the segment that was fsynced before this record was written. A record that does not check out is a
 //! torn write if no later record claims it durable, and damage otherwise.
+//!
+//! A later version that has something new to say in this layout uses a new code, or a flag, of which there are none today: a header that checks out
+//! and has one is neither torn nor damaged, it is not understood. What does not fit the layout is in a segment of a new version.
 
 use assay_schemas::ids::{Encoding, ProjectId, Signal};
 use bytes::Bytes;
@@ -26,9 +29,19 @@ pub(crate) struct FrameHeader {
     pub(crate) position: u64,
     pub(crate) received_at: i64,
     pub(crate) durable: u64,
-    pub(crate) signal: Signal,
-    pub(crate) encoding: Encoding,
     pub(crate) project_len: u8,
+    signal: u8,
+    encoding: u8,
+    flags: u8,
+}
+
+/// Why parts that check out are no record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotARecord {
+    /// This version does not know what it says.
+    Later(String),
+    /// A checksum holds by accident.
+    Damaged(String),
 }
 
 impl FrameHeader {
@@ -58,27 +71,16 @@ impl FrameHeader {
         }
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        let signal = match bytes[40] {
-            0 => Signal::Traces,
-            1 => Signal::Logs,
-            2 => Signal::Metrics,
-            other => return Err(format!("found signal code `{other}`")),
-        };
-        let encoding = match bytes[41] {
-            0 => Encoding::Protobuf,
-            1 => Encoding::Json,
-            2 => Encoding::Rows,
-            other => return Err(format!("found encoding code `{other}`")),
-        };
         Ok(Self {
             body_len: u32_at(8),
             body_crc: u32_at(12),
             position: u64_at(16),
             received_at: i64::from_le_bytes(bytes[24..32].try_into().expect("eight bytes")),
             durable: u64_at(32),
-            signal,
-            encoding,
+            signal: bytes[40],
+            encoding: bytes[41],
             project_len: bytes[42],
+            flags: bytes[43],
         })
     }
 
@@ -90,10 +92,30 @@ impl FrameHeader {
         crc.finalize().to_le_bytes() == bytes[4..8]
     }
 
-    /// The record, given its parts. `None` if the project name is not one (a checksum that holds by accident).
-    pub(crate) fn into_record(self, project: &[u8], body: Bytes) -> Option<WalRecord> {
-        let project = ProjectId::new(std::str::from_utf8(project).ok()?).ok()?;
-        Some(WalRecord { project, signal: self.signal, encoding: self.encoding, received_at_unix_nano: self.received_at, body })
+    /// What the record carries and how, if the header checks out.
+    pub(crate) fn kind(&self) -> Result<(Signal, Encoding), NotARecord> {
+        let later = |what: &str, code: u8| Err(NotARecord::Later(format!("found {what} `{code}`")));
+        let signal = match self.signal {
+            0 => Signal::Traces,
+            1 => Signal::Logs,
+            2 => Signal::Metrics,
+            other => return later("signal code", other),
+        };
+        let encoding = match self.encoding {
+            0 => Encoding::Protobuf,
+            1 => Encoding::Json,
+            2 => Encoding::Rows,
+            other => return later("encoding code", other),
+        };
+        if self.flags != 0 { later("flags", self.flags) } else { Ok((signal, encoding)) }
+    }
+
+    /// The record, given its parts, which check out.
+    pub(crate) fn into_record(self, project: &[u8], body: Bytes) -> Result<WalRecord, NotARecord> {
+        let (signal, encoding) = self.kind()?;
+        let project = std::str::from_utf8(project).ok().and_then(|name| ProjectId::new(name).ok());
+        let not_one = || NotARecord::Damaged(format!("the project name of record `{}` is not one", self.position));
+        Ok(WalRecord { project: project.ok_or_else(not_one)?, signal, encoding, received_at_unix_nano: self.received_at, body })
     }
 }
 

@@ -9,14 +9,15 @@ use bytes::Bytes;
 
 use super::{
     WalRecord,
-    frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader},
+    frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, NotARecord},
 };
 use crate::outside::fs;
 
 /// Ending of a segment's file name; before it stands its first position, 20 digits.
 pub(crate) const SEGMENT_SUFFIX: &str = ".wal";
-/// A segment begins with this: a name and a format version.
+/// A segment begins with this: a name and a format version, at least 1.
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"ASSAYW\0\x01";
+const NAME_BYTES: usize = 7;
 
 /// Where the segment that begins with record `first` lies.
 pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
@@ -29,6 +30,13 @@ pub(crate) enum Next {
     Record(FrameHeader, WalRecord),
     /// Something else.
     Invalid {
+        /// Where.
+        offset: u64,
+        /// What.
+        found: String,
+    },
+    /// What a later version wrote, whole as far as can be told.
+    Later {
         /// Where.
         offset: u64,
         /// What.
@@ -92,13 +100,18 @@ impl SegmentReader {
         if !FrameHeader::check(&fixed, &project) {
             return Ok(self.invalid("the checksum of a record header does not hold".into()));
         }
+        if let Err(NotARecord::Later(found)) = header.kind() {
+            return Ok(Next::Later { offset: self.offset, found });
+        }
         let mut body = vec![0; header.body_len as usize];
         self.file.read_exact(&mut body)?;
         if crc32fast::hash(&body) != header.body_crc {
             return Ok(self.invalid(format!("the checksum of the body of record `{}` does not hold", header.position)));
         }
-        let Some(record) = header.into_record(&project, Bytes::from(body)) else {
-            return Ok(self.invalid(format!("the project name of record `{}` is not one", header.position)));
+        let record = match header.into_record(&project, Bytes::from(body)) {
+            Ok(record) => record,
+            Err(NotARecord::Later(found)) => return Ok(Next::Later { offset: self.offset, found }),
+            Err(NotARecord::Damaged(found)) => return Ok(self.invalid(found)),
         };
         self.offset += FRAME_HEADER_BYTES as u64 + rest;
         Ok(Next::Record(header, record))
@@ -110,6 +123,11 @@ impl SegmentReader {
         }
         let mut magic = [0; SEGMENT_MAGIC.len()];
         self.file.read_exact(&mut magic)?;
+        let (name, version) = (&magic[..NAME_BYTES], magic[NAME_BYTES]);
+        // A version 0 is a page that was torn.
+        if *name == SEGMENT_MAGIC[..NAME_BYTES] && version > SEGMENT_MAGIC[NAME_BYTES] {
+            return Ok(Some(Next::Later { offset: 0, found: format!("found format version `{version}`") }));
+        }
         if magic != SEGMENT_MAGIC {
             return Ok(Some(self.invalid(format!("found `{}` where a segment begins", hex::encode(magic)))));
         }
@@ -133,6 +151,8 @@ pub(crate) struct RecoveredEnd {
     pub(crate) last: u64,
     /// Whether acknowledged records are damaged: the file was left as it is, and replay will report it.
     pub(crate) damaged: bool,
+    /// Where something is that a later version wrote, and what; the file was left as it is.
+    pub(crate) later: Option<(u64, String)>,
 }
 
 /// Finds where the segment at `path` ends and cuts a torn write off.
@@ -152,20 +172,23 @@ pub(crate) fn recover_end(path: &Path, first: u64) -> io::Result<RecoveredEnd> {
             }
             Next::End => {
                 write_again(path, durable, len)?;
-                return Ok(RecoveredEnd { bytes: len, records, last, damaged: false });
+                return Ok(RecoveredEnd { bytes: len, records, last, damaged: false, later: None });
             }
             Next::Invalid { offset, found } => break (offset, found),
+            Next::Later { offset, found } => {
+                return Ok(RecoveredEnd { bytes: len, records, last, damaged: false, later: Some((offset, found)) });
+            }
         }
     };
     drop(reader);
     if let Some(later) = last_record_that_proves(path, len, bad_offset)? {
         tracing::error!(segment = %path.display(), offset = bad_offset, found, "acknowledged records are damaged");
-        return Ok(RecoveredEnd { bytes: len, records, last: last.max(later), damaged: true });
+        return Ok(RecoveredEnd { bytes: len, records, last: last.max(later), damaged: true, later: None });
     }
     tracing::warn!(segment = %path.display(), offset = bad_offset, cut_bytes = len - bad_offset, found, "a torn write was cut off");
     fs::OpenOptions::new().write(true).open(path)?.set_len(bad_offset)?;
     write_again(path, durable.min(bad_offset), bad_offset)?;
-    Ok(RecoveredEnd { bytes: bad_offset, records, last, damaged: false })
+    Ok(RecoveredEnd { bytes: bad_offset, records, last, damaged: false, later: None })
 }
 
 /// Makes the bytes of `path` from `from` to `to`, where it ends, durable. They are what the last process wrote and perhaps did not fsync, or
