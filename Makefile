@@ -95,9 +95,9 @@ formats: ui $(PYTHON_ENV)/complete ## Keep what today's version writes in tests/
 	cargo build --locked --package assay
 	$(PYTHON_ENV)/bin/python tests/formats.py
 
-simulate: preflight ## Storage in a world that fails, SEEDS=10000 times, from seed FIRST=0 on
+simulate: preflight ## Storage in a world that fails, SEEDS=10000 times, from seed FIRST=0 on: one node, and several over one bucket
 	ASSAY_SIMULATE_SEEDS=$(SEEDS) ASSAY_SIMULATE_FIRST=$(FIRST) cargo test --locked --profile $(RUN_PROFILE) --package assay-storage --lib \
-	  many_seeds_lose_nothing_and_double_nothing -- --nocapture
+	  lose_nothing_and_double_nothing -- --nocapture --test-threads=1
 
 kill: preflight ## Storage under load, killed with kill -9 ROUNDS=200 times
 	ASSAY_KILL_ROUNDS=$(ROUNDS) cargo test --locked --profile $(RUN_PROFILE) --package assay-storage --test kill

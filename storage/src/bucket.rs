@@ -487,7 +487,7 @@ pub(crate) fn address(config: &BucketConfig) -> &str {
 
 fn client(config: &BucketConfig) -> Result<Arc<dyn ObjectStore>, BucketError> {
     #[cfg(test)]
-    if let Some(store) = tests::in_memory(&config.url) {
+    if let Some(store) = crate::simulation::store(FsPath::new("")).or_else(|| tests::in_memory(&config.url)) {
         return Ok(store);
     }
     let wrong = || BucketError::Url { found: config.url.clone() };

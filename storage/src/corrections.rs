@@ -82,6 +82,11 @@ impl Correction {
         self.patch.get(column)
     }
 
+    /// When the request that made it was received, microseconds since 1970, by the clock of the node that did.
+    pub(crate) fn received_at_us(&self) -> i64 {
+        self.received_at
+    }
+
     /// Whether this version knows all that it changes.
     fn is_understood(&self) -> bool {
         let known = if self.key.is_log { PATCHABLE_LOG } else { PATCHABLE };

@@ -445,9 +445,17 @@ impl Inner {
             let position = newest.entry(RowKey::of(correction)).or_default();
             *position = correction.position.max(*position);
         }
+        let shared = self.config.role.is_shared();
+        if shared {
+            // Another node may have received one before, and commit it later: folded in, the newer one would be under it.
+            let settled = self.settled_until_us();
+            let is_early = |c: &&Arc<Correction>| settled.is_none_or(|until| c.received_at_us() >= until);
+            for early in corrections.iter().filter(is_early) {
+                newest.remove(&RowKey::of(early));
+            }
+        }
         let (mut replaced, mut done) = (0, Done::default());
         let (mut found, mut unsettled) = (HashSet::new(), HashSet::new());
-        let shared = self.config.role.is_shared();
         for table in [TableId::Spans, TableId::CostLines, TableId::Logs] {
             for file in self.view().files(table, project) {
                 let mut held = self.held_by(table, &file, &newest).await?;
@@ -501,9 +509,14 @@ impl Inner {
     fn is_settled(&self, file: &DataFile) -> bool {
         let received = file.stats.iter().find(|stat| stat.column == "received_at").and_then(|stat| stat.max.as_ref());
         let Some(StatValue::Int(received_us)) = received else { return false };
-        let until =
-            self.state.lock().complete_until.and_then(|until| until.checked_sub_signed(TimeDelta::from_std(SETTLED_AFTER).ok()?));
-        until.is_some_and(|until| *received_us < until.timestamp_micros())
+        self.settled_until_us().is_some_and(|until| *received_us < until)
+    }
+
+    /// Of a lake that is shared: requests received before this moment, microseconds since 1970, are in all tables, whoever took them.
+    fn settled_until_us(&self) -> Option<i64> {
+        let complete_until = self.state.lock().complete_until?;
+        let until = complete_until.checked_sub_signed(TimeDelta::from_std(SETTLED_AFTER).ok()?)?;
+        Some(until.timestamp_micros())
     }
 
     /// Sets in ClickHouse what corrections of `project` say, and removes those corrections. Returns how many rows were corrected.

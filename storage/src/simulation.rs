@@ -4,20 +4,22 @@
 //! ```text
 //! seed ─> world (disk, bucket, clock, tasks) ─> lives: open, replay, clients + jobs + readers, crash ─> … ─> a last life without faults
 //! ```
-//! `world` is what `outside` asks in these tests; `model` is the clients, what they were promised, and whether it was kept. Properties, looked at
-//! after every recovery, by readers in between, and at the end:
+//! `world` is what `outside` asks in these tests; `model` is the clients of one node, what they were promised, and whether it was kept; `nodes` is the
+//! same of several nodes over one bucket. Properties of one, looked at after every recovery, by readers in between, and at the end:
 //!
 //! - what was acknowledged is visible, whole and once; what was not is there whole and once, or not at all;
 //! - a view shows the same rows as long as it is held; corrections acknowledged last win; the ledger's sums are those of the rows;
 //! - what is committed never goes back, no position is given twice, a replay begins where the log was released;
 //! - a start succeeds once nothing fails; when all is flushed and vacuumed, no file is left that nothing refers to.
 //!
-//! `make simulate SEEDS=10000` runs many seeds and goes on over failures. A seed that fails is written to `simulation/seeds.txt`, whose seeds
-//! are tried first ever after. `ASSAY_SIMULATE_SEED=n ASSAY_SIMULATE_TELL=1` tells what happens in one.
+//! `make simulate SEEDS=10000` runs many seeds and goes on over failures. A seed that fails is written to `simulation/seeds.txt` (or
+//! `seeds_of_nodes.txt`), whose seeds are tried first ever after. `ASSAY_SIMULATE_SEED=n ASSAY_SIMULATE_TELL=1` tells what happens in one, if
+//! the name of one of the two tests is given too.
 
 pub(crate) mod bucket;
 pub(crate) mod disk;
 mod model;
+mod nodes;
 pub(crate) mod random;
 pub(crate) mod world;
 

@@ -77,6 +77,13 @@ impl Bucket {
         }
     }
 
+    /// Until when this process believes to hold the lease, if it does.
+    #[cfg(test)]
+    pub(crate) fn holds_lease_until(&self) -> Option<Instant> {
+        // Who asks for it at this moment believes nothing yet.
+        self.lease.try_lock().ok()?.0
+    }
+
     /// Makes the lease older by `age`.
     #[cfg(test)]
     pub(crate) async fn age_lease(&self, age: TimeDelta) {

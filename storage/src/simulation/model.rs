@@ -34,24 +34,27 @@ use crate::{
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// Rows of one table that a request has at most.
-const ROWS_MAX: u64 = 16;
+pub(super) const ROWS_MAX: u64 = 16;
 /// A start that fails is tried again; after so many times nothing fails any more.
 const STARTS_WITH_FAULTS: u32 = 4;
 
 /// One request.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Batch {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Batch {
     /// Of all requests, also those that carry the same again.
-    attempt: u64,
-    project: u64,
-    date: i32,
-    spans: u64,
-    logs: u64,
+    pub(super) attempt: u64,
+    pub(super) project: u64,
+    pub(super) date: i32,
+    pub(super) spans: u64,
+    pub(super) logs: u64,
     /// The span corrected: its trace and number.
-    corrects: Option<(u64, u64)>,
+    pub(super) corrects: Option<(u64, u64)>,
     /// Content and name of a blob its first span refers to.
-    blob: Option<(String, String)>,
-    filling: String,
+    pub(super) blob: Option<(String, String)>,
+    pub(super) filling: String,
+    /// Microseconds since 1970; at midnight if it does not matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) received_at: Option<i64>,
 }
 
 impl Batch {
@@ -61,15 +64,15 @@ impl Batch {
     }
 
     /// Whether both are of one project and day.
-    fn is_with(&self, other: &Self) -> bool {
+    pub(super) fn is_with(&self, other: &Self) -> bool {
         (self.project, self.date) == (other.project, other.date)
     }
 
-    fn rows(&self, position: WalPosition) -> Vec<(TableId, RecordBatch)> {
+    pub(super) fn rows(&self, position: WalPosition) -> Vec<(TableId, RecordBatch)> {
         let origin = || Origin {
             project_id: project(self.project).as_str().into(),
             date: self.date,
-            received_at: i64::from(self.date) * MICROS_PER_DAY,
+            received_at: self.received_at.unwrap_or(i64::from(self.date) * MICROS_PER_DAY),
             wal_position: position.get().cast_signed(),
         };
         let number = |nth: u64| self.attempt * ROWS_MAX + nth;
@@ -118,7 +121,7 @@ impl Batch {
     }
 }
 
-fn project(n: u64) -> ProjectId {
+pub(super) fn project(n: u64) -> ProjectId {
     ProjectId::new(&format!("team-{n}")).expect("a name")
 }
 
@@ -263,7 +266,7 @@ struct Model {
     /// By table.
     committed: BTreeMap<&'static str, u64>,
     /// Decoded files, which never change; forgotten at a crash, which may damage them.
-    files: HashMap<Path, Arc<Vec<RecordBatch>>>,
+    files: Files,
 }
 
 #[derive(Debug)]
@@ -333,21 +336,50 @@ impl Model {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Rows {
-    spans: u64,
-    logs: u64,
-    ledger: u64,
+pub(super) struct Rows {
+    pub(super) spans: u64,
+    pub(super) logs: u64,
+    pub(super) ledger: u64,
 }
 
 /// All rows of one view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Seen {
-    by_attempt: BTreeMap<u64, Rows>,
+pub(super) struct Seen {
+    pub(super) by_attempt: BTreeMap<u64, Rows>,
     /// Who corrected which span, by number.
-    sessions: BTreeMap<u64, Option<u64>>,
-    numbers: BTreeSet<(TableId, u64)>,
+    pub(super) sessions: BTreeMap<u64, Option<u64>>,
+    pub(super) numbers: BTreeSet<(TableId, u64)>,
     /// Day and rows stored.
-    ledger: Vec<(i32, i64)>,
+    pub(super) ledger: Vec<(i32, i64)>,
+}
+
+/// Decoded files, which never change.
+pub(super) type Files = HashMap<Path, Arc<Vec<RecordBatch>>>;
+
+/// All rows of `view`, of which those of `files` were read before.
+pub(super) fn seen(view: &ReadView, n_projects: u64, store: &SimulatedStore, files: &mut Files) -> Seen {
+    let mut seen = Seen::default();
+    for n in 0..n_projects {
+        let project = project(n);
+        let corrections = view.corrections(&project);
+        for (table, columns) in TABLES {
+            let mut add = |date: i32, batch: &RecordBatch| {
+                let batch = corrections.as_ref().map_or_else(|| batch.clone(), |set| set.apply(table, batch));
+                seen.add(table, date, &batch);
+            };
+            for batch in view.hot(table, &project) {
+                for (_, date, batch) in crate::hot::split_by_partition(&batch) {
+                    add(date, &batch);
+                }
+            }
+            for file in view.files(table, &project) {
+                let decoded = || Arc::new(decode(store, &file.path, columns));
+                let batches = Arc::clone(files.entry(file.path.clone()).or_insert_with(decoded));
+                batches.iter().for_each(|batch| add(file.date.to_epoch_days(), batch));
+            }
+        }
+    }
+    seen
 }
 
 impl Seen {
@@ -567,6 +599,7 @@ impl Actor {
                 logs: random.below(2),
                 corrects: None,
                 blob: None,
+                received_at: None,
                 filling: "x".repeat(usize::try_from(random.below(500)).expect("small")),
             };
             if random.one_in(3) {
@@ -694,33 +727,7 @@ impl Actor {
     }
 
     fn seen(&self, view: &ReadView) -> Seen {
-        let mut seen = Seen::default();
-        let store = self.store();
-        for n in 0..self.plan.projects {
-            let project = project(n);
-            let corrections = view.corrections(&project);
-            for (table, columns) in TABLES {
-                let mut add = |date: i32, batch: &RecordBatch| {
-                    let batch = corrections.as_ref().map_or_else(|| batch.clone(), |set| set.apply(table, batch));
-                    seen.add(table, date, &batch);
-                };
-                for batch in view.hot(table, &project) {
-                    for (_, date, batch) in crate::hot::split_by_partition(&batch) {
-                        add(date, &batch);
-                    }
-                }
-                for file in view.files(table, &project) {
-                    let decoded = self.model.lock().files.get(&file.path).cloned();
-                    let batches = decoded.unwrap_or_else(|| {
-                        let decoded = Arc::new(decode(&store, &file.path, columns));
-                        self.model.lock().files.insert(file.path.clone(), Arc::clone(&decoded));
-                        decoded
-                    });
-                    batches.iter().for_each(|batch| add(file.date.to_epoch_days(), batch));
-                }
-            }
-        }
-        seen
+        seen(view, self.plan.projects, &self.store(), &mut self.model.lock().files)
     }
 
     fn check_files_are_there(&self, view: &ReadView) {

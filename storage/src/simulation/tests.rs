@@ -11,25 +11,45 @@ use parking_lot::Mutex;
 
 use super::{
     model::{self, Outcome},
+    nodes,
     world::Mistake,
 };
 
-/// Seeds that failed once, each with what they found.
-const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/simulation/seeds.txt");
-/// Seeds of one `make test`.
-const SEEDS: u64 = 100;
+/// What a seed decides about.
+struct Simulation {
+    run: fn(u64, Option<Mistake>) -> Outcome,
+    /// File with the seeds that failed once, each with what they found.
+    kept: &'static str,
+    /// Seeds of one `make test`.
+    seeds: u64,
+}
+
+const ONE_NODE: Simulation =
+    Simulation { run: model::run, kept: concat!(env!("CARGO_MANIFEST_DIR"), "/src/simulation/seeds.txt"), seeds: 100 };
+/// Nodes that share a bucket.
+const NODES: Simulation =
+    Simulation { run: nodes::run, kept: concat!(env!("CARGO_MANIFEST_DIR"), "/src/simulation/seeds_of_nodes.txt"), seeds: 16 };
 
 #[test]
 fn many_seeds_lose_nothing_and_double_nothing() {
+    many_seeds_hold(&ONE_NODE);
+}
+
+#[test]
+fn many_seeds_of_nodes_lose_nothing_and_double_nothing() {
+    many_seeds_hold(&NODES);
+}
+
+fn many_seeds_hold(simulation: &Simulation) {
     let wish = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     if let Some(seed) = wish("ASSAY_SIMULATE_SEED") {
-        eprintln!("{:?}", model::run(seed, None));
+        eprintln!("{:?}", (simulation.run)(seed, None));
         return;
     }
     let first = wish("ASSAY_SIMULATE_FIRST").unwrap_or(0);
-    let seeds = first..first + wish("ASSAY_SIMULATE_SEEDS").unwrap_or(SEEDS);
+    let seeds = first..first + wish("ASSAY_SIMULATE_SEEDS").unwrap_or(simulation.seeds);
     let began = Instant::now();
-    let (failed, total) = try_all(kept().into_iter().chain(seeds.clone()), None);
+    let (failed, total) = try_all(simulation, kept(simulation).into_iter().chain(seeds.clone()));
     eprintln!(
         "{} seeds in {:.0} s: {} requests acknowledged, {} crashes, {} seeds failed",
         seeds.end - seeds.start,
@@ -38,35 +58,39 @@ fn many_seeds_lose_nothing_and_double_nothing() {
         total.crashes,
         failed.len()
     );
-    keep(&failed);
+    keep(simulation, &failed);
     assert!(failed.is_empty(), "seeds that failed: {:?}", failed.iter().map(|(seed, _)| seed).collect::<Vec<_>>());
     assert!(total.acknowledged > seeds.end - seeds.start, "hardly anything was acknowledged");
 }
 
 #[test]
 fn a_seed_has_one_history() {
-    for seed in 0..6 {
-        assert_eq!(model::run(seed, None), model::run(seed, None), "seed {seed}");
+    for (simulation, seeds) in [(&ONE_NODE, 0..6), (&NODES, 0..3)] {
+        for seed in seeds {
+            assert_eq!((simulation.run)(seed, None), (simulation.run)(seed, None), "seed {seed}");
+        }
     }
 }
 
 #[test]
 fn mistakes_are_found() {
-    for mistake in [
-        Mistake::NoFsync,
-        Mistake::NoFolderFsync,
-        Mistake::NoFolderFsyncAnywhere,
-        Mistake::EarlyAcknowledgement,
-        Mistake::BlindRetry,
+    for (simulation, mistake) in [
+        (&ONE_NODE, Mistake::NoFsync),
+        (&ONE_NODE, Mistake::NoFolderFsync),
+        (&ONE_NODE, Mistake::NoFolderFsyncAnywhere),
+        (&ONE_NODE, Mistake::EarlyAcknowledgement),
+        (&ONE_NODE, Mistake::BlindRetry),
+        (&NODES, Mistake::CommitOverCommit),
+        (&NODES, Mistake::NobodyElse),
     ] {
-        let found = (0..300).find(|seed| silently(|| model::run(*seed, Some(mistake))).is_err());
+        let found = (0..300).find(|seed| silently(|| (simulation.run)(*seed, Some(mistake))).is_err());
         assert!(found.is_some(), "300 seeds did not find {mistake:?}");
         eprintln!("{mistake:?}: found by seed {}", found.unwrap_or_default());
     }
 }
 
 /// Runs every seed, on as many threads as there are cores; the seeds that failed, and why.
-fn try_all(seeds: impl Iterator<Item = u64> + Send, mistake: Option<Mistake>) -> (Vec<(u64, String)>, Outcome) {
+fn try_all(simulation: &Simulation, seeds: impl Iterator<Item = u64> + Send) -> (Vec<(u64, String)>, Outcome) {
     let seeds = Mutex::new(seeds.fuse());
     let failed = Mutex::new(Vec::new());
     let (acknowledged, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -76,7 +100,7 @@ fn try_all(seeds: impl Iterator<Item = u64> + Send, mistake: Option<Mistake>) ->
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(seed) = next() {
-                    match silently(|| model::run(seed, mistake)) {
+                    match silently(|| (simulation.run)(seed, None)) {
                         Ok(outcome) => {
                             acknowledged.fetch_add(outcome.acknowledged, Ordering::Relaxed);
                             crashes.fetch_add(outcome.crashes, Ordering::Relaxed);
@@ -103,23 +127,23 @@ fn silently<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// The seeds in the file, a line each; after a blank, what they found.
-fn kept() -> Vec<u64> {
-    let text = std::fs::read_to_string(KEPT).expect("the file is part of the repository");
+fn kept(simulation: &Simulation) -> Vec<u64> {
+    let text = std::fs::read_to_string(simulation.kept).expect("the file is part of the repository");
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     lines
         .map(|line| line.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a seed at the start of a line"))
         .collect()
 }
 
-fn keep(failed: &[(u64, String)]) {
-    let known: BTreeSet<u64> = kept().into_iter().collect();
+fn keep(simulation: &Simulation, failed: &[(u64, String)]) {
+    let known: BTreeSet<u64> = kept(simulation).into_iter().collect();
     if failed.iter().all(|(seed, _)| known.contains(seed)) {
         return;
     }
-    let mut text = std::fs::read_to_string(KEPT).expect("the file is part of the repository");
+    let mut text = std::fs::read_to_string(simulation.kept).expect("the file is part of the repository");
     for (seed, why) in failed.iter().filter(|(seed, _)| !known.contains(seed)) {
         let line: String = why.lines().next().unwrap_or_default().chars().take(140).collect();
         text.push_str(&format!("{seed} {line}\n"));
     }
-    std::fs::write(KEPT, text).expect("the file can be written");
+    std::fs::write(simulation.kept, text).expect("the file can be written");
 }

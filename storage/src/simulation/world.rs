@@ -83,6 +83,10 @@ pub(crate) enum Mistake {
     EarlyAcknowledgement,
     /// The log is not looked at after an answer was lost: the commit is made again.
     BlindRetry,
+    /// A commit takes the place of another's of the same version.
+    CommitOverCommit,
+    /// The other nodes are not asked up to when what they acknowledged is committed.
+    NobodyElse,
 }
 
 /// How a run ended early.
@@ -131,15 +135,21 @@ struct Clock {
     elapsed: Duration,
     /// What the wall clock shows beyond its start and `elapsed`.
     step: TimeDelta,
+    /// What that of one machine shows beyond it.
+    steps_of: BTreeMap<Node, TimeDelta>,
     start: DateTime<Utc>,
     timers: BTreeMap<(Duration, u64), Waker>,
     next_timer: u64,
     disk_full_until: Duration,
 }
 
+/// One of several machines in a world, by number. Whoever it has begun is part of it; what is of none is the network, or whoever looks on.
+pub(crate) type Node = u32;
+
 #[derive(Default)]
 struct Tasks {
     next: u64,
+    of_nodes: BTreeMap<u64, Node>,
     waiting: BTreeMap<u64, Pin<Box<dyn Future<Output = ()> + Send>>>,
     aborted: BTreeSet<u64>,
     running: Option<u64>,
@@ -165,6 +175,7 @@ impl World {
         let clock = Clock {
             elapsed: Duration::ZERO,
             step: TimeDelta::zero(),
+            steps_of: BTreeMap::new(),
             start,
             timers: BTreeMap::new(),
             next_timer: 0,
@@ -233,6 +244,7 @@ impl World {
         tasks.running = None;
         let aborted = tasks.aborted.remove(&id);
         if ended || aborted {
+            tasks.of_nodes.remove(&id);
             drop(tasks);
             drop(task);
         } else {
@@ -259,6 +271,7 @@ impl World {
             }
             drop(waiting);
         }
+        self.tasks.lock().of_nodes.clear();
         let timers = std::mem::take(&mut self.clock.lock().timers);
         drop(timers);
         self.ready.lock().clear();
@@ -340,9 +353,45 @@ impl World {
 
     // ------------------------------------------------------------------------------------------------------ clocks, names, tasks
 
+    /// The time of day, on the machine that asks.
     pub(crate) fn wall_clock(&self) -> DateTime<Utc> {
+        let node = self.node();
         let clock = self.clock.lock();
-        clock.start + clock.step + TimeDelta::from_std(clock.elapsed).expect("a simulation is short")
+        let of_node = node.and_then(|node| clock.steps_of.get(&node).copied()).unwrap_or_default();
+        clock.start + clock.step + of_node + TimeDelta::from_std(clock.elapsed).expect("a simulation is short")
+    }
+
+    /// The time of day where it is latest.
+    pub(crate) fn latest_wall_clock(&self) -> DateTime<Utc> {
+        let clock = self.clock.lock();
+        let ahead = clock.steps_of.values().copied().max().unwrap_or_default().max(TimeDelta::zero());
+        clock.start + clock.step + ahead + TimeDelta::from_std(clock.elapsed).expect("a simulation is short")
+    }
+
+    /// Someone sets the wall clock of one machine.
+    pub(crate) fn step_wall_clock_of(&self, node: Node, by: TimeDelta) {
+        self.note("clock step of one", by.to_string().as_bytes());
+        *self.clock.lock().steps_of.entry(node).or_default() += by;
+    }
+
+    /// The machine that the running task is part of.
+    fn node(&self) -> Option<Node> {
+        let tasks = self.tasks.lock();
+        tasks.of_nodes.get(&tasks.running?).copied()
+    }
+
+    /// Ends a machine's process as kill -9 does. Called by what is not part of it.
+    pub(crate) fn kill(&self, node: Node) {
+        loop {
+            let gone: Vec<_> = {
+                let mut tasks = self.tasks.lock();
+                let ids: Vec<u64> = tasks.of_nodes.iter().filter(|(_, of)| **of == node).map(|(id, _)| *id).collect();
+                ids.into_iter().map(|id| (tasks.of_nodes.remove(&id), tasks.waiting.remove(&id))).collect()
+            };
+            if gone.is_empty() {
+                return;
+            }
+        }
     }
 
     pub(crate) fn monotonic(&self) -> Instant {
@@ -376,11 +425,18 @@ impl World {
         }
     }
 
+    /// A task that is part of the machine that begins it.
     pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
+        self.spawn_on(self.node(), work)
+    }
+
+    /// A task that is part of `node`.
+    pub(crate) fn spawn_on(self: &Arc<Self>, node: Option<Node>, work: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
         let (tx, ended) = oneshot::channel::<()>();
         let mut tasks = self.tasks.lock();
         let id = tasks.next;
         tasks.next += 1;
+        tasks.of_nodes.extend(node.map(|node| (id, node)));
         tasks.waiting.insert(
             id,
             Box::pin(async move {
