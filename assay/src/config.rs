@@ -2,6 +2,8 @@
 //!
 //! Unknown keys are errors and every message names the key, so that a typo fails before any port opens.
 
+mod kafka;
+
 use std::{
     fmt,
     net::SocketAddr,
@@ -16,6 +18,8 @@ use assay_schemas::prices::PriceOverride;
 use assay_storage::{BucketConfig, Secret};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::kafka::KafkaConfig;
+
 /// Everything that can be configured. `docs/configuration.md` shows it with its defaults.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) listen: ListenConfig,
     /// Limits on what a sender may send.
     pub(crate) ingest: IngestConfig,
+    /// Kafka as a source of OTLP.
+    pub(crate) kafka: KafkaConfig,
     /// WAL, hot buffer and lake.
     pub(crate) storage: StorageConfig,
     /// Limits on what a query may use.
@@ -227,6 +233,7 @@ impl Default for Config {
             insecure: false,
             listen: ListenConfig::default(),
             ingest: IngestConfig::default(),
+            kafka: KafkaConfig::default(),
             storage: StorageConfig::default(),
             query: QueryConfig::default(),
             accounts: AccountsConfig::default(),
@@ -381,6 +388,7 @@ impl Config {
             );
         }
         self.accounts.postgres()?;
+        self.kafka.validate()?;
         self.storage.clickhouse.validate()?;
         self.storage.s3.validate()
     }

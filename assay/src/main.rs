@@ -9,6 +9,7 @@ mod demo;
 mod demo_api;
 mod export;
 mod health;
+mod kafka;
 mod listen;
 mod mappings_api;
 mod migrate;

@@ -32,6 +32,7 @@ use crate::{
     config::{Config, LogFormat},
     demo_api::DemoRunner,
     export,
+    kafka::Kafka,
     listen::{Connections, Listener},
     mappings_api, openapi, reprice, roles, seed,
 };
@@ -100,6 +101,7 @@ struct Server {
     storage: Storage,
     listeners: Vec<(Listener, Router)>,
     demo: DemoRunner,
+    kafka: Kafka,
 }
 
 impl Server {
@@ -142,7 +144,7 @@ impl Server {
         };
         let Some((otlp_grpc, otlp_http)) = otlp else {
             let listeners = vec![(http, questions(registry).fallback(roles::without_ingest))];
-            return Ok(Self { storage, listeners, demo });
+            return Ok(Self { storage, listeners, demo, kafka: Kafka::none() });
         };
 
         let ingest = Arc::new(Ingest::new(storage.clone(), normaliser, Arc::clone(&prices)));
@@ -150,8 +152,10 @@ impl Server {
         let replayed = storage.replay().next().transpose().context("could not read the write-ahead log")?;
         let replayed_from = replayed.map(|(position, _)| position);
         seed::seed(&engine, ingest.calls(), &storage.view().projects(), replayed_from).await?;
+        let mut kafka = Kafka::before_recovery(config, &storage)?;
         let requests = ingest.recover().await.context("could not take up what the last run left")?;
         info!(requests, elapsed = ?started.elapsed(), "recovered");
+        kafka.start(&ingest, &registry)?;
 
         let limits = Limits {
             request_bytes_max: config.ingest.request_bytes_max.len(),
@@ -173,7 +177,7 @@ impl Server {
                 .fallback(assets::serve),
         };
         let listeners = vec![(http, public), (otlp_grpc, grpc_router(receiver)), (otlp_http, otlp)];
-        Ok(Self { storage, listeners, demo })
+        Ok(Self { storage, listeners, demo, kafka })
     }
 
     /// Writes the addresses in use to `path`, in one step, so that a reader never sees half a file.
@@ -206,7 +210,7 @@ impl Server {
         info!("stopping: letting requests finish");
         self.demo.stop();
         token.cancel();
-        serving.join_all().await;
+        tokio::join!(serving.join_all(), self.kafka.stop(GRACE));
         self.storage.close().await.context("the last flush failed; its rows are in the write-ahead log")?;
         info!("stopped");
         Ok(())

@@ -7,6 +7,8 @@
 pub mod calls;
 pub(crate) mod cost;
 pub mod ingest;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod normalise;
 pub mod normalised;
 pub mod otlp;

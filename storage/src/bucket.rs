@@ -85,7 +85,8 @@ impl Secret {
     }
 
     /// The text, to prove with.
-    pub(crate) fn expose(&self) -> &str {
+    #[must_use]
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
