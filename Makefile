@@ -86,8 +86,12 @@ test-docs: $(PYTHON_ENV)/complete ## What the documentation says against what th
 	cargo build --locked --package assay
 	$(PYTHON_ENV)/bin/pytest tests/test_docs.py tests/test_project.py
 
-test-external: ui/dist $(EXTERNAL_ENV)/complete ## deploy/ against Helm, Compose, systemd; the bucket against MinIO: needs Go, strace, systemd-analyze and root
-	@for tool in go strace systemd-analyze; do command -v $$tool >/dev/null || { echo "missing: $$tool: found nothing, expected it for these tests" >&2; exit 1; }; done
+test-external: ui/dist $(EXTERNAL_ENV)/complete ## deploy/ against Helm, Compose, systemd; MinIO; Kafka: needs Go, Java, Maven, perl, strace, systemd-analyze, root
+	@for tool in go java keytool mvn perl strace systemd-analyze; do command -v $$tool >/dev/null || { echo "missing: $$tool: found nothing, expected it for these tests" >&2; exit 1; }; done
+	cargo clippy --locked --package assay --package assay-collector --features kafka --all-targets -- -D warnings
+	cargo test --locked --package assay --package assay-collector --features kafka kafka
+	cargo build --locked --package assay --features kafka
+	cp $(CARGO_TARGET_DIR)/debug/assay $(CARGO_TARGET_DIR)/debug/assay-with-kafka
 	cargo build --locked --package assay
 	$(EXTERNAL_ENV)/bin/pytest tests/external
 
