@@ -431,7 +431,7 @@ fn nanoseconds(text: &str, at: usize) -> Result<Decimal> {
     };
     let nanos = decimal(amount).zip(factor).and_then(|(amount, factor)| amount.checked_mul(Decimal::from(factor)));
     if let Some(nanos) = nanos.filter(|n| n.abs() < Decimal::from(9_000_000_000_000_000_000_i64)) {
-        return Ok(nanos.round().normalize());
+        return Ok(nanos.normalize());
     }
     let error = error(at, format!("`{text}` is not a duration"), text);
     if unit.is_empty() && decimal(amount).is_some() {

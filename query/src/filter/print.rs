@@ -113,7 +113,8 @@ fn duration_text(nanos: Decimal) -> String {
     let nanos = nanos.normalize();
     for (unit, factor, decimals) in UNITS {
         let amount = (nanos / Decimal::from(factor)).normalize();
-        if amount.scale() <= decimals && (amount.abs() >= Decimal::ONE || unit == "ns") {
+        let whole = amount.scale() <= decimals && amount.checked_mul(Decimal::from(factor)) == Some(nanos);
+        if whole && amount.abs() >= Decimal::ONE {
             return format!("{amount}{unit}");
         }
     }

@@ -57,6 +57,8 @@ fn what_means_the_same_prints_the_same() {
     assert_eq!(canonical("cost:>1 OR has:error"), "cost:>1 OR has:error");
     assert_eq!(canonical("-has:error (has:error OR has:error)"), "-has:error has:error");
     assert_eq!(canonical("has:error_type OR status:error"), "has:error");
+    // Whatever SQL compares with, and not a rounded one: `> 0.9` is not `> 1`.
+    assert_eq!(canonical("duration:>0.9ns duration:<0.0015us"), "duration:>0.9ns duration:<1.5ns");
     assert_eq!(canonical("duration:>1500ms duration:<90s ttft:60s..2h"), "duration:>1.5s duration:<90s ttft:1m..2h");
     assert_eq!(canonical("cost:$0.50 tokens:2M.. tokens:..3k"), "cost:0.5 tokens:>=2000000 tokens:<=3000");
     assert_eq!(
