@@ -193,9 +193,15 @@ fn spelling(provider: &str) -> String {
 
 /// Whether `text` is `pattern`, in which `*` stands for any text.
 fn glob(pattern: &str, text: &str) -> bool {
-    let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };
-    let Some(rest) = text.strip_prefix(head) else { return false };
-    (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| glob(tail, &rest[at..]))
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
+    let (between, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut left) = text.strip_prefix(head).and_then(|text| text.strip_suffix(tail)) else { return false };
+    // The first place where a part fits leaves the most to those after it.
+    between.split('*').all(|part| {
+        let found = left.find(part);
+        left = found.map_or("", |at| &left[at + part.len()..]);
+        found.is_some()
+    })
 }
 
 /// A price as text, or as a number: a number's shortest decimal form is what was written.
@@ -218,4 +224,41 @@ fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error>
 
 fn optional_rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
     rate(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    /// What `glob` means, tried in every way.
+    fn every_way(pattern: &str, text: &str) -> bool {
+        let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };
+        let Some(rest) = text.strip_prefix(head) else { return false };
+        (0..=rest.len()).any(|at| every_way(tail, &rest[at..]))
+    }
+
+    /// All texts of these letters up to a length.
+    fn texts(letters: &[char], length_max: usize) -> Vec<String> {
+        let mut all = vec![String::new()];
+        for _ in 0..length_max {
+            let longer = all.iter().flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}")));
+            all = std::iter::once(String::new()).chain(longer).collect();
+        }
+        all
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for pattern in texts(&['a', 'b', '*'], 5) {
+            for text in texts(&['a', 'b'], 5) {
+                assert_eq!(glob(&pattern, &text), every_way(&pattern, &text), "`{pattern}` and `{text}`");
+            }
+        }
+    }
+
+    #[test]
+    fn many_stars_take_no_longer() {
+        assert!(!glob(&"*a".repeat(200), &format!("{}b", "a".repeat(10_000))));
+        assert!(glob(&"*a".repeat(200), &"a".repeat(10_000)));
+    }
 }
