@@ -168,7 +168,8 @@ impl Inner {
         };
         // Positions of several nodes cannot be compared: files of a lake that is shared do not say which corrections are folded in.
         let corrected_to = if self.config.role.is_shared() { 0 } else { cut };
-        let prepare = move || prepare(cut, corrected_to, moved, &corrections, &persisted);
+        let replayed_to = self.replayed_to;
+        let prepare = move || prepare(cut, corrected_to, replayed_to, moved, &corrections, &persisted);
         Some(Pending { complete_until, ..blocking(prepare).await })
     }
 
@@ -325,9 +326,13 @@ impl TableFlush {
 }
 
 /// Groups what was moved into files, and folds corrections into their rows. CPU-bound.
+///
+/// What corrects rows up to `replayed_to` is stored all the same: a commit that an earlier process sent, without those corrections, may
+/// yet land and bring its rows in the place of these.
 fn prepare(
     cut: u64,
     corrected_to: u64,
+    replayed_to: u64,
     mut moved: Vec<Moved>,
     corrections: &CorrectionsByProject,
     persisted: &HashSet<RowKey>,
@@ -351,12 +356,15 @@ fn prepare(
             }
             _ => match corrections.get(&project) {
                 Some(set) => {
-                    let mut found = HashSet::new();
-                    let apply =
-                        |chunk: &HotChunk| HotChunk { batch: set.apply_noting(table, &chunk.batch, &mut found), ..chunk.clone() };
+                    let (mut found, mut found_in_replayed) = (HashSet::new(), HashSet::new());
+                    let apply = |chunk: &HotChunk| {
+                        let found = if chunk.first_position > replayed_to { &mut found } else { &mut found_in_replayed };
+                        HotChunk { batch: set.apply_noting(table, &chunk.batch, found), ..chunk.clone() }
+                    };
                     let corrected = chunks.iter().map(apply).collect();
                     // A cost line says nothing about whether its span has come.
                     if table != TableId::CostLines {
+                        found.retain(|key| !found_in_replayed.contains(key));
                         matched.entry(project.clone()).or_default().extend(found);
                     }
                     corrected

@@ -17,7 +17,8 @@ use crate::outside::fs;
 pub(crate) const SEGMENT_SUFFIX: &str = ".wal";
 /// A segment begins with this: a name and a format version, at least 1.
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"ASSAYW\0\x01";
-const NAME_BYTES: usize = 7;
+/// Length of the name.
+pub(crate) const NAME_BYTES: usize = 7;
 
 /// Where the segment that begins with record `first` lies.
 pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
