@@ -8,7 +8,6 @@ million distinct attribute keys); `make overload` does.
 import gzip
 import json
 import os
-import re
 import resource
 import socket
 import threading
@@ -66,9 +65,7 @@ def a_project_that_floods_the_server_is_refused_before_the_others(tmp_path):
             except Refused as error:
                 refused.append(error.body)
         flood.end()
-        # What there is no room for waits until there is, and is refused only if that takes long.
-        held_back = int(re.search(r"^assay_otlp_waited_requests_total (\d+)", server.get("/metrics"), re.MULTILINE)[1]) + flood.refused
-        assert held_back, "the flood was too light to prove anything"
+        assert flood.refused, "the flood was too light to prove anything"
         assert not refused, refused[:3]
         _assert_stored(server, {span.span_id.hex() for span in quiet}, project="quiet")
         _assert_stored(server, flood.acknowledged, project="flooding")

@@ -84,10 +84,8 @@ pub(crate) struct StorageConfig {
     pub(crate) flush_interval: Option<Duration>,
     /// Rows are written to the lake when the hot buffer holds this much. Default `64MiB`.
     pub(crate) flush_bytes: ByteSize,
-    /// The hot buffer holds at most this much; senders wait beyond it. Default `160MiB`, and `512MiB` where rows go to a bucket or to
-    /// ClickHouse, which may be away for a while.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) hot_bytes_max: Option<ByteSize>,
+    /// The hot buffer holds at most this much; senders wait beyond it. Default `512MiB`.
+    pub(crate) hot_bytes_max: ByteSize,
     /// The write-ahead log takes at most this much disk; senders wait beyond it. Default `4GiB`.
     pub(crate) wal_bytes_max: ByteSize,
     /// So much disk stays free; with less, senders wait. Default `256MiB`.
@@ -223,9 +221,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Default of `storage.hot_bytes_max` where rows go over the network: what comes while the store is away waits in memory, and in the log.
-const REMOTE_HOT_BYTES_MAX: u64 = 512 << 20;
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -263,19 +258,18 @@ impl Default for IngestConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        let of = assay_storage::StorageConfig::default();
         Self {
             flush_interval: None,
-            flush_bytes: ByteSize(of.flush_bytes),
-            hot_bytes_max: None,
-            wal_bytes_max: ByteSize(of.wal_bytes_max),
-            disk_free_min: ByteSize(of.disk_free_min),
-            retention: of.retention,
-            compaction_interval: of.compaction_interval,
-            vacuum_grace: of.vacuum_grace,
+            flush_bytes: ByteSize::mib(64),
+            hot_bytes_max: ByteSize::mib(512),
+            wal_bytes_max: ByteSize::mib(4096),
+            disk_free_min: ByteSize::mib(256),
+            retention: None,
+            compaction_interval: Duration::from_secs(300),
+            vacuum_grace: Duration::from_secs(3600),
             url: None,
             shared: false,
-            follow_interval: of.follow_interval,
+            follow_interval: Duration::from_secs(2),
             cache_max: ByteSize::mib(10 << 10),
             s3: S3Config::default(),
             clickhouse: ClickHouseConfig::default(),
@@ -370,10 +364,10 @@ impl Config {
                 self.ingest.request_bytes_max
             );
         }
-        let hot_bytes_max = self.storage.hot_bytes_max();
-        if hot_bytes_max.bytes() < self.storage.flush_bytes.bytes() {
+        if self.storage.hot_bytes_max.bytes() < self.storage.flush_bytes.bytes() {
             bail!(
-                "`storage.hot_bytes_max` is `{hot_bytes_max}`: expected at least `storage.flush_bytes`, `{}`",
+                "`storage.hot_bytes_max` is `{}`: expected at least `storage.flush_bytes`, `{}`",
+                self.storage.hot_bytes_max,
                 self.storage.flush_bytes
             );
         }
@@ -395,13 +389,6 @@ impl Config {
 }
 
 impl StorageConfig {
-    /// How much the hot buffer holds at most.
-    pub(crate) fn hot_bytes_max(&self) -> ByteSize {
-        let remote = self.url.is_some() || self.clickhouse.url.is_some();
-        let default = if remote { REMOTE_HOT_BYTES_MAX } else { assay_storage::StorageConfig::default().hot_bytes_max };
-        self.hot_bytes_max.unwrap_or(ByteSize(default))
-    }
-
     /// The bucket of `url`, with the secret that the configuration refers to.
     ///
     /// # Errors

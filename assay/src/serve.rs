@@ -254,7 +254,7 @@ fn storage_config(config: &Config, role: Role) -> anyhow::Result<StorageConfig> 
         clickhouse: storage.clickhouse.store()?,
         flush_interval: storage.flush_interval.unwrap_or(flush_interval),
         flush_bytes: storage.flush_bytes.bytes(),
-        hot_bytes_max: storage.hot_bytes_max().bytes(),
+        hot_bytes_max: storage.hot_bytes_max.bytes(),
         wal_bytes_max: storage.wal_bytes_max.bytes(),
         disk_free_min: storage.disk_free_min.bytes(),
         retention: storage.retention,

@@ -15,7 +15,6 @@ use std::{
 use assay_schemas::ids::ProjectId;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{Notify, futures::Notified};
 
 use crate::config::StorageConfig;
 
@@ -84,8 +83,6 @@ pub(crate) struct Gate {
     reserved: Mutex<HashMap<ProjectId, u64>>,
     disk: Mutex<DiskSample>,
     data_dir: PathBuf,
-    /// For requests that wait to be admitted.
-    room: Notify,
 }
 
 /// Memory set aside for the rows of a request that is being worked on, until dropped.
@@ -105,8 +102,6 @@ impl Drop for Reservation {
                 reserved.remove(&self.project);
             }
         }
-        drop(reserved);
-        self.gate.room.notify_one();
     }
 }
 
@@ -127,17 +122,7 @@ struct DiskSample {
 
 impl Gate {
     pub(crate) fn new(data_dir: PathBuf) -> Self {
-        Self { refusing: Mutex::default(), reserved: Mutex::default(), disk: Mutex::default(), data_dir, room: Notify::new() }
-    }
-
-    /// Returns when there may be more room than when it was called.
-    pub(crate) fn room(&self) -> Notified<'_> {
-        self.room.notified()
-    }
-
-    /// Rows in memory were written: everyone who waits may ask again.
-    pub(crate) fn made_room(&self) {
-        self.room.notify_waiters();
+        Self { refusing: Mutex::default(), reserved: Mutex::default(), disk: Mutex::default(), data_dir }
     }
 
     /// Sets aside what the rows of a request of `body_bytes` will take.

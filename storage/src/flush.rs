@@ -219,7 +219,6 @@ impl Inner {
             state.corrections.flushed(cut, &pending.kept);
             gone
         });
-        self.gate.made_room();
         gone.into_iter().for_each(|(table, files)| self.mark_replaced(table, files));
         {
             let mut last = self.flusher.last.lock();

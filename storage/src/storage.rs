@@ -156,7 +156,7 @@ impl Storage {
         self.inner.publish(position, &rows);
     }
 
-    /// Whether a request of `project` can be taken now.
+    /// Whether a request of `project` should be read now: asked before its body is.
     ///
     /// # Errors
     /// [`Overloaded`] if there is no room.
@@ -164,31 +164,13 @@ impl Storage {
         self.inner.admit(project)
     }
 
-    /// Whether a request of `project` should be read: asked before its body is. While the memory for rows is used up it waits up to
-    /// `patience` for some to be written.
-    ///
-    /// # Errors
-    /// [`Overloaded`] if there is no room.
-    pub async fn admitted(&self, project: &ProjectId, patience: Duration) -> Result<(), Overloaded> {
-        let deadline = tokio::time::Instant::now() + patience;
-        loop {
-            // Before asking, so that room made meanwhile is not missed.
-            let room = self.inner.gate.room();
-            let Err(refused) = self.inner.admit(project) else { return Ok(()) };
-            let passes = matches!(refused.reason, Overload::Memory | Overload::ProjectMemory);
-            if !passes || tokio::time::timeout_at(deadline, room).await.is_err() {
-                return Err(refused);
-            }
-        }
-    }
-
     /// Sets memory aside for the rows of a request of `project` with a body of `body_bytes`, from when its work begins until its rows are
-    /// published: what is on its way counts as used. Waits for it like [`Storage::admitted`].
+    /// published: what is on its way counts as used.
     ///
     /// # Errors
     /// [`Overloaded`] if there is no room.
-    pub async fn reserve(&self, project: &ProjectId, body_bytes: usize, patience: Duration) -> Result<Reservation, Overloaded> {
-        self.admitted(project, patience).await?;
+    pub fn reserve(&self, project: &ProjectId, body_bytes: usize) -> Result<Reservation, Overloaded> {
+        self.inner.admit(project)?;
         Ok(self.inner.gate.reserve(project, body_bytes as u64))
     }
 
@@ -299,7 +281,7 @@ pub(crate) struct Inner {
     maintenance_wanted: Arc<Notify>,
     /// Told when a flush has freed memory. Belongs to `state`.
     pub(crate) drained: Condvar,
-    pub(crate) gate: Arc<Gate>,
+    gate: Arc<Gate>,
     /// Held as long as this process uses the folder.
     _lock: fs::File,
 }

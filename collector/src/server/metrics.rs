@@ -1,14 +1,13 @@
 //! Metrics of the OTLP servers. Labels are closed sets: no project, no path, no client.
 
 use assay_schemas::ids::Signal;
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Opts, Registry};
 
 /// Counters of the receivers.
 #[derive(Clone, Debug)]
 pub(super) struct ServerMetrics {
     requests: IntCounterVec,
     request_bytes: IntCounterVec,
-    waited: IntCounter,
 }
 
 impl ServerMetrics {
@@ -21,23 +20,14 @@ impl ServerMetrics {
             Opts::new("assay_otlp_request_bytes_total", "Bytes of OTLP requests after inflating, by signal."),
             &["signal"],
         )?;
-        let waited = IntCounter::new(
-            "assay_otlp_waited_requests_total",
-            "OTLP requests that waited for memory before they were read; those that waited in vain were refused.",
-        )?;
-        registry.register(Box::new(waited.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(request_bytes.clone()))?;
-        Ok(Self { requests, request_bytes, waited })
+        Ok(Self { requests, request_bytes })
     }
 
     pub(super) fn count(&self, signal: Signal, outcome: &str, bytes: usize) {
         self.requests.with_label_values(&[signal.as_str(), outcome]).inc();
         self.request_bytes.with_label_values(&[signal.as_str()]).inc_by(bytes as u64);
-    }
-
-    pub(super) fn waits(&self) {
-        self.waited.inc();
     }
 
     pub(super) fn refused(&self, signal: Signal) {

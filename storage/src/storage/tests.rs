@@ -340,44 +340,6 @@ async fn a_project_that_floods_the_memory_is_refused_before_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_waits_for_memory_until_rows_are_written_or_patience_ends() {
-    const FOR_EVER: Duration = Duration::from_secs(3600);
-    let dir = tempfile::tempdir().unwrap();
-    let row_bytes = crate::hot::memory_of(&SpanRow::batch([span(WalPosition(1), 1, 1)]));
-    let config = StorageConfig { hot_bytes_max: row_bytes * 4, ..config(&dir) };
-    let storage = Storage::open(config).await.unwrap();
-    let project = ProjectId::default_project();
-    // A request that is not published yet holds back the flush of those after it.
-    let first = storage.append(record("0")).await.unwrap();
-    for n in 1..=4 {
-        ingest(&storage, 1, n).await;
-    }
-    assert_eq!(storage.admitted(&project, Duration::from_millis(50)).await.unwrap_err().reason, Overload::Memory);
-    let waiting: Vec<_> = (0..3)
-        .map(|_| {
-            let (storage, project) = (storage.clone(), project.clone());
-            tokio::spawn(async move { storage.admitted(&project, FOR_EVER).await })
-        })
-        .collect();
-    assert!(waiting.iter().all(|one| !one.is_finished()));
-    storage.publish(first, Vec::new());
-    storage.flush().await.unwrap();
-    for one in waiting {
-        assert_eq!(one.await.unwrap(), Ok(()));
-    }
-
-    // So does what was set aside and is given back.
-    let reserved = storage.reserve(&project, usize::try_from(row_bytes).unwrap() * 4, FOR_EVER).await.unwrap();
-    assert!(storage.admitted(&project, Duration::ZERO).await.is_err());
-    let waiting = tokio::spawn({
-        let (storage, project) = (storage.clone(), project.clone());
-        async move { storage.admitted(&project, FOR_EVER).await }
-    });
-    drop(reserved);
-    assert_eq!(waiting.await.unwrap(), Ok(()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn one_process_at_a_time_uses_a_folder() {
     let dir = tempfile::tempdir().unwrap();
     let first = Storage::open(config(&dir)).await.unwrap();
