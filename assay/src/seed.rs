@@ -15,7 +15,7 @@ use assay_schemas::{
     tables::TableId,
 };
 use assay_storage::WalPosition;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 /// Read back as far as the index remembers.
 const SEED_WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -25,8 +25,18 @@ const SEED_ROWS_MAX: i64 = 1_000_000;
 const SLICE_ROWS: u64 = 100_000;
 const MINUTE_US: i64 = 60_000_000;
 
-/// Reads rows of requests before `replayed_from`: those from there on come again in the replay, and must not be taken for resent. A
-/// flush that a crash interrupted has committed some tables and not others, so the spans of a replayed request can be there already.
+/// The first record of the replay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstReplayed {
+    pub(crate) position: WalPosition,
+    /// When it was received.
+    pub(crate) received_at_unix_nano: i64,
+}
+
+/// Reads rows of requests before `replayed`: those from there on come again in the replay, and must not be taken for resent. A flush that a
+/// crash interrupted has committed some tables and not others, so the spans of a replayed request can be there already.
+///
+/// What the replay is compared with was recent when it was received, however long ago that is.
 ///
 /// # Errors
 /// If the committed rows cannot be read.
@@ -34,10 +44,12 @@ pub(crate) async fn seed(
     engine: &QueryEngine,
     calls: &CallIndex,
     projects: &[ProjectId],
-    replayed_from: Option<WalPosition>,
+    replayed: Option<FirstReplayed>,
 ) -> anyhow::Result<()> {
-    let before = replayed_from.map_or(u64::MAX >> 1, WalPosition::get);
-    let since = (Utc::now() - SEED_WINDOW).timestamp_micros();
+    let before = replayed.map_or(u64::MAX >> 1, |first| first.position.get());
+    let now = Utc::now();
+    let received = replayed.map_or(now, |first| DateTime::from_timestamp_nanos(first.received_at_unix_nano));
+    let since = (now.min(received) - SEED_WINDOW).timestamp_micros();
     let view = engine.storage().view();
     for project in projects {
         for is_log in [false, true] {

@@ -34,7 +34,8 @@ use crate::{
     export,
     kafka::Kafka,
     listen::{Connections, Listener},
-    mappings_api, openapi, reprice, roles, seed,
+    mappings_api, openapi, reprice, roles,
+    seed::{self, FirstReplayed},
 };
 
 /// Defaults of `storage.flush_interval`: what is in memory is seen at once by the process that took it, and by no other.
@@ -150,8 +151,9 @@ impl Server {
         let ingest = Arc::new(Ingest::new(storage.clone(), normaliser, Arc::clone(&prices)));
         let started = Instant::now();
         let replayed = storage.replay().next().transpose().context("could not read the write-ahead log")?;
-        let replayed_from = replayed.map(|(position, _)| position);
-        seed::seed(&engine, ingest.calls(), &storage.view().projects(), replayed_from).await?;
+        let replayed =
+            replayed.map(|(position, record)| FirstReplayed { position, received_at_unix_nano: record.received_at_unix_nano });
+        seed::seed(&engine, ingest.calls(), &storage.view().projects(), replayed).await?;
         let mut kafka = Kafka::before_recovery(config, &storage)?;
         let requests = ingest.recover().await.context("could not take up what the last run left")?;
         info!(requests, elapsed = ?started.elapsed(), "recovered");
