@@ -88,7 +88,7 @@ const PLACES: readonly Place[] = [
     },
     see: async (page) => {
       await expect(page.getByRole('textbox', { name: 'Filter attributes' })).toHaveValue('gen_ai.usage');
-      await expect(page.getByRole('region', { name: 'Span attributes' })).toContainText(/\d+ of \d+/);
+      await expect(page.getByRole('group', { name: 'Span attributes' })).toContainText(/\d+ of \d+/);
     },
   },
   {
@@ -266,7 +266,10 @@ for (const { name, act, see } of PLACES) {
 test('a copied link shows another person the times that its sender saw', async ({ page, browser }) => {
   const berlin = await browser.newContext({ timezoneId: 'Europe/Berlin', permissions: ['clipboard-read', 'clipboard-write'] });
   const sender = await berlin.newPage();
-  await sender.goto(`/?${ALL_TIME}`);
+  // With an end that does not move, both draw the same buckets.
+  const until = new Date();
+  const since = new Date(until.getTime() - 3650 * 86_400_000);
+  await sender.goto(`/?from=${since.toISOString()}&to=${until.toISOString()}`);
   await expect(rows(sender).first()).toBeVisible();
   await expect(sender).not.toHaveURL(/zone=/);
   const seen = await grid(sender).locator('time').allInnerTexts();

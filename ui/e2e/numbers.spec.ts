@@ -96,6 +96,7 @@ async function check(request: APIRequestContext, block: Locator, link: Locator, 
 
 const sqlOf = (at: Page | Locator, name: string | RegExp) => at.getByRole('link', { name: typeof name === 'string' ? `SQL of ${name}` : name, exact: true }); // prettier-ignore
 const region = (page: Page, name: string | RegExp) => page.getByRole('region', { name, exact: true });
+const group = (page: Page, name: string | RegExp) => page.getByRole('group', { name, exact: true });
 const sum = (rows: readonly Row[], column: string) => rows.reduce((total, row) => total + Number(row[column] ?? 0), 0);
 
 for (const [path, title, columns] of [
@@ -225,13 +226,13 @@ test('the numbers of a trace: header, span, tokens, cost, subtree, peek', async 
   );
   const [trace, span] = [text(call['trace_id']), text(call['span_id'])];
   await page.goto(`/traces/${trace}?span=${span}&tab=cost`);
-  await expect(region(page, 'Cost').getByRole('row').first()).toBeVisible();
+  await expect(group(page, 'Cost').getByRole('row').first()).toBeVisible();
   const header = page.locator('.trace-header');
   await check(request, header, sqlOf(header, 'the totals of the trace'), 6);
   const panel = page.locator('.span-panel');
   await check(request, panel.locator('.span-panel__facts'), panel.getByRole('link', { name: 'SQL', exact: true }), 3);
-  await check(request, region(page, 'Tokens'), sqlOf(panel, 'tokens'), 2);
-  await check(request, region(page, 'Cost'), sqlOf(panel, 'cost'), 2);
+  await check(request, group(page, 'Tokens'), sqlOf(panel, 'tokens'), 2);
+  await check(request, group(page, 'Cost'), sqlOf(panel, 'cost'), 2);
   // The tree: each row is a span of the trace, what it sums up is a subtree. Timeline and transcript show the same spans.
   const rows = await check(request, tree(page).getByRole('treeitem'), sqlOf(page, 'the rows'), 8);
   await page.getByRole('button', { name: 'Transcript' }).click();
@@ -254,7 +255,7 @@ test('the numbers of a trace: header, span, tokens, cost, subtree, peek', async 
   }
   await page.getByRole('button', { name: 'Tree', exact: true }).click();
   await tree(page).getByRole('treeitem').first().click();
-  const subtree = page.getByRole('region', { name: /^Subtree of/ });
+  const subtree = page.getByRole('group', { name: /^Subtree of/ });
   await expect(subtree.getByRole('row').first()).toBeVisible();
   await check(request, subtree, sqlOf(subtree, /^SQL of subtree/), 3);
 

@@ -32,7 +32,7 @@ test('the cost of a call is explained to the last digit, line by line', async ({
   expect(lines.length).toBeGreaterThan(0);
   await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}`);
   await page.getByRole('tab', { name: 'Tokens & cost' }).click();
-  const cost = page.getByRole('region', { name: 'Cost', exact: true });
+  const cost = page.getByRole('group', { name: 'Cost', exact: true });
   for (const line of lines) {
     const row = cost
       .getByRole('row')
@@ -41,7 +41,7 @@ test('the cost of a call is explained to the last digit, line by line', async ({
     await expect(row.filter({ hasText: `$${text(line['cost_usd']).replace(/\.?0+$/, '')}` }).first()).toBeVisible();
   }
   await expect(cost.getByRole('row', { name: /This span/ })).toContainText(`$${text(call['cost_usd']).replace(/\.?0+$/, '')}`);
-  await expect(page.getByRole('region', { name: 'Tokens', exact: true })).toContainText(
+  await expect(page.getByRole('group', { name: 'Tokens', exact: true })).toContainText(
     Number(call['input_tokens']).toLocaleString('en-US'),
   );
 });
@@ -53,7 +53,7 @@ test('messages are rendered by role, attributes as received, canonical values wi
   await expect(messages.getByText('user', { exact: true }).first()).toBeVisible();
   await expect(messages.getByText('assistant', { exact: true }).first()).toBeVisible();
   await page.getByRole('tab', { name: 'Attributes' }).click();
-  await expect(page.getByRole('region', { name: 'Resource attributes' })).toContainText('service.name');
+  await expect(page.getByRole('group', { name: 'Resource attributes' })).toContainText('service.name');
   await page.getByRole('tab', { name: 'Canonical' }).click();
   const row = page.getByRole('row').filter({ has: page.getByRole('cell', { name: 'input_tokens', exact: true }) });
   await expect(row.getByRole('cell').nth(1)).toHaveText(String(Number(call['input_tokens'])));
@@ -225,7 +225,7 @@ test('every sum of the cost tab has SQL that gives it', async ({ page, request }
     `SELECT trace_id, span_id FROM spans WHERE operation = 'invoke_agent' AND parent_span_id IS NULL AND trace_id IN (SELECT trace_id FROM spans WHERE counted AND cost_usd > 0) ORDER BY start_time DESC LIMIT 1`,
   );
   await page.goto(`/traces/${text(root['trace_id'])}?span=${text(root['span_id'])}&tab=cost`);
-  const subtree = page.getByRole('region', { name: /Subtree of/ });
+  const subtree = page.getByRole('group', { name: /Subtree of/ });
   const cost = await subtree.getByRole('row', { name: /Cost/ }).getByRole('cell').nth(1).textContent();
   const href = await subtree.getByRole('link', { name: /^SQL of/ }).getAttribute('href');
   const query = new URL(text(href), page.url()).searchParams.get('q') ?? '';
@@ -362,7 +362,7 @@ test('an image, a sound and a file of a message are shown and can be kept', asyn
 test('a price leads to its rates, and a call without one says why and what to do', async ({ page, request }) => {
   const call = await one(request, CALL);
   await page.goto(`/traces/${text(call['trace_id'])}?span=${text(call['span_id'])}&tab=cost`);
-  const cost = page.getByRole('region', { name: 'Cost', exact: true });
+  const cost = page.getByRole('group', { name: 'Cost', exact: true });
   await cost.getByRole('link', { name: /gpt|claude|gemini|\// }).first().click(); // prettier-ignore
   await expect(page.getByRole('grid', { name: 'Result' })).toContainText('usd_per_million');
   const unpriced = await one(

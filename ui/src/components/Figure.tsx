@@ -2,7 +2,7 @@
 import type { ReactNode } from 'react';
 
 import './figure.css';
-import { SqlLink } from './SqlLink';
+import { SqlLink, type SqlParams } from './SqlLink';
 
 type Props = {
   title: string;
@@ -11,7 +11,7 @@ type Props = {
   failed?: boolean;
   sql: string | null;
   /** Of the query, as the address of the workbench names them. */
-  params?: Readonly<Record<string, string>>;
+  params?: SqlParams;
   tone?: 'plain' | 'good' | 'warning' | 'error';
   children?: ReactNode;
 };

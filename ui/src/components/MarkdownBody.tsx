@@ -32,9 +32,9 @@ export default function MarkdownBody({ text }: { text: string }) {
         h4: Heading,
         h5: Heading,
         h6: Heading,
-        // A region that scrolls sideways must be reachable by keyboard.
+        // What scrolls sideways must be reachable by keyboard. Not a region: a message has many, of one name.
         pre: ({ children }) => (
-          <pre role="region" tabIndex={0} aria-label="code">
+          <pre role="group" tabIndex={0} aria-label="code">
             {children}
           </pre>
         ),

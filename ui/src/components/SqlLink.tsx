@@ -4,8 +4,8 @@ import { createContext, useContext } from 'react';
 import './sql-link.css';
 
 /** Parameters of a query as the address of the workbench names them: `p.name:number`. */
-type Params = Readonly<Record<string, string>>;
-type HrefOf = (sql: string, params?: Params) => string;
+export type SqlParams = Readonly<Record<string, string>>;
+type HrefOf = (sql: string, params?: SqlParams) => string;
 
 const SqlHref = createContext<HrefOf>(() => '');
 
@@ -17,7 +17,7 @@ export function useSqlHref(): HrefOf {
 }
 
 /** `of` names the number: "SQL of the totals". Nothing is drawn while the query is not known. */
-export function SqlLink({ sql, of, params }: { sql: string | null | undefined; of: string; params?: Params }) {
+export function SqlLink({ sql, of, params }: { sql: string | null | undefined; of: string; params?: SqlParams }) {
   const href = useSqlHref();
   if (sql === null || sql === undefined || sql === '') return null;
   return (

@@ -2,6 +2,7 @@
 import { useRouter, type AnyRouter } from '@tanstack/react-router';
 import { useMemo } from 'react';
 
+import type { SqlParams } from '../components/SqlLink';
 import type { Links } from '../features/lists/kinds';
 import type { SavedView } from '../features/lists/saved';
 import { scopeSearch, type Kind, type ListState } from '../features/lists/state';
@@ -19,7 +20,7 @@ export const LIST_PATHS = {
 } as const satisfies Record<Kind, string>;
 
 /** Address of the workbench with a query in it, and its parameters as that address names them. */
-export function sqlHref(router: AnyRouter, sql: string, params: Readonly<Record<string, string>> = {}): string {
+export function sqlHref(router: AnyRouter, sql: string, params: SqlParams = {}): string {
   return router.buildLocation({ to: '/sql', search: { q: sql, ...params } }).href;
 }
 

@@ -7,7 +7,7 @@ import { projectInUrl } from '../api/client';
 import { CommandMenu } from '../components/command/CommandMenu';
 import { Icon } from '../components/Icon';
 import { EmptyState, ErrorNotice } from '../components/Notice';
-import { SqlHrefProvider } from '../components/SqlLink';
+import { SqlHrefProvider, type SqlParams } from '../components/SqlLink';
 import { ThemeMenu } from '../components/ThemeMenu';
 import { Tag } from '../components/Values';
 import { Freshness } from '../features/live/Freshness';
@@ -57,10 +57,7 @@ function Frame() {
   const { zone } = useClock();
   const [commandsOpen, setCommandsOpen] = useState(false);
   const [helpOpen, setHelpOpen] = useState(false);
-  const hrefOfSql = useCallback(
-    (sql: string, params?: Readonly<Record<string, string>>) => sqlHref(router, sql, params),
-    [router],
-  );
+  const hrefOfSql = useCallback((sql: string, params?: SqlParams) => sqlHref(router, sql, params), [router]);
   const openHelp = useCallback(() => {
     setHelpOpen(true);
   }, []);

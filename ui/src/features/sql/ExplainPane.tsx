@@ -4,7 +4,7 @@ import { useMemo, type ReactNode } from 'react';
 
 import { CopyButton } from '../../components/CopyButton';
 import { Sideways } from '../../components/Sideways';
-import { SqlLink } from '../../components/SqlLink';
+import { SqlLink, type SqlParams } from '../../components/SqlLink';
 import { Figure, Figures } from '../../components/Figure';
 import { SegmentedChoice } from '../../components/SegmentedChoice';
 import { ErrorNotice, Skeleton } from '../../components/Notice';
@@ -49,7 +49,7 @@ export function ExplainPane({ asked, measured, onView }: Props) {
 }
 
 /** The statement that gives the figures of the plan. */
-type Asking = { readonly sql: string; readonly params: Readonly<Record<string, string>> };
+type Asking = { readonly sql: string; readonly params: SqlParams };
 
 /** Each figure says where it comes from: the lists of the store, the statistics of the files, or what was counted while it ran. */
 function Pruning({ pruning, measured, asking }: { pruning: Explanation['pruning']; measured: boolean; asking: Asking }) {

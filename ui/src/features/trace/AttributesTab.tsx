@@ -42,7 +42,7 @@ function Group({ title, attributes, filter }: { title: string; attributes: unkno
   const wanted = filter.trim().toLowerCase();
   const shown = wanted === '' ? all : all.filter(([key, value]) => `${key} ${asText(value)}`.toLowerCase().includes(wanted));
   return (
-    <section className="panel-block" aria-label={`${title} attributes`}>
+    <div role="group" className="panel-block" aria-label={`${title} attributes`}>
       <h3 className="panel-block__title">
         {title}
         <span className="faint num">
@@ -70,7 +70,7 @@ function Group({ title, attributes, filter }: { title: string; attributes: unkno
           </tbody>
         </table>
       )}
-    </section>
+    </div>
   );
 }
 

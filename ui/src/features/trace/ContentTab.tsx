@@ -233,7 +233,7 @@ function Media({ part }: { part: Extract<Part, { kind: 'media' }> }) {
 
 function Documents({ documents }: { documents: unknown[] }) {
   return (
-    <section className="panel-block" aria-label="Documents">
+    <div role="group" className="panel-block" aria-label="Documents">
       <h3 className="panel-block__title">
         Documents <span className="faint">{documents.length}</span>
       </h3>
@@ -260,13 +260,13 @@ function Documents({ documents }: { documents: unknown[] }) {
           );
         })}
       </ol>
-    </section>
+    </div>
   );
 }
 
 function ValueBlock({ title, value }: { title: string; value: unknown }) {
   return (
-    <section className="panel-block" aria-label={title}>
+    <div role="group" className="panel-block" aria-label={title}>
       <h3 className="panel-block__title">
         {title}
         <CopyButton
@@ -277,6 +277,6 @@ function ValueBlock({ title, value }: { title: string; value: unknown }) {
       <div className="panel-box">
         <AnyValue value={value} />
       </div>
-    </section>
+    </div>
   );
 }

@@ -155,13 +155,13 @@ export function CostTab({ traceId, span, tree, index }: { traceId: string; span:
 
 function Block({ title, sql, children }: { title: string; sql: string; children: ReactNode }) {
   return (
-    <section className="panel-block" aria-label={title}>
+    <div role="group" className="panel-block" aria-label={title}>
       <h3 className="panel-block__title">
         {title}
         <SqlLink sql={sql} of={title.toLowerCase()} />
       </h3>
       {children}
-    </section>
+    </div>
   );
 }
 

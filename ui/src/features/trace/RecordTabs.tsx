@@ -21,7 +21,7 @@ export function EventsTab({ span }: { span: SpanDetail }) {
         const name = text(event, 'name') ?? 'event';
         const at = offset(event, span.start_time);
         return (
-          <section key={index} className="panel-block" aria-label={`Event ${name}`}>
+          <div key={index} role="group" className="panel-block" aria-label={`Event ${name}`}>
             <h3 className="panel-block__title">
               {name === 'exception' ? <Tag tone="error">{name}</Tag> : name}
               {at !== null && <span className="faint num">+{formatDuration(at)}</span>}
@@ -29,7 +29,7 @@ export function EventsTab({ span }: { span: SpanDetail }) {
             <div className="panel-box">
               <JsonView value={flatAttributes(event)} openDepth={1} />
             </div>
-          </section>
+          </div>
         );
       })}
     </>
@@ -44,7 +44,7 @@ export function LinksTab({ span, traceId, onSelect }: { span: SpanDetail; traceI
         const linkedTrace = text(link, 'traceId', 'trace_id') ?? '';
         const linkedSpan = text(link, 'spanId', 'span_id') ?? '';
         return (
-          <section key={index} className="panel-block" aria-label={`Link ${index + 1}`}>
+          <div key={index} role="group" className="panel-block" aria-label={`Link ${index + 1}`}>
             <h3 className="panel-block__title">
               <span className="code">
                 {linkedTrace.slice(0, 16)}… / {linkedSpan}
@@ -64,7 +64,7 @@ export function LinksTab({ span, traceId, onSelect }: { span: SpanDetail; traceI
             <div className="panel-box">
               <JsonView value={flatAttributes(link)} openDepth={1} />
             </div>
-          </section>
+          </div>
         );
       })}
     </>
@@ -116,7 +116,7 @@ export function LogsTab({ span, traceId, all, onAll, onSelect }: LogsProps) {
         const time = text(log, 'time');
         const of = text(log, 'span_id');
         return (
-          <section key={index} className="panel-block" aria-label={`Log record ${index + 1}`}>
+          <div key={index} role="group" className="panel-block" aria-label={`Log record ${index + 1}`}>
             <h3 className="panel-block__title">
               {severity && (
                 <Tag tone={/err|fatal/i.test(severity) ? 'error' : /warn/i.test(severity) ? 'warning' : 'plain'}>{severity}</Tag>
@@ -137,7 +137,7 @@ export function LogsTab({ span, traceId, all, onAll, onSelect }: LogsProps) {
             <div className="panel-box">
               <JsonView value={log} openDepth={1} />
             </div>
-          </section>
+          </div>
         );
       })}
     </>
