@@ -1,10 +1,14 @@
 """The captures in `captures/`: which there are, what really happened, and how to send them as their SDK did."""
 
 import json
+import time
 
+import grpc
 import telemetry as otlp
-from harness import CAPTURES
+from harness import CAPTURES, Refused
 
+# An SDK gives up after a minute or so.
+TRIES = 30
 FOLDERS = sorted(path.parent.name for path in CAPTURES.glob("*/expected.json"))
 
 
@@ -26,7 +30,20 @@ def scenarios(folder):
 
 
 def send(server, meta, body, project="default"):
-    """Sends a capture by the protocol, content type and encoding that the SDK used, to the path it used if Assay answers there."""
+    """Sends a capture by the protocol, content type and encoding that the SDK used, to the path it used if Assay answers there; again where the
+    server is busy, as an SDK does."""
+    for _ in range(TRIES - 1):
+        try:
+            _send_once(server, meta, body, project)
+            return
+        except (Refused, grpc.RpcError) as refused:
+            if not _is_busy(refused):
+                raise
+        time.sleep(1)
+    _send_once(server, meta, body, project)
+
+
+def _send_once(server, meta, body, project):
     if meta["protocol"] == "grpc":
         server.send_grpc(meta["signal"], body, project)
         return
@@ -35,6 +52,12 @@ def send(server, meta, body, project="default"):
     encoding = meta["content_encoding"]
     sent = otlp.COMPRESS[encoding](body) if encoding else body
     server.send(meta["signal"], sent, meta["content_type"], encoding, project, path)
+
+
+def _is_busy(refused):
+    if isinstance(refused, Refused):
+        return refused.status == 503
+    return refused.code() == grpc.StatusCode.UNAVAILABLE
 
 
 def _arrival(path):

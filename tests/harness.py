@@ -145,6 +145,11 @@ class Server:
         call = self._channel[1].unary_unary(path)
         return call(body, timeout=60, metadata=[("x-assay-project", project)], compression=compression)
 
+    def metric(self, name):
+        """The value of a metric without labels."""
+        [value] = [line.split()[1] for line in self.get("/metrics").splitlines() if line.startswith(f"{name} ")]
+        return float(value)
+
     def sql(self, query, project="default", **options):
         """Rows of `query` as dictionaries, in the order of the columns."""
         body = json.dumps({"query": query, **options}).encode()

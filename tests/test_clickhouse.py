@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -80,7 +81,7 @@ def _assert_asked(server, query, part):
     assert part in plan, plan
 
 
-# Questions as people and pages ask them, and by which indexes ClickHouse must leave out all but a few of some thirty granules.
+# Questions as people and pages ask them, and by which indexes ClickHouse must leave out all but a few of fifteen granules.
 SEARCHES = (
     ("trace_id = '{trace_id}'", {"PrimaryKey"}),
     ("trace_id IN ('{trace_id}', 'another')", {"PrimaryKey"}),
@@ -93,11 +94,11 @@ SEARCHES = (
     ("q=\"refund policy\"", {"by_text"}),
     ("q=REFUND", {"by_text"}),
     ("q=refund_policy", {"by_text"}),
-    ("q=\"refund policy\" session:\"session 77777\"", {"by_text", "by_session_id"}),
+    ("q=\"refund policy\" session:\"session 77777\"", {"by_session_id"}),
     ("output_preview ILIKE '%Refund%Policy%' OR input_preview ILIKE '%Refund%Policy%'", {"by_text"}),
     ("input_preview LIKE '%refund%'", {"by_text"}),
 )
-SEARCHED_ROWS = 250_000
+SEARCHED_ROWS = 120_000
 
 
 def searches_are_answered_by_indexes(_clickhouse, tmp_path):
@@ -400,10 +401,10 @@ def while_the_store_is_away_senders_are_told_to_wait_and_when_it_is_back_all_lan
 
 def a_schema_of_another_version_is_refused(_clickhouse, tmp_path):
     server = _server(tmp_path / "data", _clickhouse.address, "versions", migrate=False)
-    with pytest.raises(AssertionError, match="has no version, expected version 3 .hint: run `assay migrate`"):
+    with pytest.raises(AssertionError, match="has no version, expected version 4 .hint: run `assay migrate`"):
         server.start()
-    assert "was made, version 3" in clickhouse_server.migrate(server._config_path).stdout
-    assert "has version 3" in clickhouse_server.migrate(server._config_path).stdout
+    assert "was made, version 4" in clickhouse_server.migrate(server._config_path).stdout
+    assert "has version 4" in clickhouse_server.migrate(server._config_path).stdout
     with server:
         pass
     # A column that an earlier version did not have, and what a later one may have.
@@ -414,7 +415,7 @@ def a_schema_of_another_version_is_refused(_clickhouse, tmp_path):
     with server:
         pass
     _clickhouse.execute("INSERT INTO versions.schema_versions (version, assay) VALUES (99, 'later')")
-    with pytest.raises(AssertionError, match="has version 99, expected version 3 .hint: a newer Assay made it"):
+    with pytest.raises(AssertionError, match="has version 99, expected version 4 .hint: a newer Assay made it"):
         server.start()
     assert "newer Assay" in clickhouse_server.migrate(server._config_path).stderr
 
@@ -444,6 +445,71 @@ def one_data_folder_writes_one_database(_clickhouse, tmp_path):
         _server(tmp_path / "two", _clickhouse.address, "owned").start()
     with pytest.raises(AssertionError, match="is in `clickhouse:owned`, expected"):
         Server(tmp_path / "one").start()
+
+
+def nodes_that_share_a_database_see_and_correct_the_rows_of_each_other(_clickhouse, tmp_path):
+    shared = QUICK + 'shared = true\nfollow_interval = "300ms"\n'
+    nodes = [_server(tmp_path / name, _clickhouse.address, "shared", shared) for name in ("one", "two")]
+    price = '[[prices]]\nmodel = "own-model"\ninput_usd_per_million = "3"\noutput_usd_per_million = "7"\n'
+    nodes[1].configure(price + nodes[1]._config_path.read_text())
+    rng = otlp.seeded(50)
+    query = "SELECT span_id, cost_usd, cost_source FROM spans ORDER BY span_id"
+    with nodes[0], nodes[1]:
+        for node, n in zip(nodes, (1200, 100)):
+            node.send("traces", otlp.traces([otlp.chat(rng, model="own-model") for _ in range(n)]).SerializeToString())
+        _until(lambda: all(node.sql("SELECT count(*) AS n FROM spans") == [{"n": 1300}] for node in nodes), "the rows of the other")
+        # The one that knows the price corrects what the other took without it: so many corrections do not wait.
+        nodes[1].cli("reprice", "--from", "2025-11-21T00:00:00Z", "--to", "2025-11-22T00:00:00Z", "--apply")
+        priced = "SELECT count(*) AS n FROM spans WHERE cost_source = 'configured'"
+        _until(lambda: all(node.sql(priced) == [{"n": 1300}] for node in nodes), "the corrections of the other")
+        expected = nodes[1].sql(query)
+        assert len(expected) == 1300 and {row["cost_source"] for row in expected} == {"configured"}
+        # The other node could still insert corrections that were received before: none is folded for five minutes.
+        rounds = lambda: [node.get("/api/v1/status")["storage"]["jobs"].get("compaction", {}).get("last_unix_ms") or 0 for node in nodes]  # noqa: E731
+        began = time.time() * 1000
+        _until(lambda: min(rounds()) > began + 2000, "rounds of jobs")
+        assert [_pending(node) for node in nodes] == [(0, 1200)] * 2
+        aged = "INSERT INTO shared.span_corrections SELECT * REPLACE (received_at - INTERVAL 10 MINUTE AS received_at) FROM shared.span_corrections"
+        _clickhouse.execute(aged)
+        _clickhouse.execute("ALTER TABLE shared.span_corrections DELETE WHERE received_at > now() - INTERVAL 5 MINUTE SETTINGS mutations_sync = 1")
+        _until(lambda: all(_pending(node) == (0, 0) for node in nodes), "a fold, by the first of them")
+        values = _clickhouse.rows("SELECT count() AS n, uniqExact(cost_usd) AS values, uniqExact(node_id) AS nodes, any(cost_source) AS source FROM shared.spans")
+        assert values == [{"n": 1300, "values": 1, "nodes": 2, "source": "configured"}]
+        assert _clickhouse.rows("SELECT count() AS n FROM shared.span_corrections") == [{"n": 0}]
+        for node in nodes:
+            assert node.sql(query) == expected
+    # Whoever means to be alone is told, on either side; and a copy of a folder is.
+    with pytest.raises(AssertionError, match="database `shared` is written by node `assay-[-0-9a-f]+`, expected .*`storage.shared = true` on both"):
+        _server(tmp_path / "three", _clickhouse.address, "shared").start()
+    alone = _server(tmp_path / "four", _clickhouse.address, "unshared")
+    with alone:
+        alone.send("traces", otlp.traces([otlp.chat(rng) for _ in range(7)]).SerializeToString())
+    with alone, pytest.raises(AssertionError, match="database `unshared` is not shared: node `assay-[-0-9a-f]+` has it to itself"):
+        _server(tmp_path / "five", _clickhouse.address, "unshared", "shared = true").start()
+    with nodes[0] as first:
+        (tmp_path / "copy").mkdir()
+        shutil.copy(tmp_path / "one" / "node-id", tmp_path / "copy" / "node-id")
+        with _server(tmp_path / "copy", _clickhouse.address, "shared", shared) as copy:
+            first.send("traces", otlp.traces([otlp.chat(rng)]).SerializeToString())
+            _until(lambda: "another process writes" in (first.get("/api/v1/status")["storage"]["flush_error"] or ""), "a refused flush")
+            copy.kill()
+        first.kill()
+    # Whoever is gone for good no longer holds back what is complete, nor keeps others out, once that is said; its rows stay.
+    with nodes[1] as other:
+        began = time.time() * 1000
+        follows = lambda: other.get("/api/v1/status")["storage"]["complete_until_unix_ms"]  # noqa: E731
+        assert follows() < began
+        _say_that_it_is_gone(_clickhouse, "shared", tmp_path / "copy")
+        _until(lambda: follows() > began, "a complete view")
+        assert other.sql("SELECT count(*) AS n FROM spans") == [{"n": 1300}]
+    _say_that_it_is_gone(_clickhouse, "unshared", tmp_path / "four")
+    with _server(tmp_path / "five", _clickhouse.address, "unshared", "shared = true") as five:
+        assert five.sql("SELECT count(*) AS n FROM spans") == [{"n": 7}]
+
+
+def _say_that_it_is_gone(clickhouse, database, folder):
+    node_id = (folder / "node-id").read_text().strip()
+    clickhouse.execute(f"INSERT INTO {database}.nodes (node_id, shared, stopped) VALUES ('{node_id}', true, true)")
 
 
 def old_days_are_dropped_by_the_retention(_clickhouse, tmp_path):

@@ -26,22 +26,25 @@ SEED = 20261121
 
 
 class PatientLoad(senders.Load):
-    """Keeps count of who was told to wait. Whatever is not an acknowledgement must say that it is not for good."""
+    """Keeps count of who was told to come again, and of who had to wait for an answer as long as half an outage. Whatever is not an
+    acknowledgement must say that it is not for good."""
 
     def __init__(self, server, seed):
-        self.told_to_wait = 0
+        self.told, self.waited = 0, 0
         self.answered = threading.Event()
         super().__init__(server, seed)
 
     def _send_until_acknowledged(self, body):
         while True:
+            sent = time.monotonic()
             try:
                 self.server.send("traces", body)
+                self.waited += time.monotonic() - sent > SECONDS / 2
                 self.answered.set()
                 return
             except Refused as refused:
                 assert refused.status in (429, 503) and int(refused.headers["Retry-After"]) > 0, refused
-                self.told_to_wait += 1
+                self.told += 1
             # Sooner than it was asked to: more load.
             time.sleep(0.05)
 
@@ -71,19 +74,19 @@ def nothing_acknowledged_is_lost_or_doubled_and_nobody_is_refused_for_good(store
         try:
             for fault in s3.FAULTS:
                 load.run_for(0.5)
-                told_before = load.told_to_wait
+                told_before, waited_before = load.told, load.waited
                 proxy.failing(1, (fault,))
                 load.run_for(SECONDS)
-                told = load.told_to_wait - told_before
                 proxy.failing(0)
                 mended = time.monotonic()
                 _until_acknowledged(load)
                 again = time.monotonic() - mended
+                told, waited = load.told - told_before, load.waited - waited_before
                 _until(lambda: server.get("/api/v1/status")["storage"]["hot_rows"] == 0, "all rows in the store")
                 acknowledged = load.acknowledged()
                 senders.assert_stored_once(server, acknowledged)
-                print(f"{fault} for {SECONDS:.0f} s: {told} told to wait, acknowledged again after {again:.1f} s, {len(acknowledged)} spans are there once")
-                assert told > 0, "the load was too light to prove anything"
+                print(f"{fault} for {SECONDS:.0f} s: {waited} waited, {told} told to come again, acknowledged again after {again:.1f} s, {len(acknowledged)} spans are there once")
+                assert waited + told > 0, "the load was too light to prove anything"
         finally:
             proxy.failing(0)
             load.end()

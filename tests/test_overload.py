@@ -26,6 +26,8 @@ from harness import Refused, Server
 
 SCALE = int(os.environ.get("ASSAY_OVERLOAD_SCALE") or 1)
 MIB = 1 << 20
+# Who finds no room waits for it, and is refused only if that takes long.
+WAITED = "assay_storage_waits_for_memory_total"
 
 SMALL_BUDGETS = """
 [ingest]
@@ -44,8 +46,8 @@ def too_much_load_is_refused_as_retryable_and_nothing_acknowledged_is_lost(tmp_p
         before = _resident(server)
         flood = _Flood(server, senders=16).run(seconds=4 * SCALE)
         peak = _peak(server)
-        assert flood.refused, "the load was too light to prove anything"
-        assert set(flood.refusals) == {503}, flood.refusals
+        assert flood.refusals or server.metric(WAITED), "the load was too light to prove anything"
+        assert set(flood.refusals) <= {503}, flood.refusals
         # Budgets of 16 + 8 MiB, of which rows and bodies take a few times as much while they are worked on.
         assert peak - before < 400 * MIB, f"{peak / MIB:.0f} MiB at the peak, {before / MIB:.0f} MiB at rest"
         _assert_stored(server, flood.acknowledged)
@@ -65,7 +67,7 @@ def a_project_that_floods_the_server_is_refused_before_the_others(tmp_path):
             except Refused as error:
                 refused.append(error.body)
         flood.end()
-        assert flood.refused, "the flood was too light to prove anything"
+        assert flood.refusals or server.metric(WAITED), "the flood was too light to prove anything"
         assert not refused, refused[:3]
         _assert_stored(server, {span.span_id.hex() for span in quiet}, project="quiet")
         _assert_stored(server, flood.acknowledged, project="flooding")
@@ -215,10 +217,6 @@ class _Flood:
         self._ended = threading.Event()
         self._failures = []
         self._threads = [threading.Thread(target=self._send, args=(n,), daemon=True) for n in range(senders)]
-
-    @property
-    def refused(self):
-        return len(self.refusals)
 
     def start(self):
         for thread in self._threads:

@@ -57,11 +57,6 @@ def _away(server, path="/api/v1/saved"):
     return None
 
 
-def _metric(server, name):
-    [value] = [line.split()[1] for line in server.get("/metrics").splitlines() if line.startswith(f"{name} ")]
-    return float(value)
-
-
 def _until(holds, what, seconds=30):
     deadline = time.monotonic() + seconds
     while not holds():
@@ -160,7 +155,7 @@ def while_postgres_is_away_rows_come_in_and_are_asked_for(postgres, _nodes, end)
             assert "the relational store cannot be used now: " in reason and PASSWORD not in reason
             assert "could not connect to `localhost:" in _away(node, f"/api/v1/notes?trace_id={TRACE}")
             assert _outcome(node, "POST", "/api/v1/saved", VIEW)[0] == 503
-            assert _metric(node, "assay_accounts_available") == 0 and _metric(node, "assay_accounts_failures_total") >= 3
+            assert node.metric("assay_accounts_available") == 0 and node.metric("assay_accounts_failures_total") >= 3
             node.get("/readyz")
         _send(collector, 51 if end == "stop" else 52)
         for node in readers:
@@ -170,7 +165,7 @@ def while_postgres_is_away_rows_come_in_and_are_asked_for(postgres, _nodes, end)
         readers[1].start()
         assert _away(readers[1]) and _count(readers[1]) == seen[readers[1]] + 5
     for node in readers:
-        _until(lambda: _metric(node, "assay_accounts_available") == 1, "Postgres, without being asked for")
+        _until(lambda: node.metric("assay_accounts_available") == 1, "Postgres, without being asked for")
         assert kept in node.get("/api/v1/saved")["items"]
     assert "assay_accounts" not in collector.get("/metrics") and "relational" not in collector.log()
 
@@ -210,7 +205,7 @@ def a_lock_that_is_held_is_waited_for_briefly(postgres, tmp_path):
         status, problem = _outcome(server, "PUT", f"/api/v1/saved/{view['id']}", {"name": "waits"})
         assert status == 503 and "lock timeout" in problem["detail"]
         # Who reads does not wait, and the store is not taken for away.
-        assert server.get("/api/v1/saved")["items"] == [view] and _metric(server, "assay_accounts_available") == 1
+        assert server.get("/api/v1/saved")["items"] == [view] and server.metric("assay_accounts_available") == 1
         postgres.sql(database, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE mode = 'ExclusiveLock' AND relation = 'saved'::regclass")
         assert "terminating connection" in str(holder.exception(timeout=30))
         assert _call(server, "PUT", f"/api/v1/saved/{view['id']}", {"name": "waited"})["name"] == "waited"

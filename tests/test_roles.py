@@ -1,14 +1,17 @@
-"""Several nodes over one bucket: nothing acknowledged is missing, none is there twice, every query node answers the same, whichever node is killed.
+"""Several nodes over one bucket, or over one database in ClickHouse: nothing acknowledged is missing, none is there twice, every query node answers
+the same, whichever node is killed.
 
-The service is SeaweedFS. What two nodes do to one another when they act at the same moment is in `storage/src/follow/tests.rs`.
+The services are SeaweedFS and the engine of ClickHouse. What two nodes do to one another when they act at the same moment is in `storage/src/follow/tests.rs`.
 """
 
+import functools
 import json
 import os
 import threading
 import time
 from datetime import datetime, timezone
 
+import clickhouse_server
 import pytest
 import s3
 import senders
@@ -45,17 +48,38 @@ def nothing_is_lost_or_doubled_or_seen_differently_whichever_node_is_killed(_ser
     seed = int(os.environ.get("ASSAY_S3_SEED") or 20261121)
     print(f"seed {seed} (ASSAY_S3_SEED)")
     with s3.Proxy(_service.address, seed) as proxy:
-        _kill_each_under_load(_service, proxy, seed, tmp_path)
+        nodes = functools.partial(_named_node, tmp_path, lambda folder, part: _node(folder, part, proxy, "roles"))
+        _kill_each_under_load(nodes, proxy, seed, lambda collectors: _merged(collectors) > 0)
+    names = {name.rsplit("/", 1)[-1] for name in _service.objects("roles/assay-")}
+    assert {"assay-owner.json", "assay-lease.json"} <= names and len(names) == 4, "two collectors are known by name"
 
 
-def _kill_each_under_load(_service, proxy, seed, tmp_path):
-    collectors = [_node(tmp_path / f"collector-{n}", "collector", proxy, "roles").start() for n in range(2)]
-    readers = [_node(tmp_path / f"query-{n}", "query", proxy, "roles").start() for n in range(2)]
+def clickhouse_is_shared_as_a_bucket_is(tmp_path):
+    seed = int(os.environ.get("ASSAY_CLICKHOUSE_SEED") or 20261121)
+    print(f"seed {seed} (ASSAY_CLICKHOUSE_SEED)")
+    with clickhouse_server.ClickHouse(tmp_path / "engine") as service, s3.Proxy(service.address, seed) as proxy:
+        config = clickhouse_server.config(proxy.address, "roles", QUICK, 'request_timeout = "4s"')
+        nodes = functools.partial(_named_node, tmp_path, lambda folder, part: Server(folder, config, part=part, keep_addresses=True))
+        clickhouse_server.migrate(nodes("any", "query")._config_path)
+        acknowledged = _kill_each_under_load(nodes, proxy, seed, lambda _: True)
+        stored = service.rows("SELECT count() AS n, uniqExact(span_id) AS ids, uniqExact(node_id) AS nodes FROM roles.spans")
+        assert stored == [{"n": len(acknowledged), "ids": len(acknowledged), "nodes": 2}], "what was sent again is known by its token"
+
+
+def _named_node(folder, make, name, part):
+    return make(folder / name, part)
+
+
+def _kill_each_under_load(node, proxy, seed, is_ready):
+    """Sends to two collectors that `node` makes, and asks two query nodes, while `proxy` loses answers and each is killed in turn, the first collector
+    once it `is_ready`. Returns what was acknowledged: all nodes have it, once, and have ended."""
+    collectors = [node(f"collector-{n}", "collector").start() for n in range(2)]
+    readers = [node(f"query-{n}", "query").start() for n in range(2)]
     loads = [senders.Load(collector, seed + 100 * n) for n, collector in enumerate(collectors)]
     try:
         for victim in [*readers, *collectors]:
             if victim is collectors[0]:
-                _until(lambda: loads[0].run_for(0.5) or _merged(collectors) > 0, "files that were merged")
+                _until(lambda: loads[0].run_for(0.5) or is_ready(collectors), "files that were merged")
             # Answers are lost, also of commits that landed, while the two race for each version.
             proxy.failing(0.1)
             running = [threading.Thread(target=load.run_for, args=(1.5,)) for load in loads]
@@ -77,13 +101,12 @@ def _kill_each_under_load(_service, proxy, seed, tmp_path):
     answers = [_answers(reader) for reader in readers]
     assert answers[0] == answers[1]
     senders.assert_ledger(readers[0], acknowledged, sum(load.refused for load in loads))
-    for node in [*collectors, *readers]:
-        node.stop()
-    with _node(tmp_path / "query-late", "query", _service, "roles") as late:
+    for each in [*collectors, *readers]:
+        each.stop()
+    with node("query-late", "query") as late:
         assert _answers(late) == answers[0], "a node without any past sees the same"
         assert not (late.data_dir / "wal").exists()
-    names = {name.rsplit("/", 1)[-1] for name in _service.objects("roles/assay-")}
-    assert {"assay-owner.json", "assay-lease.json"} <= names and len(names) == 4, "two collectors are known by name"
+    return acknowledged
 
 
 def _merged(collectors):

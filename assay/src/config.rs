@@ -84,8 +84,10 @@ pub(crate) struct StorageConfig {
     pub(crate) flush_interval: Option<Duration>,
     /// Rows are written to the lake when the hot buffer holds this much. Default `64MiB`.
     pub(crate) flush_bytes: ByteSize,
-    /// The hot buffer holds at most this much; senders wait beyond it. Default `512MiB`.
-    pub(crate) hot_bytes_max: ByteSize,
+    /// The hot buffer holds at most this much; senders wait beyond it. Default `160MiB`, and `512MiB` where rows go to a bucket or to
+    /// ClickHouse, which may be away for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hot_bytes_max: Option<ByteSize>,
     /// The write-ahead log takes at most this much disk; senders wait beyond it. Default `4GiB`.
     pub(crate) wal_bytes_max: ByteSize,
     /// So much disk stays free; with less, senders wait. Default `256MiB`.
@@ -102,7 +104,7 @@ pub(crate) struct StorageConfig {
     /// Where lake and blobs live, such as `s3://bucket/folder`. Default: in `data_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
-    /// Other nodes may write the lake in `url` too. Always so for `assay collector` and `assay query`. Default `false`.
+    /// Other nodes may write the lake in `url`, or the database of `clickhouse`, too. Always so for `assay collector` and `assay query`. Default `false`.
     pub(crate) shared: bool,
     /// How often a node that answers questions looks for what other nodes wrote. Default `2s`.
     #[serde(with = "humantime_serde")]
@@ -221,6 +223,9 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Default of `storage.hot_bytes_max` where rows go over the network: what comes while the store is away waits in memory, and in the log.
+const REMOTE_HOT_BYTES_MAX: u64 = 512 << 20;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -258,18 +263,19 @@ impl Default for IngestConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
+        let of = assay_storage::StorageConfig::default();
         Self {
             flush_interval: None,
-            flush_bytes: ByteSize::mib(64),
-            hot_bytes_max: ByteSize::mib(512),
-            wal_bytes_max: ByteSize::mib(4096),
-            disk_free_min: ByteSize::mib(256),
-            retention: None,
-            compaction_interval: Duration::from_secs(300),
-            vacuum_grace: Duration::from_secs(3600),
+            flush_bytes: ByteSize(of.flush_bytes),
+            hot_bytes_max: None,
+            wal_bytes_max: ByteSize(of.wal_bytes_max),
+            disk_free_min: ByteSize(of.disk_free_min),
+            retention: of.retention,
+            compaction_interval: of.compaction_interval,
+            vacuum_grace: of.vacuum_grace,
             url: None,
             shared: false,
-            follow_interval: Duration::from_secs(2),
+            follow_interval: of.follow_interval,
             cache_max: ByteSize::mib(10 << 10),
             s3: S3Config::default(),
             clickhouse: ClickHouseConfig::default(),
@@ -364,10 +370,10 @@ impl Config {
                 self.ingest.request_bytes_max
             );
         }
-        if self.storage.hot_bytes_max.bytes() < self.storage.flush_bytes.bytes() {
+        let hot_bytes_max = self.storage.hot_bytes_max();
+        if hot_bytes_max.bytes() < self.storage.flush_bytes.bytes() {
             bail!(
-                "`storage.hot_bytes_max` is `{}`: expected at least `storage.flush_bytes`, `{}`",
-                self.storage.hot_bytes_max,
+                "`storage.hot_bytes_max` is `{hot_bytes_max}`: expected at least `storage.flush_bytes`, `{}`",
                 self.storage.flush_bytes
             );
         }
@@ -376,9 +382,10 @@ impl Config {
                 "found `storage.url`, `{url}`, and `storage.clickhouse.url`, `{clickhouse}`: expected one of them, rows are kept in one place"
             );
         }
-        if self.storage.shared && self.storage.url.is_none() {
+        if self.storage.shared && !self.storage.can_be_shared() {
             bail!(
-                "`storage.shared` is `true` and there is no `storage.url`: expected `s3://BUCKET/FOLDER`, nodes can share only a lake in a bucket"
+                "`storage.shared` is `true` and there is no `storage.url`: expected `s3://BUCKET/FOLDER` or `storage.clickhouse.url`, nodes can share \
+                 only a lake in a bucket or a database in ClickHouse"
             );
         }
         self.accounts.postgres()?;
@@ -389,6 +396,18 @@ impl Config {
 }
 
 impl StorageConfig {
+    /// How much the hot buffer holds at most.
+    pub(crate) fn hot_bytes_max(&self) -> ByteSize {
+        let default =
+            if self.can_be_shared() { REMOTE_HOT_BYTES_MAX } else { assay_storage::StorageConfig::default().hot_bytes_max };
+        self.hot_bytes_max.unwrap_or(ByteSize(default))
+    }
+
+    /// Whether several nodes can write there.
+    pub(crate) fn can_be_shared(&self) -> bool {
+        self.url.is_some() || self.clickhouse.url.is_some()
+    }
+
     /// The bucket of `url`, with the secret that the configuration refers to.
     ///
     /// # Errors
@@ -612,11 +631,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bucket_can_be_shared() {
+    fn only_a_bucket_and_clickhouse_can_be_shared() {
         let mut config = Config::default();
         config.storage.shared = true;
         assert!(config.validate().expect_err("no bucket").to_string().contains("there is no `storage.url`"));
         config.storage.url = Some("s3://telemetry".to_owned());
+        assert!(config.validate().is_ok());
+        config.storage.url = None;
+        config.storage.clickhouse.url = Some("https://clickhouse.example:8443".to_owned());
         assert!(config.validate().is_ok());
     }
 

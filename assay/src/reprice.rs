@@ -180,12 +180,12 @@ impl Repricer {
 
     /// Stores the rows that change the prices of some calls, once there is room for them.
     async fn store(&self, project: &ProjectId, changes: &[ChangedCall]) -> anyhow::Result<()> {
-        while let Err(Overloaded { retry_after, .. }) = self.ingest.admit(project) {
+        while let Err(Overloaded { retry_after, .. }) = self.ingest.admit(project).await {
             // What fills the store is likely what was stored here a moment ago: have it folded into the files.
             let storage = self.engine.storage();
             storage.flush().await.context("could not flush")?;
             storage.compact().await.context("could not fold corrections into files")?;
-            if self.ingest.admit(project).is_err() {
+            if self.ingest.admit(project).await.is_err() {
                 tokio::time::sleep(retry_after).await;
             }
         }

@@ -70,8 +70,10 @@ impl Part {
 /// If the configuration is not valid, a port is taken, or the store cannot be opened.
 pub(crate) async fn run(config: anyhow::Result<Config>, ready_file: Option<&Path>, part: Part) -> anyhow::Result<()> {
     let config = config?;
-    if part != Part::Serve && config.storage.url.is_none() {
-        bail!("there is no `storage.url`: expected `s3://BUCKET/FOLDER`, where collectors and query nodes share a lake");
+    if part != Part::Serve && !config.storage.can_be_shared() {
+        bail!(
+            "there is no `storage.url`: expected `s3://BUCKET/FOLDER`, or `storage.clickhouse.url`, where collectors and query nodes share their rows"
+        );
     }
     start_logging(config.log.format)?;
     let told_to_end = shutdown_signal();
@@ -256,7 +258,7 @@ fn storage_config(config: &Config, role: Role) -> anyhow::Result<StorageConfig> 
         clickhouse: storage.clickhouse.store()?,
         flush_interval: storage.flush_interval.unwrap_or(flush_interval),
         flush_bytes: storage.flush_bytes.bytes(),
-        hot_bytes_max: storage.hot_bytes_max.bytes(),
+        hot_bytes_max: storage.hot_bytes_max().bytes(),
         wal_bytes_max: storage.wal_bytes_max.bytes(),
         disk_free_min: storage.disk_free_min.bytes(),
         retention: storage.retention,

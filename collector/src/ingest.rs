@@ -29,6 +29,9 @@ use crate::{
 
 /// Requests below this size are prepared where they are; above it, off the async threads.
 const INLINE_BYTES_MAX: usize = 32 << 10;
+/// How long a request waits for memory before its body is read, and again before it is worked on: together well below the 10 s after which
+/// exporters give up.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Of so many bytes of requests at once, larger ones alone: prepared, they take up to ten times that.
 const PREPARED_BYTES_MAX: usize = 32 << 20;
 /// At most this many kinds of refusal are named in the message of a partial success.
@@ -148,12 +151,13 @@ impl Ingest {
         Self { storage, normaliser, calls: CallIndex::default(), turns, slots, prices }
     }
 
-    /// Whether there is room for another request of `project`.
+    /// Whether there is room for another request of `project`, asked before its body is read. Waits a moment for it: rows that are being
+    /// written soon make room, and to send again costs more.
     ///
     /// # Errors
-    /// [`Overloaded`] if not.
-    pub fn admit(&self, project: &ProjectId) -> Result<(), Overloaded> {
-        self.storage.admit(project)
+    /// [`Overloaded`] if there is still none.
+    pub async fn admit(&self, project: &ProjectId) -> Result<(), Overloaded> {
+        self.storage.admit(project, PATIENCE).await
     }
 
     /// The index of recent calls, to be seeded at start.
@@ -184,10 +188,10 @@ impl Ingest {
     }
 
     async fn run(self: &Arc<Self>, record: WalRecord) -> Result<Outcome, IngestError> {
+        // Asked again: since its headers came, others may have used up what was free.
+        let _reserved = self.storage.reserve(&record.project, record.body.len(), PATIENCE).await?;
         let large = record.body.len() > INLINE_BYTES_MAX;
         let slot = if large { Some(self.slots.take(&record.project, record.body.len()).await) } else { None };
-        // Asked again: since its headers came, others may have used up what was free.
-        let _reserved = self.storage.reserve(&record.project, record.body.len())?;
         let prepared = self.prepare(&record).await;
         drop(slot);
         let prepared = prepared.map_err(|error| match error {

@@ -43,8 +43,8 @@ impl Receiver {
     }
 
     /// Whether there is room for another request of `project`, asked before its body is read.
-    fn admit(&self, project: &ProjectId) -> Result<(), Refusal> {
-        self.ingest.admit(project).map_err(|error| Refusal::overloaded(error.reason, error.retry_after))
+    async fn admit(&self, project: &ProjectId) -> Result<(), Refusal> {
+        self.ingest.admit(project).await.map_err(|error| Refusal::overloaded(error.reason, error.retry_after))
     }
 
     /// Makes a request durable and visible. What is refused is counted where it is answered.

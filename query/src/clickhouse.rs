@@ -159,8 +159,8 @@ impl ClickHouseTable {
         }
         let mut conditions = vec![
             format!("project_id = {}", text(self.project.as_str())),
-            // Rows beyond are in the hot batches, and perhaps here too.
-            format!("wal_position <= {}", self.stored.position()),
+            // Others are in the hot batches, and perhaps here too.
+            self.stored.visible(),
         ];
         for filter in filters {
             let pushed = self.pushed(filter);

@@ -17,13 +17,15 @@ use crate::{
 };
 
 /// Version of everything in this file. It grows with every change of the text that [`Ddl::statements`] gives.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// How far each node has written: two rows for each flush.
 pub const FLUSHES: &str = "flushes";
 /// Which version of the schema was made when.
 pub const VERSIONS: &str = "schema_versions";
 /// When a trace has spans.
 pub const TRACE_TIMES: &str = "trace_times";
+/// What each node last said of itself.
+pub const NODES: &str = "nodes";
 /// Where a start proves that what is inserted twice is there once.
 pub const PROBES: &str = "insertion_probes";
 /// The column behind those of the lake: which data folder wrote the row.
@@ -62,6 +64,7 @@ impl Ddl {
         statements.extend(self.table(&trace_times()));
         statements.push(self.trace_times_view());
         statements.extend(self.table(&flushes()));
+        statements.extend(self.table(&nodes()));
         statements.extend(self.table(&versions()));
         statements.extend(self.table(&probes()));
         statements.extend(self.deduplicated().map(|table| {
@@ -400,6 +403,27 @@ fn flushes() -> Parts {
     }
 }
 
+fn nodes() -> Parts {
+    let columns = [
+        "`node_id` String",
+        "`process` String",
+        "`shared` Bool",
+        "`stopped` Bool",
+        "`complete_until` Int64 COMMENT 'Microseconds since 1970.'",
+        "`at` DateTime64(6, 'UTC') DEFAULT now64(6)",
+    ];
+    Parts {
+        name: NODES,
+        columns: columns.map(str::to_owned).into(),
+        engine: "ReplacingMergeTree(at)",
+        partition_by: None,
+        order_by: "node_id".to_owned(),
+        shard_by: "cityHash64(node_id)",
+        ttl: None,
+        settings: DURABLE,
+    }
+}
+
 fn versions() -> Parts {
     let columns = ["`version` UInt32", "`assay` String", "`at` DateTime DEFAULT now()"];
     Parts {
@@ -465,7 +489,7 @@ mod tests {
             .replace_all(&text, "")
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        insta::assert_snapshot!(format!("{VERSION}: {sum:016x}"), @"3: 72f6baeb04219240");
+        insta::assert_snapshot!(format!("{VERSION}: {sum:016x}"), @"4: 6e5c128082fe7d1c");
     }
 
     #[test]

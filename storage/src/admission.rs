@@ -8,13 +8,17 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use assay_schemas::ids::ProjectId;
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::sync::{Notify, futures::Notified};
 
 use crate::config::StorageConfig;
 
@@ -83,6 +87,9 @@ pub(crate) struct Gate {
     reserved: Mutex<HashMap<ProjectId, u64>>,
     disk: Mutex<DiskSample>,
     data_dir: PathBuf,
+    /// For requests that wait to be admitted.
+    room: Notify,
+    waits: AtomicU64,
 }
 
 /// Memory set aside for the rows of a request that is being worked on, until dropped.
@@ -102,6 +109,8 @@ impl Drop for Reservation {
                 reserved.remove(&self.project);
             }
         }
+        drop(reserved);
+        self.gate.room.notify_one();
     }
 }
 
@@ -122,7 +131,34 @@ struct DiskSample {
 
 impl Gate {
     pub(crate) fn new(data_dir: PathBuf) -> Self {
-        Self { refusing: Mutex::default(), reserved: Mutex::default(), disk: Mutex::default(), data_dir }
+        Self {
+            refusing: Mutex::default(),
+            reserved: Mutex::default(),
+            disk: Mutex::default(),
+            data_dir,
+            room: Notify::new(),
+            waits: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns when there may be more room than when it was called.
+    pub(crate) fn room(&self) -> Notified<'_> {
+        self.room.notified()
+    }
+
+    /// A request begins to wait for room.
+    pub(crate) fn waits(&self) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many have begun to wait since the start.
+    pub(crate) fn waited(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// Rows in memory were written: everyone who waits may ask again.
+    pub(crate) fn made_room(&self) {
+        self.room.notify_waiters();
     }
 
     /// Sets aside what the rows of a request of `body_bytes` will take.

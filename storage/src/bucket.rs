@@ -73,6 +73,23 @@ pub struct BucketConfig {
     pub cache_bytes_max: u64,
 }
 
+#[cfg(test)]
+impl BucketConfig {
+    /// The bucket at `url`, with nothing else said.
+    pub(crate) fn at(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            endpoint: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+            path_style: true,
+            allow_http: false,
+            cache_bytes_max: 1 << 30,
+        }
+    }
+}
+
 /// A text that is never shown.
 #[derive(Clone)]
 pub struct Secret(String);

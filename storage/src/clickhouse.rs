@@ -14,11 +14,13 @@
 //! Rows beyond the position that a view shows are not read ([`StoredRows::position`]): those of a flush on its way are still shown from memory.
 //! What the server knows ("begun", "done") says who writes the database and which positions may be in it.
 //!
-//! One data folder writes one database.
+//! One node has a database to itself, or several share it: their positions say nothing about each other, so that a token carries the name of its
+//! node, and a view has a position of each (`nodes`).
 
 mod checks;
 mod client;
 mod fold;
+mod nodes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,22 +37,30 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType, UInt64Type},
 };
 use assay_schemas::{
-    clickhouse::{self as ddl, Ddl, ENGINE_MIN, FLUSHES, NODE_ID, PROBES, TRACE_TIMES, VERSION, VERSIONS, text, time_column},
+    clickhouse::{
+        self as ddl, Ddl, ENGINE_MIN, FLUSHES, NODE_ID, NODES, PROBES, TRACE_TIMES, VERSION, VERSIONS, text, time_column,
+    },
     ids::ProjectId,
     tables::TableId,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
+use parking_lot::Mutex;
 
 pub use self::client::{ClickHouseClient, Settings};
+use self::nodes::Presence;
+pub(crate) use self::nodes::Turn;
 use crate::{
     bucket::Secret,
+    config::Role,
     corrections::Correction,
     lake::FileRows,
-    outside::{fs, replace_file},
+    outside::{self, fs, replace_file},
     status::TableStatus,
     tasks::blocking,
 };
 
+/// Statements at the same time where each table is asked.
+const READS_AT_ONCE: usize = 4;
 /// File in the data folder: where the last flush that was begun ends.
 const FLUSH_END: &str = "clickhouse-flush";
 
@@ -160,8 +170,8 @@ pub enum ClickHouseError {
     },
     /// Another data folder writes there.
     #[error(
-        "the ClickHouse database `{database}` is written by node `{found}`, expected `{expected}`, the node of this data folder (hint: one \
-         data folder writes one database; if that node is gone for good, remove its rows from `{FLUSHES}` and start again)"
+        "the ClickHouse database `{database}` is written by node `{found}`, expected `{expected}`, the node of this data folder (hint: \
+         `storage.shared = true` on both lets them share it; if that node is gone for good, say in `{NODES}` that it was shared and has stopped)"
     )]
     OtherOwner {
         /// The database.
@@ -170,6 +180,28 @@ pub enum ClickHouseError {
         found: String,
         /// This node.
         expected: String,
+    },
+    /// Another data folder writes there, and does not know of others.
+    #[error(
+        "the ClickHouse database `{database}` is not shared: node `{found}` has it to itself (hint: start that node once with \
+         `storage.shared = true`; if it is gone for good, say in `{NODES}` that it was shared and has stopped)"
+    )]
+    NotShared {
+        /// The database.
+        database: String,
+        /// The node that writes it.
+        found: String,
+    },
+    /// Another process writes under the name of this node.
+    #[error(
+        "another process writes to the ClickHouse database `{database}` as the node `{node_id}`, expected this one alone: nothing is written until a \
+         restart (hint: a data folder was copied; remove `node-id` from the copy)"
+    )]
+    OtherProcess {
+        /// The database.
+        database: String,
+        /// The node.
+        node_id: String,
     },
     /// Where a flush ends could not be written down, or read.
     #[error("could not {action} `{}`", path.display())]
@@ -216,12 +248,16 @@ impl ClickHouseError {
     }
 }
 
-/// The database, which this node alone writes.
+/// The database, as this node uses it.
 #[derive(Debug)]
 pub(crate) struct ClickHouse {
     client: ClickHouseClient,
     ddl: Ddl,
+    role: Role,
     node_id: String,
+    /// This process, among all that ever wrote as `node_id`.
+    process: String,
+    presence: Mutex<Presence>,
     data_dir: PathBuf,
 }
 
@@ -276,6 +312,7 @@ impl ClickHouse {
     pub(crate) async fn open(
         config: ClickHouseConfig,
         retention: Option<Duration>,
+        role: Role,
         node_id: &str,
         data_dir: &Path,
     ) -> Result<Opened, ClickHouseError> {
@@ -291,9 +328,14 @@ impl ClickHouse {
             return Err(ClickHouseError::Version { database: ddl.database, found });
         }
         checks::columns(&client, &ddl).await?;
-        checks::memory_of_insertions(&client, &ddl).await?;
-        checks::an_insertion_sent_twice(&client, &ddl).await?;
-        let store = Self { client, ddl, node_id: node_id.to_owned(), data_dir: data_dir.to_owned() };
+        let (node_id, process, data_dir) = (node_id.to_owned(), outside::unique_id().to_string(), data_dir.to_owned());
+        let store = Self { client, ddl, role, node_id, process, presence: Mutex::default(), data_dir };
+        store.check_sharing().await?;
+        if !role.writes() {
+            return Ok(Opened { store, done: 0, begun: 0, last: 0 });
+        }
+        checks::memory_of_insertions(&store.client, &store.ddl).await?;
+        checks::an_insertion_sent_twice(&store.client, &store.ddl).await?;
         store.apply_retention().await?;
         let (done, last) = store.flushes().await?;
         // A data folder of an earlier version has told only the server.
@@ -309,9 +351,11 @@ impl ClickHouse {
         Ok(Opened { store, done, begun, last })
     }
 
-    /// What is there up to `position`.
+    /// What is there, of this node up to `position`.
     pub(crate) async fn read(&self, position: u64) -> Result<(StoredRows, Corrections), ClickHouseError> {
-        Ok((StoredRows::read(self, position).await?, self.corrections(position).await?))
+        let rows = StoredRows::read(self, position).await?;
+        let corrections = self.corrections(&rows.visible()).await?;
+        Ok((rows, corrections))
     }
 
     /// `table` as statements name it.
@@ -324,6 +368,7 @@ impl ClickHouse {
         let dir = self.data_dir.clone();
         let written = blocking(move || replace_file(&dir, FLUSH_END, &position.to_string())).await;
         written.map_err(|source| self.io("write", source))?;
+        self.check_process().await?;
         self.record("begun", position).await
     }
 
@@ -344,7 +389,7 @@ impl ClickHouse {
     }
 
     /// Says that everything up to `position` is there.
-    pub(crate) async fn done(&self, position: u64) -> Result<(), ClickHouseError> {
+    pub(crate) async fn finish(&self, position: u64) -> Result<(), ClickHouseError> {
         self.record("done", position).await
     }
 
@@ -352,7 +397,7 @@ impl ClickHouse {
         let node = text(&self.node_id);
         let sql =
             format!("INSERT INTO {} (node_id, state, position) VALUES ({node}, '{state}', {position})", self.ddl.name(FLUSHES));
-        self.client.execute(&sql, vec![("async_insert", "0".to_owned())]).await
+        self.client.execute(&sql, at_once()).await
     }
 
     /// Inserts the rows of `table` that a flush up to `position` moves, of each day at once.
@@ -404,14 +449,6 @@ impl ClickHouse {
 
     /// How far this node has written, and how far it meant to.
     async fn flushes(&self) -> Result<(u64, u64), ClickHouseError> {
-        let others = format!("SELECT min(node_id) FROM {} WHERE node_id != {}", self.ddl.name(FLUSHES), text(&self.node_id));
-        let other = self.client.rows(&others).await?;
-        if let Some(found) = other.iter().find(|b| b.num_rows() > 0).map(|b| b.column(0).as_string::<i32>().value(0).to_owned())
-            && !found.is_empty()
-        {
-            let (database, expected) = (self.ddl.database.clone(), self.node_id.clone());
-            return Err(ClickHouseError::OtherOwner { database, found, expected });
-        }
         let position = async |state: &str| {
             let sql = format!(
                 "SELECT max(position) FROM {} WHERE node_id = {} AND state = '{state}'",
@@ -423,12 +460,12 @@ impl ClickHouse {
         Ok((position("done").await?, position("begun").await?))
     }
 
-    /// The corrections that are not folded into rows, by project.
-    async fn corrections(&self, position: u64) -> Result<Corrections, ClickHouseError> {
+    /// The corrections that are not folded into rows and for which `visible` holds, by project.
+    async fn corrections(&self, visible: &str) -> Result<Corrections, ClickHouseError> {
         let table = TableId::SpanCorrections;
         let mut corrections = Corrections::new();
         let columns: Vec<_> = table.columns().iter().map(|column| ddl::identifier(column.name)).collect();
-        let sql = format!("SELECT {} FROM {} WHERE wal_position <= {position}", columns.join(", "), self.name(table));
+        let sql = format!("SELECT {} FROM {} WHERE {visible}", columns.join(", "), self.name(table));
         for batch in self.client.rows(&sql).await? {
             for (project, date, batch) in crate::hot::split_by_partition(&batch) {
                 corrections.entry(project).or_default().extend(Correction::read(&batch, date));
@@ -444,7 +481,11 @@ pub struct StoredRows {
     client: ClickHouseClient,
     names: Arc<BTreeMap<TableId, String>>,
     trace_times: Arc<str>,
+    /// Of this node.
     position: u64,
+    node_id: Arc<str>,
+    /// How far other nodes are; `None` where there are none.
+    others: Option<BTreeMap<String, u64>>,
     days: BTreeMap<(TableId, ProjectId), BTreeMap<i32, Day>>,
 }
 
@@ -464,26 +505,57 @@ impl StoredRows {
         let names = TableId::ALL.iter().map(|table| (*table, store.name(*table))).collect();
         let trace_times = store.ddl.name(TRACE_TIMES).into();
         let client = store.client.clone();
-        let mut rows = Self { client, names: Arc::new(names), trace_times, position, days: BTreeMap::new() };
+        let others = match store.role.is_shared() {
+            true => Some(store.done_by_others().await?),
+            false => None,
+        };
+        let node_id = store.node_id.as_str().into();
+        let mut rows = Self { client, names: Arc::new(names), trace_times, position, node_id, others, days: BTreeMap::new() };
+        rows.add_days(store, &rows.visible()).await?;
+        Ok(rows)
+    }
+
+    /// Adds the rows for which `condition` holds, which were not there before.
+    async fn add_days(&mut self, store: &ClickHouse, condition: &str) -> Result<(), ClickHouseError> {
+        let mut questions = Vec::new();
         for table in TableId::ALL {
             let time = ddl::identifier(time_column(*table));
             let sql = format!(
                 "SELECT toString(project_id), toInt64(date), toInt64(count()), toInt64(toUnixTimestamp64Micro(min({time}))), \
-                 toInt64(toUnixTimestamp64Micro(max({time}))) FROM {} WHERE wal_position <= {position} GROUP BY project_id, date",
+                 toInt64(toUnixTimestamp64Micro(max({time}))) FROM {} WHERE {condition} GROUP BY project_id, date",
                 store.name(*table)
             );
-            for batch in store.client.rows(&sql).await? {
-                let number = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
-                for row in 0..batch.num_rows() {
-                    // Rows of other names were not written by Assay.
-                    let Ok(project) = ProjectId::new(batch.column(0).as_string::<i32>().value(row)) else { continue };
-                    let day = Day { rows: number(2, row).cast_unsigned(), time_min: number(3, row), time_max: number(4, row) };
-                    let date = i32::try_from(number(1, row)).unwrap_or(i32::MAX);
-                    rows.days.entry((*table, project)).or_default().insert(date, day);
-                }
+            questions.push((*table, sql));
+        }
+        let client = &store.client;
+        let asked = questions.into_iter().map(|(table, sql)| async move { Ok((table, client.rows(&sql).await?)) });
+        let found: Result<Vec<_>, ClickHouseError> =
+            futures::stream::iter(asked).buffer_unordered(READS_AT_ONCE).try_collect().await;
+        let found = found?;
+        for (table, batch) in found.iter().flat_map(|(table, batches)| batches.iter().map(|batch| (*table, batch))) {
+            let number = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
+            for row in 0..batch.num_rows() {
+                // Rows of other names were not written by Assay.
+                let Ok(project) = ProjectId::new(batch.column(0).as_string::<i32>().value(row)) else { continue };
+                let new = Day { rows: number(2, row).cast_unsigned(), time_min: number(3, row), time_max: number(4, row) };
+                let date = i32::try_from(number(1, row)).unwrap_or(i32::MAX);
+                let day = self.days.entry((table, project)).or_default().entry(date).or_insert(Day { rows: 0, ..new });
+                day.rows += new.rows;
+                day.time_min = day.time_min.min(new.time_min);
+                day.time_max = day.time_max.max(new.time_max);
             }
         }
-        Ok(rows)
+        Ok(())
+    }
+
+    /// Of which rows a view consists, as a condition: the others are on their way, and perhaps in memory.
+    #[must_use]
+    pub fn visible(&self) -> String {
+        let Some(others) = &self.others else { return format!("wal_position <= {}", self.position) };
+        let nodes = others.iter().map(|(node, position)| (node.as_str(), *position)).chain([(&*self.node_id, self.position)]);
+        let each: Vec<_> =
+            nodes.map(|(node, position)| format!("node_id = {} AND wal_position <= {position}", text(node))).collect();
+        format!("({})", each.join(" OR "))
     }
 
     /// The same after everything up to `position` is there; of that, `parts` are new.
@@ -512,7 +584,7 @@ impl StoredRows {
         rows
     }
 
-    /// Rows beyond this position of the log are not to be read: they are on their way, and in memory.
+    /// Rows of this node beyond this position of its log are not to be read: they are on their way, and in memory.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
@@ -560,6 +632,11 @@ fn ddl_of(config: &ClickHouseConfig, retention: Option<Duration>) -> Ddl {
 async fn version(client: &ClickHouseClient, ddl: &Ddl) -> Result<Option<u32>, ClickHouseError> {
     let found = client.rows(&format!("SELECT toUInt64(max(version)) FROM {}", ddl.name(VERSIONS))).await?;
     Ok(number(&found).and_then(|version| u32::try_from(version).ok()).filter(|version| *version > 0))
+}
+
+/// What nodes say to each other is there when the answer comes, in a cluster too.
+fn at_once() -> Settings {
+    vec![("async_insert", "0".to_owned()), ("distributed_foreground_insert", "1".to_owned())]
 }
 
 /// The number that is the answer.

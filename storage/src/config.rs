@@ -25,17 +25,17 @@ pub struct StorageConfig {
     pub wal_bytes_max: u64,
     /// Size at which a segment of the write-ahead log is closed. Default 64 MiB.
     pub wal_segment_bytes: u64,
-    /// Bytes of rows in memory above which [`crate::Storage::admission`] refuses. Default 512 MiB.
+    /// Bytes of rows in memory above which [`crate::Storage::admit`] refuses. Default 160 MiB.
     pub hot_bytes_max: u64,
     /// Bytes that must be free on the disk of `data_dir`; with less, requests are refused until there is half as much again. Rows that
     /// were acknowledged are written in any case. Default 256 MiB.
     pub disk_free_min: u64,
-    /// Corrections held in memory above which [`crate::Storage::admission`] refuses: they wait for a flush and for compaction to fold
+    /// Corrections held in memory above which [`crate::Storage::admit`] refuses: they wait for a flush and for compaction to fold
     /// them into files. Default 100 000.
     pub corrections_max: usize,
     /// Whole days older than this are dropped. `None` (the default) keeps everything.
     pub retention: Option<Duration>,
-    /// How often compaction, retention and vacuum look for work. Default 60 s.
+    /// How often compaction, retention and vacuum look for work. Default 5 min.
     pub compaction_interval: Duration,
     /// Longest that an append waits for others to share its fsync with, under load only. Default 2 ms.
     pub group_commit_window: Duration,
@@ -86,11 +86,11 @@ impl Default for StorageConfig {
             flush_bytes: 64 << 20,
             wal_bytes_max: 4 << 30,
             wal_segment_bytes: 64 << 20,
-            hot_bytes_max: 512 << 20,
+            hot_bytes_max: 160 << 20,
             disk_free_min: 256 << 20,
             corrections_max: 100_000,
             retention: None,
-            compaction_interval: Duration::from_secs(60),
+            compaction_interval: Duration::from_secs(300),
             group_commit_window: Duration::from_millis(2),
             vacuum_grace: Duration::from_secs(3600),
         }

@@ -19,6 +19,7 @@ use arrow::{
 };
 use assay_schemas::{ids::ProjectId, table::Money, tables::TableId};
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Columns of `spans` that a correction may change.
@@ -77,6 +78,11 @@ pub(crate) struct Correction {
 }
 
 impl Correction {
+    /// What grows from a correction to a later one. Positions of several nodes say nothing about each other: then it is when it was received.
+    pub(crate) fn order(&self, of_nodes: bool) -> (i64, u64) {
+        (if of_nodes { self.received_at } else { 0 }, self.position)
+    }
+
     /// The new value of `column`, if it has one.
     pub(crate) fn value(&self, column: &str) -> Option<&Value> {
         self.patch.get(column)
@@ -128,6 +134,18 @@ pub(crate) fn understood(corrections: &[Arc<Correction>]) -> Vec<Arc<Correction>
     corrections.iter().filter(|c| !later.contains(&c.key)).cloned().collect()
 }
 
+/// A correction as text.
+#[derive(Deserialize, Serialize)]
+struct Written {
+    position: u64,
+    received_at: i64,
+    date: i32,
+    is_log: bool,
+    trace_id: Box<str>,
+    id: Box<str>,
+    patch: serde_json::Map<String, Value>,
+}
+
 /// The corrections of one project that are not yet folded into the files.
 #[derive(Debug, Default)]
 pub struct CorrectionSet {
@@ -142,12 +160,12 @@ pub struct CorrectionSet {
 impl CorrectionSet {
     /// Corrections of one node: the one with the larger position in its log is the later one.
     pub(crate) fn new(corrections: impl IntoIterator<Item = Arc<Correction>>) -> Self {
-        Self::ordered_by(corrections, |c| (0, c.position))
+        Self::ordered_by(corrections, |c| c.order(false))
     }
 
     /// Corrections of several nodes, whose positions say nothing about each other: the one that was received later is the later one.
     pub(crate) fn of_nodes(corrections: impl IntoIterator<Item = Arc<Correction>>) -> Self {
-        Self::ordered_by(corrections, |c| (c.received_at, c.position))
+        Self::ordered_by(corrections, |c| c.order(true))
     }
 
     fn ordered_by(corrections: impl IntoIterator<Item = Arc<Correction>>, order: impl Fn(&Correction) -> (i64, u64)) -> Self {
@@ -164,6 +182,36 @@ impl CorrectionSet {
             same_key.sort_by_key(|c| order(c));
         }
         set
+    }
+
+    /// All of it as text, for another node: see [`CorrectionSet::from_text`].
+    ///
+    /// # Errors
+    /// None that is known: the values are those that were read from JSON.
+    pub fn to_text(&self) -> serde_json::Result<String> {
+        let written = |c: &Arc<Correction>| Written {
+            position: c.position,
+            received_at: c.received_at,
+            date: c.date,
+            is_log: c.key.is_log,
+            trace_id: c.key.trace_id.clone(),
+            id: c.key.id.clone(),
+            patch: c.patch.clone(),
+        };
+        serde_json::to_string(&self.by_row.values().flatten().map(written).collect::<Vec<_>>())
+    }
+
+    /// The set whose [`CorrectionSet::to_text`] is `text`: what comes later for a row stays the later one.
+    ///
+    /// # Errors
+    /// If `text` is no such text.
+    pub fn from_text(text: &str) -> serde_json::Result<Self> {
+        let written: Vec<Written> = serde_json::from_str(text)?;
+        let read = |w: Written| {
+            let key = RowKey { is_log: w.is_log, trace_id: w.trace_id, id: w.id };
+            Arc::new(Correction { position: w.position, received_at: w.received_at, date: w.date, key, patch: w.patch })
+        };
+        Ok(Self::ordered_by(written.into_iter().map(read), |_| (0, 0)))
     }
 
     /// How many corrections.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use arrow::array::{Array as _, AsArray as _, BooleanArray};
-use arrow::{compute::filter_record_batch, datatypes::Int64Type};
+use arrow::compute::filter_record_batch;
 use assay_schemas::{ids::ProjectId, tables::TableId};
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ use crate::{
     corrections::{Correction, CorrectionsByProject, RowKey},
     hot::{HotChunk, Moved},
     jobs::{Done, RunClock},
-    lake::{DataFile, DeltaError, Effort, FileRows, LakeError, without_partition_columns},
+    lake::{DataFile, Effort, FileRows, LakeError, without_partition_columns},
     outside,
     storage::{FILE_RAW_BYTES_MAX, Inner},
     tasks::blocking,
@@ -113,10 +113,6 @@ struct TableFlush {
     files: Option<Vec<Arc<DataFile>>>,
     /// When writing `files` began.
     written_at: Option<Instant>,
-    /// Rows up to here are left out: they are in the table.
-    taken_to: u64,
-    /// There were such rows. They are in files that are not in view.
-    lacks_rows: bool,
 }
 
 impl Inner {
@@ -159,6 +155,8 @@ impl Inner {
             // What was acknowledged before is published, and nothing is while this lock is held.
             let complete_until = (state.hot.watermark() >= self.replayed_to).then(|| state.hot.published_until());
             let (cut, moved) = state.hot.begin_flush(bytes_max)?;
+            // An insertion may end before.
+            let complete_until = complete_until.filter(|_| cut >= state.hot.watermark());
             Some((cut, moved, state.corrections.by_project(), complete_until))
         })?;
         let persisted: HashSet<RowKey> = {
@@ -168,8 +166,7 @@ impl Inner {
         };
         // Positions of several nodes cannot be compared: files of a lake that is shared do not say which corrections are folded in.
         let corrected_to = if self.config.role.is_shared() { 0 } else { cut };
-        let replayed_to = self.replayed_to;
-        let prepare = move || prepare(cut, corrected_to, replayed_to, moved, &corrections, &persisted);
+        let prepare = move || prepare(cut, corrected_to, moved, &corrections, &persisted);
         Some(Pending { complete_until, ..blocking(prepare).await })
     }
 
@@ -186,8 +183,7 @@ impl Inner {
         }
         for part in pending.tables.iter_mut().filter(|_| self.clickhouse.is_none()) {
             // An earlier try may have come so far.
-            if part.files.is_some() && self.lake.committed(part.table) >= cut && self.lake.overtaken(part.table) <= part.taken_to
-            {
+            if part.files.is_some() && self.lake.committed(part.table) >= cut {
                 continue;
             }
             let clock = RunClock::start();
@@ -197,29 +193,22 @@ impl Inner {
             self.history.add(clock.end("flush", Some(part.table), done, error));
             committed.map_err(|source| FlushError::Lake { table: part.table.name(), source })?;
         }
-        let mut listed = Vec::new();
-        for part in pending.tables.iter().filter(|part| part.lacks_rows) {
-            let files = self.lake.list_again(part.table).await;
-            listed.push((part.table, files.map_err(|source| FlushError::Lake { table: part.table.name(), source })?));
-        }
         let pending = slot.take().expect("checked above");
         let stored = self.view().stored.as_ref().map(|stored| {
             let parts = pending.tables.iter().flat_map(|part| part.parts.iter().map(|rows| (part.table, rows)));
             Arc::new(stored.flushed(cut, parts))
         });
-        let gone = self.change(|state| {
+        self.change(|state| {
             state.stored = stored;
             let lake = Arc::make_mut(&mut state.lake);
             for part in &pending.tables {
                 lake.add(part.table, part.files.iter().flatten().cloned());
             }
-            let gone: Vec<_> = listed.into_iter().map(|(table, files)| (table, lake.replace_all(table, files))).collect();
             state.hot.finish_flush();
             self.drained.notify_all();
             state.corrections.flushed(cut, &pending.kept);
-            gone
         });
-        gone.into_iter().for_each(|(table, files)| self.mark_replaced(table, files));
+        self.gate.made_room();
         {
             let mut last = self.flusher.last.lock();
             let files = || pending.tables.iter().flat_map(|part| part.files.iter().flatten());
@@ -236,11 +225,11 @@ impl Inner {
             self.history.add(clock.end("flush", None, Done::default(), Some(chain(error))));
         }
         released?;
-        match (&self.bucket, pending.complete_until) {
-            (Some(bucket), Some(complete_until)) if self.config.role.is_shared() => {
-                Ok(bucket.report(complete_until, false).await?)
-            }
-            _ => Ok(()),
+        let Some(complete_until) = pending.complete_until.filter(|_| self.config.role.is_shared()) else { return Ok(()) };
+        match (&self.bucket, &self.clickhouse) {
+            (Some(bucket), _) => Ok(bucket.report(complete_until, false).await?),
+            (None, Some(clickhouse)) => Ok(clickhouse.report(complete_until, false).await?),
+            (None, None) => Ok(()),
         }
     }
 
@@ -257,7 +246,7 @@ impl Inner {
             inserted?;
             part.files = Some(Vec::new());
         }
-        Ok(clickhouse.done(pending.cut).await?)
+        Ok(clickhouse.finish(pending.cut).await?)
     }
 
     /// Writes the files of one table, unless they are, and commits them, unless they are.
@@ -270,68 +259,29 @@ impl Inner {
                 (part.files, part.written_at) = (None, None);
             }
         }
-        loop {
-            let overtaken = self.lake.overtaken(part.table);
-            if overtaken > part.taken_to && part.leave_out(overtaken) {
-                tracing::warn!(
-                    table = part.table.name(),
-                    position = overtaken,
-                    "a commit of an earlier process of this node landed after all"
-                );
-                part.lacks_rows = true;
-            }
-            if part.files.is_none() {
-                let written_at = outside::monotonic();
-                part.files = Some(self.lake.write_files(part.table, &part.parts, cut, Effort::Quick).await?);
-                part.written_at = Some(written_at);
-            }
-            let files = part.files.as_deref().unwrap_or_default();
-            if files.is_empty() || self.lake.committed(part.table) >= cut {
-                return Ok(());
-            }
-            match self.lake.commit_rows(part.table, files, cut).await {
-                Err(LakeError::Delta(DeltaError::Overtaken { .. })) => {}
-                done => return done,
-            }
+        if part.files.is_none() {
+            let written_at = outside::monotonic();
+            part.files = Some(self.lake.write_files(part.table, &part.parts, cut, Effort::Quick).await?);
+            part.written_at = Some(written_at);
         }
+        let files = part.files.as_deref().unwrap_or_default();
+        if self.lake.committed(part.table) >= cut {
+            return Ok(());
+        }
+        self.lake.commit_rows(part.table, files, cut).await
     }
 }
 
 impl TableFlush {
-    /// Leaves out the rows up to `position`, which are in the table. Returns whether there were any.
-    fn leave_out(&mut self, position: u64) -> bool {
-        let rows = self.rows();
-        self.taken_to = position;
-        for part in &mut self.parts {
-            for batch in &mut part.batches {
-                let positions =
-                    batch.column_by_name("wal_position").expect("every table has wal_position").as_primitive::<Int64Type>();
-                let keep: BooleanArray = positions.values().iter().map(|at| Some(at.cast_unsigned() > position)).collect();
-                *batch = filter_record_batch(batch, &keep).expect("the mask has the length of the batch");
-            }
-            part.batches.retain(|batch| batch.num_rows() > 0);
-        }
-        self.parts.retain(|part| !part.batches.is_empty());
-        let has_less = self.rows() < rows;
-        if has_less {
-            (self.files, self.written_at) = (None, None);
-        }
-        has_less
-    }
-
     fn rows(&self) -> u64 {
         self.parts.iter().flat_map(|part| &part.batches).map(|batch| batch.num_rows() as u64).sum()
     }
 }
 
 /// Groups what was moved into files, and folds corrections into their rows. CPU-bound.
-///
-/// What corrects rows up to `replayed_to` is stored all the same: a commit that an earlier process sent, without those corrections, may
-/// yet land and bring its rows in the place of these.
 fn prepare(
     cut: u64,
     corrected_to: u64,
-    replayed_to: u64,
     mut moved: Vec<Moved>,
     corrections: &CorrectionsByProject,
     persisted: &HashSet<RowKey>,
@@ -355,15 +305,12 @@ fn prepare(
             }
             _ => match corrections.get(&project) {
                 Some(set) => {
-                    let (mut found, mut found_in_replayed) = (HashSet::new(), HashSet::new());
-                    let apply = |chunk: &HotChunk| {
-                        let found = if chunk.first_position > replayed_to { &mut found } else { &mut found_in_replayed };
-                        HotChunk { batch: set.apply_noting(table, &chunk.batch, found), ..chunk.clone() }
-                    };
+                    let mut found = HashSet::new();
+                    let apply =
+                        |chunk: &HotChunk| HotChunk { batch: set.apply_noting(table, &chunk.batch, &mut found), ..chunk.clone() };
                     let corrected = chunks.iter().map(apply).collect();
                     // A cost line says nothing about whether its span has come.
                     if table != TableId::CostLines {
-                        found.retain(|key| !found_in_replayed.contains(key));
                         matched.entry(project.clone()).or_default().extend(found);
                     }
                     corrected
@@ -375,10 +322,7 @@ fn prepare(
         tables.entry(table).or_default().extend(files_of(&project, chunks, corrected_to.min(understood_to)));
     }
     tables.retain(|_, parts| !parts.is_empty());
-    let tables = tables
-        .into_iter()
-        .map(|(table, parts)| TableFlush { table, parts, files: None, written_at: None, taken_to: 0, lacks_rows: false })
-        .collect();
+    let tables = tables.into_iter().map(|(table, parts)| TableFlush { table, parts, files: None, written_at: None }).collect();
     Pending { cut, complete_until: None, tables, kept }
 }
 

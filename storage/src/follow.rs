@@ -1,4 +1,4 @@
-//! Following a lake that several nodes write: what they committed comes into view, and with it the moment up to which the view is complete.
+//! Following a lake, or a database in ClickHouse, that several nodes write: what they committed comes into view, and with it the moment up to which the view is complete.
 //!
 //! In this order, so that what is seen is never ahead of what it rests on: the nodes say up to when all they acknowledged is committed; then the
 //! log of `span_corrections` is read, then the other logs. A correction that was folded meanwhile is applied once more, which changes nothing; one
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bucket::{Bucket, Member},
+    clickhouse::{ClickHouse, ClickHouseError},
     config::Role,
     corrections::Correction,
     flush::chain,
@@ -69,9 +70,45 @@ pub(crate) async fn run(store: Weak<Inner>, stop: CancellationToken) {
     }
 }
 
+/// What other nodes wrote could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// In a bucket.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// In ClickHouse.
+    #[error(transparent)]
+    ClickHouse(#[from] ClickHouseError),
+}
+
 impl Inner {
     /// Reads what others committed, if there are any. `for_jobs`: from now on files are replaced that are chosen from what is in view then.
-    pub(crate) async fn follow(&self, for_jobs: bool) -> Result<(), LakeError> {
+    pub(crate) async fn follow(&self, for_jobs: bool) -> Result<(), FollowError> {
+        match self.clickhouse.as_ref().filter(|_| self.config.role.is_shared()) {
+            Some(clickhouse) => Ok(self.follow_in_clickhouse(clickhouse).await?),
+            None => Ok(self.follow_in_lake(for_jobs).await?),
+        }
+    }
+
+    /// The same of a database.
+    pub(crate) async fn follow_in_clickhouse(&self, clickhouse: &ClickHouse) -> Result<(), ClickHouseError> {
+        let _turn = self.follower.one_at_a_time.lock().await;
+        // What a flush inserted comes into view with its end.
+        let _no_flush = self.flusher.exclusive().await;
+        let known = self.view().stored.clone().expect("rows are in ClickHouse");
+        let looked = clickhouse.look(&known).await;
+        *self.follower.error.lock() = looked.as_ref().err().map(chain);
+        let (complete_until, rows, corrections) = looked?;
+        self.change(|state| {
+            state.complete_until = Some(complete_until);
+            state.stored = Some(Arc::new(rows));
+            state.corrections.replace_persisted(corrections.into_iter().collect());
+        });
+        Ok(())
+    }
+
+    /// The same of a lake.
+    pub(crate) async fn follow_in_lake(&self, for_jobs: bool) -> Result<(), LakeError> {
         let Some(bucket) = self.bucket.as_ref().filter(|_| self.config.role.is_shared()) else { return Ok(()) };
         let _turn = self.follower.one_at_a_time.lock().await;
         let followed = self.look(bucket).await;
@@ -209,6 +246,12 @@ impl Inner {
     /// Says goodbye to the other nodes. `flushed`: nothing is left that is not in the tables.
     pub(crate) async fn leave(&self, flushed: bool) {
         let is_one_of_many = matches!(self.config.role, Role::Member | Role::Collector);
+        if let Some(clickhouse) = self.clickhouse.as_ref().filter(|_| is_one_of_many && flushed) {
+            if let Err(error) = clickhouse.report(outside::wall_clock(), true).await {
+                tracing::warn!(error = %chain(&error), "other nodes could not be told that this one has ended; what they show is complete up to now");
+            }
+            return;
+        }
         let Some(bucket) = self.bucket.as_ref().filter(|_| is_one_of_many) else { return };
         let goodbye = async {
             bucket.give_lease_back().await?;

@@ -113,14 +113,13 @@ pub(crate) struct Table {
     pub(crate) version: AtomicU64,
     pub(crate) committed: AtomicU64,
     pub(crate) commits_since_checkpoint: AtomicU64,
-    overtaken: AtomicU64,
 }
 
 impl Table {
     fn new(log: DeltaLog) -> Self {
         let zero = || AtomicU64::new(0);
-        let (version, committed, commits_since_checkpoint, overtaken) = (zero(), zero(), zero(), zero());
-        let table = Self { version, committed, commits_since_checkpoint, overtaken, log: tokio::sync::Mutex::new(log) };
+        let (version, committed, commits_since_checkpoint) = (zero(), zero(), zero());
+        let table = Self { version, committed, commits_since_checkpoint, log: tokio::sync::Mutex::new(log) };
         table.show(&table.log.try_lock().expect("nobody else has it yet"));
         table
     }
@@ -130,7 +129,6 @@ impl Table {
         self.version.store(log.version(), Ordering::Release);
         self.committed.store(log.committed(), Ordering::Release);
         self.commits_since_checkpoint.store(log.commits_since_checkpoint(), Ordering::Release);
-        self.overtaken.store(log.overtaken(), Ordering::Release);
     }
 }
 
@@ -193,9 +191,17 @@ impl Lake {
         self.table(table).committed.load(Ordering::Acquire)
     }
 
-    /// Up to here, an earlier process of this node committed to `table` after it was opened: a commit that was on its way when the process ended.
-    pub(crate) fn overtaken(&self, table: TableId) -> u64 {
-        self.table(table).overtaken.load(Ordering::Acquire)
+    /// Makes sure that no commit that an earlier process of this node sent lands any more. Returns the tables that were changed since they were
+    /// opened.
+    pub(crate) async fn take_over(&self) -> Result<Vec<TableId>, LakeError> {
+        let taken = self.tables.iter().map(|(id, table)| async move {
+            let mut log = table.log.lock().await;
+            let changed = log.take_over().await;
+            table.show(&log);
+            changed.map(|changed| changed.then_some(*id))
+        });
+        let taken = futures::future::join_all(taken).await;
+        Ok(taken.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?)
     }
 
     /// Encodes and uploads `parts`, not yet part of the table. One part at a time, so that memory holds one file.

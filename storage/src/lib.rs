@@ -41,6 +41,7 @@ pub use self::{
     config::{Role, StorageConfig},
     corrections::{CorrectionSet, PATCHABLE, patchable, row_key_columns},
     flush::FlushError,
+    follow::FollowError,
     hot::memory_of,
     jobs::JobRun,
     lake::{ColumnStats, DataFile, DeltaError, EncodeError, LakeError, StatValue, file_schema},
@@ -52,5 +53,5 @@ pub use self::{
     trace_index::{TraceIndex, TraceIndexError},
     trace_sums::{FileSums, SpanSums, TraceKey, TraceSum, trace_key_of},
     view::ReadView,
-    wal::{AppendError, AppendErrorKind, OpenWalError, ReplayError, WalPosition, WalRecord, WalStatus},
+    wal::{AppendError, AppendErrorKind, LaterSegment, OpenWalError, ReplayError, WalPosition, WalRecord, WalStatus},
 };

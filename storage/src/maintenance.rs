@@ -164,7 +164,8 @@ impl Inner {
                 }
                 replaced += self.on_table("compaction", table, self.compact_table(table, today)).await?;
             }
-            if fold {
+            // Folded in, a newer correction of another node would be under an older one that is yet to be flushed here.
+            if fold && !(self.config.role.is_shared() && self.is_behind()) {
                 let projects = self.state.lock().corrections.projects();
                 for project in projects {
                     if !self.is_due_here("fold corrections into", TableId::Spans).await? {
@@ -264,6 +265,10 @@ impl Inner {
     async fn is_due_here(&self, job: &'static str, table: TableId) -> Result<bool, MaintenanceError> {
         match &self.bucket {
             Some(bucket) if self.config.role.is_shared() => bucket.hold_lease().await.map_err(failed(job, table)),
+            None if self.config.role.is_shared() => match &self.clickhouse {
+                Some(clickhouse) => Ok(clickhouse.turn().await.map_err(failed(job, table))?.is_some()),
+                None => Ok(true),
+            },
             _ => Ok(true),
         }
     }
@@ -401,7 +406,7 @@ impl Inner {
                     "another writer removed a file that was being compacted; reading the table again"
                 );
                 match self.config.role.is_shared() {
-                    true => self.follow(false).await?,
+                    true => self.follow_in_lake(false).await?,
                     false => self.reload(table).await?,
                 }
                 return Ok(None);
@@ -447,10 +452,7 @@ impl Inner {
         }
         let shared = self.config.role.is_shared();
         if shared {
-            // Another node may have received one before, and commit it later: folded in, the newer one would be under it.
-            let settled = self.settled_until_us();
-            let is_early = |c: &&Arc<Correction>| settled.is_none_or(|until| c.received_at_us() >= until);
-            for early in corrections.iter().filter(is_early) {
+            for early in self.unsettled(&corrections) {
                 newest.remove(&RowKey::of(early));
             }
         }
@@ -512,7 +514,13 @@ impl Inner {
         self.settled_until_us().is_some_and(|until| *received_us < until)
     }
 
-    /// Of a lake that is shared: requests received before this moment, microseconds since 1970, are in all tables, whoever took them.
+    /// Those of `corrections` before which another node may have received one that it commits later: folded in, the newer one would be under it.
+    fn unsettled<'a>(&self, corrections: &'a [Arc<Correction>]) -> impl Iterator<Item = &'a Correction> {
+        let settled = self.settled_until_us();
+        corrections.iter().map(Arc::as_ref).filter(move |c| settled.is_none_or(|until| c.received_at_us() >= until))
+    }
+
+    /// Of what nodes share: requests received before this moment, microseconds since 1970, are in all tables, whoever took them.
     fn settled_until_us(&self) -> Option<i64> {
         let complete_until = self.state.lock().complete_until?;
         let until = complete_until.checked_sub_signed(TimeDelta::from_std(SETTLED_AFTER).ok()?)?;
@@ -521,13 +529,27 @@ impl Inner {
 
     /// Sets in ClickHouse what corrections of `project` say, and removes those corrections. Returns how many rows were corrected.
     async fn fold_in_clickhouse(&self, clickhouse: &ClickHouse, project: &ProjectId) -> Result<(u64, Done), ClickHouseError> {
-        let (corrections, position) = {
+        let mut turn = None;
+        if self.config.role.is_shared() {
+            turn = clickhouse.turn().await?;
+            if turn.is_none() {
+                return Ok((0, Done::default()));
+            }
+            // What another node folded before is not to be folded again.
+            self.follow_in_clickhouse(clickhouse).await?;
+        }
+        let (mut corrections, visible) = {
             let state = self.state.lock();
-            let position = state.stored.as_ref().map_or(0, |stored| stored.position());
-            (corrections::understood(state.corrections.persisted(project)), position)
+            let stored = state.stored.as_ref().expect("rows are in ClickHouse");
+            (corrections::understood(state.corrections.persisted(project)), stored.visible())
         };
-        let folded = clickhouse.fold(project, &corrections, position).await?;
-        let is_done = |c: &Correction| folded.get(&RowKey::of(c)).is_some_and(|position| c.position <= *position);
+        if turn.is_some() {
+            let unsettled: HashSet<RowKey> = self.unsettled(&corrections).map(RowKey::of).collect();
+            corrections.retain(|correction| !unsettled.contains(&RowKey::of(correction)));
+        }
+        let folded = clickhouse.fold(project, &corrections, &visible, turn.as_ref()).await?;
+        let known: HashSet<*const Correction> = corrections.iter().map(Arc::as_ptr).collect();
+        let is_done = |c: &Correction| known.contains(&std::ptr::from_ref(c)) && folded.contains(&RowKey::of(c));
         self.change(|state| state.corrections.remove(project, &is_done));
         let rows = folded.len() as u64;
         Ok((rows, Done { rows, ..Done::default() }))
@@ -545,6 +567,12 @@ impl Inner {
         let traces: HashSet<&str> = keys().map(RowKey::trace_id).collect();
         let held: HashSet<&str> = index.contains_any(traces).await?.into_iter().collect();
         Ok(keys().filter(|key| key.trace_id().is_empty() || held.contains(key.trace_id())).collect())
+    }
+
+    /// Whether a correction that this node received may be in memory alone that is older than settled ones of others.
+    fn is_behind(&self) -> bool {
+        let replays = self.wal.as_ref().is_some_and(|wal| wal.committed().get() < self.replayed_to);
+        replays || self.state.lock().hot.age().is_some_and(|age| age >= SETTLED_AFTER)
     }
 
     fn fold_is_due(&self) -> bool {

@@ -40,6 +40,7 @@ struct Reading {
     last: crate::flush::LastFlush,
     requests: RequestCounts,
     cache: CacheCounts,
+    waited: u64,
 }
 
 impl StorageCollector {
@@ -81,6 +82,9 @@ impl StorageCollector {
             counter("assay_storage_wal_fsyncs_total", "fsyncs of the write-ahead log", |r| r.status.wal.fsyncs),
             counter("assay_storage_wal_records_total", "Records appended", |r| r.status.wal.appended_records),
             counter("assay_storage_wal_body_bytes_total", "Bytes of request bodies appended", |r| r.status.wal.appended_bytes),
+            counter("assay_storage_waits_for_memory_total", "Waits of requests for memory; in vain, they were refused", |r| {
+                r.waited
+            }),
             counter("assay_storage_flushes_total", "Flushes committed", |r| r.last.flushes),
             counter("assay_storage_flushed_rows_total", "Rows committed by flushes", |r| r.last.rows),
             counter("assay_storage_flushed_file_bytes_total", "Bytes of Parquet committed by flushes", |r| r.last.file_bytes),
@@ -123,6 +127,7 @@ impl Collector for StorageCollector {
             last: inner.flusher.last.lock().clone(),
             requests: inner.bucket.as_ref().map(Bucket::counts).unwrap_or_default(),
             cache: inner.bucket.as_ref().map(Bucket::cache_counts).unwrap_or_default(),
+            waited: inner.gate.waited(),
         };
         for (gauge, read) in &self.gauges {
             gauge.set(read(&reading).cast_signed());

@@ -41,6 +41,15 @@ pub(crate) fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// This process knows now that it holds the lease of a lake until then, or that it does not.
+#[cfg_attr(not(test), expect(unused_variables, reason = "only a simulated world listens"))]
+pub(crate) fn told_of_lease(until: Option<Instant>) {
+    #[cfg(test)]
+    if let Some(world) = world::current() {
+        world.told_of_lease(until);
+    }
+}
+
 /// A name that nothing else has.
 pub(crate) fn unique_id() -> Uuid {
     #[cfg(test)]

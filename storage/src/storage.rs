@@ -7,6 +7,7 @@
 //! `State` is what a view shows, behind one lock: rows and files change together in it, so that no view sees a row twice or not at
 //! all. The order of a flush makes a crash at any point harmless: a table that was committed knows its position and drops replayed
 //! rows up to it; the log is released only when every table has committed.
+//! A process that goes on where another was killed first takes the tables over, since a commit of that one may still be on its way.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,7 +34,7 @@ use crate::{
     config::StorageConfig,
     corrections::{Correction, CorrectionSet, CorrectionsByProject},
     flush::{FlushError, Flusher, chain},
-    follow::{self, Follower},
+    follow::{self, FollowError, Follower},
     hot::HotBuffer,
     jobs::{JobHistory, JobRun},
     lake::{Lake, LakeError},
@@ -88,8 +89,10 @@ pub enum OpenStorageError {
         /// Why.
         source: object_store::Error,
     },
-    /// Nodes can share a bucket only.
-    #[error("the lake is in the data folder, expected one in a bucket (`storage.url`): nodes can share only that")]
+    /// Nodes can share a bucket or ClickHouse only.
+    #[error(
+        "the lake is in the data folder, expected one in a bucket (`storage.url`) or ClickHouse (`storage.clickhouse.url`): nodes can share only those"
+    )]
     NoBucket,
     /// The bucket.
     #[error(transparent)]
@@ -106,6 +109,9 @@ pub enum OpenStorageError {
     /// The blobs.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// What other nodes wrote.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
 }
 
 impl Storage {
@@ -156,21 +162,37 @@ impl Storage {
         self.inner.publish(position, &rows);
     }
 
-    /// Whether a request of `project` should be read now: asked before its body is.
+    /// Whether a request of `project` should be read: asked before its body is. While the memory for rows is used up it waits up to
+    /// `patience` for some to be written.
     ///
     /// # Errors
     /// [`Overloaded`] if there is no room.
-    pub fn admit(&self, project: &ProjectId) -> Result<(), Overloaded> {
-        self.inner.admit(project)
+    pub async fn admit(&self, project: &ProjectId, patience: Duration) -> Result<(), Overloaded> {
+        let mut deadline = None;
+        loop {
+            // Before asking, so that room made meanwhile is not missed.
+            let room = self.inner.gate.room();
+            let Err(refused) = self.inner.admit(project) else { return Ok(()) };
+            if !matches!(refused.reason, Overload::Memory | Overload::ProjectMemory) {
+                return Err(refused);
+            }
+            let until = *deadline.get_or_insert_with(|| {
+                self.inner.gate.waits();
+                tokio::time::Instant::now() + patience
+            });
+            if tokio::time::timeout_at(until, room).await.is_err() {
+                return Err(refused);
+            }
+        }
     }
 
     /// Sets memory aside for the rows of a request of `project` with a body of `body_bytes`, from when its work begins until its rows are
-    /// published: what is on its way counts as used.
+    /// published: what is on its way counts as used. Waits for it like [`Storage::admit`].
     ///
     /// # Errors
     /// [`Overloaded`] if there is no room.
-    pub fn reserve(&self, project: &ProjectId, body_bytes: usize) -> Result<Reservation, Overloaded> {
-        self.inner.admit(project)?;
+    pub async fn reserve(&self, project: &ProjectId, body_bytes: usize, patience: Duration) -> Result<Reservation, Overloaded> {
+        self.admit(project, patience).await?;
         Ok(self.inner.gate.reserve(project, body_bytes as u64))
     }
 
@@ -225,11 +247,11 @@ impl Storage {
         self.inner.history.last(kind, table)
     }
 
-    /// Reads what other nodes committed to the lake they share with this one. Does nothing where no other node writes.
+    /// Reads what other nodes committed to the lake or database they share with this one. Does nothing where no other node writes.
     ///
     /// # Errors
-    /// [`LakeError`] if the bucket does not answer.
-    pub async fn follow(&self) -> Result<(), LakeError> {
+    /// [`FollowError`] if the bucket or ClickHouse does not answer.
+    pub async fn follow(&self) -> Result<(), FollowError> {
         let inner = Arc::clone(&self.inner);
         to_the_end(async move { inner.follow(false).await }).await
     }
@@ -281,7 +303,7 @@ pub(crate) struct Inner {
     maintenance_wanted: Arc<Notify>,
     /// Told when a flush has freed memory. Belongs to `state`.
     pub(crate) drained: Condvar,
-    gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gate>,
     /// Held as long as this process uses the folder.
     _lock: fs::File,
 }
@@ -312,7 +334,7 @@ impl Inner {
         bucket::remember_place(&dir, place.as_deref())?;
         let bucket = match &config.bucket {
             Some(place) => Some(bucket::open(place, &dir, &node_id, config.role).await?),
-            None if config.role.is_shared() => return Err(OpenStorageError::NoBucket),
+            None if config.role.is_shared() && config.clickhouse.is_none() => return Err(OpenStorageError::NoBucket),
             None => None,
         };
         let store = match &bucket {
@@ -323,10 +345,10 @@ impl Inner {
             }
         };
         let opened = match &config.clickhouse {
-            Some(clickhouse) => Some(ClickHouse::open(clickhouse.clone(), config.retention, &node_id, &dir).await?),
+            Some(clickhouse) => Some(ClickHouse::open(clickhouse.clone(), config.retention, config.role, &node_id, &dir).await?),
             None => None,
         };
-        let (lake, files) = match &opened {
+        let (lake, mut files) = match &opened {
             Some(_) => (Lake::without_tables(store), LakeFiles::default()),
             None => Lake::open(store, &node_id, config.role.writes()).await?,
         };
@@ -356,8 +378,19 @@ impl Inner {
         if let (Some(bucket), true) = (&bucket, config.role.is_shared() && config.role.writes()) {
             bucket.join(hot.watermark() < replayed_to).await?;
         }
+        if hot.watermark() < replayed_to {
+            // The process that was to commit what is replayed may have sent it just before it ended.
+            for table in lake.take_over().await? {
+                let listed = lake.list_again(table).await?;
+                files.replace_all(table, listed);
+                lake.plan_replacements(table).await;
+            }
+        }
         let (clickhouse, stored, persisted) = match opened {
             Some(opened) => {
+                if config.role.writes() {
+                    opened.store.join(hot.watermark() < replayed_to).await?;
+                }
                 if opened.begun > done {
                     hot.next_flush_ends_at(opened.begun);
                 }

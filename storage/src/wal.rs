@@ -130,6 +130,21 @@ impl AppendError {
     }
 }
 
+/// A segment holds what only a later version understands.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "write-ahead log segment `{}` is of a later version of Assay, at byte `{offset}`: {found}, expected what this version writes (nothing is \
+     lost: start the version that wrote it; when that is stopped in order, the log is empty)", path.display()
+)]
+pub struct LaterSegment {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// What is not understood.
+    pub found: String,
+}
+
 /// The write-ahead log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenWalError {
@@ -144,18 +159,8 @@ pub enum OpenWalError {
         source: io::Error,
     },
     /// A later version wrote it, and this one must not touch it.
-    #[error(
-        "write-ahead log segment `{}` is of a later version of Assay, at byte `{offset}`: {found}, expected what this version writes (nothing is \
-         lost: start the version that wrote it; when that is stopped in order, the log is empty)", path.display()
-    )]
-    Later {
-        /// The segment.
-        path: PathBuf,
-        /// Where in it.
-        offset: u64,
-        /// What is not understood.
-        found: String,
-    },
+    #[error(transparent)]
+    Later(#[from] LaterSegment),
 }
 
 /// A record that was not committed cannot be read back.
@@ -185,18 +190,8 @@ pub enum ReplayError {
         expected: WalPosition,
     },
     /// A later version wrote them.
-    #[error(
-        "write-ahead log segment `{}` is of a later version of Assay, at byte `{offset}`: {found}, expected what this version writes (nothing is \
-         lost: start the version that wrote it; when that is stopped in order, the log is empty)", path.display()
-    )]
-    Later {
-        /// The segment.
-        path: PathBuf,
-        /// Where in it.
-        offset: u64,
-        /// What is not understood.
-        found: String,
-    },
+    #[error(transparent)]
+    Later(#[from] LaterSegment),
     /// Segments that held uncommitted records are not there.
     #[error("write-ahead log records `{from}` to `{to}` are missing: no segment in `{}` holds them", dir.display())]
     Missing {
@@ -317,7 +312,7 @@ impl Wal {
         if let Some(mut newest) = segments.pop_back() {
             let end = segment::recover_end(&newest.path, newest.first).map_err(io("recover segment", &newest.path))?;
             if let Some((offset, found)) = end.later {
-                return Err(OpenWalError::Later { path: newest.path, offset, found });
+                return Err(LaterSegment { path: newest.path, offset, found }.into());
             }
             if end.records == 0 && !end.damaged {
                 fs::remove_file(&newest.path).map_err(io("remove empty segment", &newest.path))?;
@@ -563,7 +558,7 @@ impl Replay {
                     segment::Next::Invalid { offset, found } => {
                         return Err(ReplayError::Damaged { path, offset, found, expected: WalPosition(self.next) });
                     }
-                    segment::Next::Later { offset, found } => return Err(ReplayError::Later { path, offset, found }),
+                    segment::Next::Later { offset, found } => return Err(LaterSegment { path, offset, found }.into()),
                     segment::Next::End => self.current = None,
                 }
             }

@@ -85,9 +85,12 @@ def helm_renders_nodes_of_two_parts(_helm, more):
         assert ["PGPASSWORD" in str(pod) and "ASSAY_ACCOUNTS_URL" in str(pod) for pod in pods] == [False, True], "a collector needs no Postgres"
 
 
-def helm_wants_a_bucket_for_nodes(_helm):
+def helm_wants_a_bucket_or_clickhouse_for_nodes(_helm):
     refused = _helm("template", "release", "--kube-version", "1.33.0", "--set", "nodes.enabled=true")
     assert refused.returncode != 0 and "bucket.url: found nothing" in refused.stderr
+    parts = [found["spec"]["template"]["spec"] for found in _rendered(_helm, "nodes", "migrate=true") if found["kind"] in ("StatefulSet", "Deployment")]
+    # A query node may not make tables.
+    assert {pod["containers"][0]["args"][0]: "initContainers" in pod for pod in parts} == {"collector": True, "query": False}
 
 
 def _rendered(helm, size, more):

@@ -56,7 +56,7 @@ async fn export(receiver: Receiver, signal: Signal, request: Request) -> Respons
     let limit = receiver.limits.request_timeout;
     let call = async {
         let project = project_of(request.headers().get(PROJECT_HEADER).map(HeaderValue::as_bytes)).map_err(Refusal::into_grpc)?;
-        receiver.admit(&project).map_err(Refusal::into_grpc)?;
+        receiver.admit(&project).await.map_err(Refusal::into_grpc)?;
         let message = read_message(&receiver, &project, request).await?;
         let accepted = receiver.accept(project, signal, Encoding::Protobuf, message.bytes.clone()).await;
         accepted.map_err(Refusal::into_grpc)

@@ -111,7 +111,7 @@ async fn accept(
         Refusal::http_only(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
     })?;
     let project = project_of(headers.get(PROJECT_HEADER).map(HeaderValue::as_bytes))?;
-    receiver.admit(&project)?;
+    receiver.admit(&project).await?;
     let limits = receiver.limits;
     let read = body::read(body, encoding, limits.request_bytes_max, receiver.budget.charge(&project));
     let body =

@@ -72,14 +72,9 @@ pub(super) fn in_memory(url: &str) -> Option<Arc<dyn ObjectStore>> {
 
 fn config(url: &str) -> BucketConfig {
     BucketConfig {
-        url: url.to_owned(),
-        endpoint: None,
-        region: None,
         access_key_id: Some("id".into()),
         secret_access_key: Some(Secret::new("hidden".into())),
-        path_style: true,
-        allow_http: false,
-        cache_bytes_max: 1 << 30,
+        ..BucketConfig::at(url)
     }
 }
 

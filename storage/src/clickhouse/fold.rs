@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use assay_schemas::{
 };
 use serde_json::Value;
 
-use super::{ClickHouse, ClickHouseError, Settings};
+use super::{ClickHouse, ClickHouseError, Settings, Turn};
 use crate::corrections::{Correction, RowKey, RowKeys, money_of, patchable, row_key_columns, text_of};
 
 /// Rows corrected by one mutation, which rewrites the columns of every part that has one of them.
@@ -31,23 +32,24 @@ const STATEMENT_BYTES_MAX: &str = "1000000000";
 type RowCorrections<'a> = (RowKey, Vec<&'a Correction>);
 
 impl ClickHouse {
-    /// Sets the values that `corrections` of `project` say, in rows up to `position`, and removes them. Returns which rows were found, each with
-    /// the position of its last correction: the others wait for theirs.
+    /// Sets the values that `corrections` of `project` say in rows that are `visible`, and removes them; as long as this node has its `turn`, if it is one
+    /// of several. Returns of which rows this is done: others wait for theirs.
     pub(crate) async fn fold(
         &self,
         project: &ProjectId,
-        corrections: &[std::sync::Arc<Correction>],
-        position: u64,
-    ) -> Result<HashMap<RowKey, u64>, ClickHouseError> {
+        corrections: &[Arc<Correction>],
+        visible: &str,
+        turn: Option<&Turn>,
+    ) -> Result<HashSet<RowKey>, ClickHouseError> {
         let mut by_row: HashMap<RowKey, Vec<&Correction>> = HashMap::new();
         for correction in corrections {
             by_row.entry(RowKey::of(correction)).or_default().push(correction);
         }
         let mut rows: Vec<RowCorrections<'_>> = by_row.into_iter().collect();
-        rows.iter_mut().for_each(|(_, corrections)| corrections.sort_by_key(|c| c.position));
-        let mut done = HashMap::new();
+        rows.iter_mut().for_each(|(_, corrections)| corrections.sort_by_key(|c| c.order(self.role.is_shared())));
+        let mut done = HashSet::new();
         for rows in rows.chunks(ROWS_AT_ONCE) {
-            let found = self.found(project, rows, position).await?;
+            let found = self.found(project, rows, visible).await?;
             let rows: Vec<&RowCorrections<'_>> = rows.iter().filter(|(key, _)| found.contains(key)).collect();
             if rows.is_empty() {
                 continue;
@@ -55,21 +57,19 @@ impl ClickHouse {
             for table in [TableId::Spans, TableId::CostLines, TableId::Logs] {
                 let assignments = assignments(table, &rows);
                 if !assignments.is_empty() {
-                    let condition = condition(table, project, rows.iter().map(|(key, _)| key), position);
-                    self.mutate(table, &format!("UPDATE {} WHERE {condition}", assignments.join(", "))).await?;
+                    let condition = condition(table, project, rows.iter().map(|(key, _)| key), visible);
+                    let update = format!("UPDATE {} WHERE {condition}", assignments.join(", "));
+                    if !self.mutate(table, &update, turn).await? {
+                        return Ok(done);
+                    }
                 }
             }
-            let last = |corrections: &[&Correction]| corrections.last().map_or(0, |c| c.position);
-            let keys: Vec<_> = rows.iter().map(|(key, _)| text(&key.text())).collect();
-            let positions: Vec<_> = rows.iter().map(|(_, corrections)| last(corrections).to_string()).collect();
-            let delete = format!(
-                "DELETE WHERE project_id = {} AND wal_position <= transform(concat(trace_id, ifNull(log_id, span_id)), [{}], [{}], toInt64(-1))",
-                text(project.as_str()),
-                keys.join(", "),
-                positions.join(", "),
-            );
-            self.mutate(TableId::SpanCorrections, &delete).await?;
-            done.extend(rows.iter().map(|(key, corrections)| (key.clone(), last(corrections))));
+            for delete in deletions(project, &rows) {
+                if !self.mutate(TableId::SpanCorrections, &delete, turn).await? {
+                    return Ok(done);
+                }
+            }
+            done.extend(rows.iter().map(|(key, _)| key.clone()));
         }
         Ok(done)
     }
@@ -79,7 +79,7 @@ impl ClickHouse {
         &self,
         project: &ProjectId,
         rows: &[RowCorrections<'_>],
-        position: u64,
+        visible: &str,
     ) -> Result<HashSet<RowKey>, ClickHouseError> {
         let mut found = HashSet::new();
         for table in [TableId::Spans, TableId::Logs] {
@@ -88,7 +88,7 @@ impl ClickHouse {
                 continue;
             }
             let columns: Vec<_> = row_key_columns(table).iter().map(|name| identifier(name)).collect();
-            let condition = condition(table, project, keys.into_iter(), position);
+            let condition = condition(table, project, keys.into_iter(), visible);
             let sql = format!("SELECT DISTINCT {} FROM {} WHERE {condition}", columns.join(", "), self.name(table));
             for batch in self.client.rows_with(&sql, statement_settings()).await? {
                 found.extend(RowKeys::of(table, &batch).expect("the columns asked for").iter());
@@ -97,12 +97,18 @@ impl ClickHouse {
         Ok(found)
     }
 
-    async fn mutate(&self, table: TableId, change: &str) -> Result<(), ClickHouseError> {
+    /// `false` if it is not this `turn` any more: nothing is done, another node may know of later corrections.
+    async fn mutate(&self, table: TableId, change: &str, turn: Option<&Turn>) -> Result<bool, ClickHouseError> {
+        if turn.is_some() && self.turn().await?.as_ref() != turn {
+            tracing::info!(table = table.name(), "another node may fold corrections by now; this one leaves the rest to it");
+            return Ok(false);
+        }
         let sql = format!("ALTER TABLE {}{} {change}", self.ddl.local(table.name()), self.ddl.on_cluster());
         let mut settings = statement_settings();
         // The answer comes when all rows are changed, on all replicas.
         settings.push(("mutations_sync", if self.ddl.cluster.is_some() { "2" } else { "1" }.to_owned()));
-        self.client.execute_once(&sql, settings, MUTATION_TIMEOUT).await
+        self.client.execute_once(&sql, settings, MUTATION_TIMEOUT).await?;
+        Ok(true)
     }
 }
 
@@ -110,8 +116,24 @@ fn statement_settings() -> Settings {
     vec![("max_query_size", STATEMENT_BYTES_MAX.to_owned()), ("max_ast_elements", "1000000".to_owned())]
 }
 
+/// What removes the corrections of `rows`. Of one row the oldest comes first, in a statement before that of the next: a node that reads them between two
+/// must not find an old one without the newer one that takes its place.
+fn deletions(project: &ProjectId, rows: &[&RowCorrections<'_>]) -> Vec<String> {
+    let most = rows.iter().map(|(_, corrections)| corrections.len()).max().unwrap_or(0);
+    let name = |key: &RowKey, c: &Correction| format!("({}, {}, {})", text(&key.text()), c.position, c.received_at_us());
+    let nth = |nth: usize| {
+        let names = rows.iter().filter_map(|(key, corrections)| Some(name(key, corrections.get(nth)?)));
+        format!(
+            "DELETE WHERE project_id = {} AND (concat(trace_id, ifNull(log_id, span_id)), wal_position, toUnixTimestamp64Micro(received_at)) IN ({})",
+            text(project.as_str()),
+            names.collect::<Vec<_>>().join(", ")
+        )
+    };
+    (0..most).map(nth).collect()
+}
+
 /// Of `keys`, what can be in `table`.
-fn condition<'a>(table: TableId, project: &ProjectId, keys: impl Iterator<Item = &'a RowKey>, position: u64) -> String {
+fn condition<'a>(table: TableId, project: &ProjectId, keys: impl Iterator<Item = &'a RowKey>, visible: &str) -> String {
     let keys: Vec<&RowKey> = keys.filter(|key| key.is_of(table)).collect();
     let list = |value: &dyn Fn(&RowKey) -> String| {
         let mut values: Vec<_> = keys.iter().map(|key| text(&value(key))).collect();
@@ -122,7 +144,7 @@ fn condition<'a>(table: TableId, project: &ProjectId, keys: impl Iterator<Item =
     // Both columns have an index of their own; together they are looked at as one text.
     let [_, id] = row_key_columns(table) else { unreachable!("a row has a trace and an identifier") };
     format!(
-        "project_id = {} AND wal_position <= {position} AND {} IN ({}) AND {} IN ({})",
+        "project_id = {} AND {visible} AND {} IN ({}) AND {} IN ({})",
         text(project.as_str()),
         identifier(id),
         list(&|key| key.id().to_owned()),
@@ -180,8 +202,6 @@ fn literal(data_type: &DataType, value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use assay_schemas::{table::Row as _, tables::CorrectionRow};
 
     use super::*;
@@ -217,7 +237,11 @@ mod tests {
         "#);
         insta::assert_snapshot!(assignments(TableId::CostLines, &rows).join("\n"), @"`counted` = if(transform(concat(ifNull(`trace_id`, ''), ifNull(`span_id`, '')), ['ta'], [1], 0) = 0, `counted`, CAST([0], 'Array(Bool)')[greatest(transform(concat(ifNull(`trace_id`, ''), ifNull(`span_id`, '')), ['ta'], [1], 0), 1)])");
         assert!(assignments(TableId::Logs, &rows).is_empty());
+        insta::assert_snapshot!(deletions(&ProjectId::new("p").unwrap(), &rows).join("\n"), @r"
+        DELETE WHERE project_id = 'p' AND (concat(trace_id, ifNull(log_id, span_id)), wal_position, toUnixTimestamp64Micro(received_at)) IN (('ta', 1, 0), ('tb', 3, 0))
+        DELETE WHERE project_id = 'p' AND (concat(trace_id, ifNull(log_id, span_id)), wal_position, toUnixTimestamp64Micro(received_at)) IN (('ta', 2, 0))
+        ");
         let project = ProjectId::new("p").unwrap();
-        insta::assert_snapshot!(condition(TableId::Spans, &project, rows.iter().map(|(key, _)| key), 9), @"project_id = 'p' AND wal_position <= 9 AND `span_id` IN ('a', 'b') AND concat(ifNull(`trace_id`, ''), ifNull(`span_id`, '')) IN ('ta', 'tb')");
+        insta::assert_snapshot!(condition(TableId::Spans, &project, rows.iter().map(|(key, _)| key), "wal_position <= 9"), @"project_id = 'p' AND wal_position <= 9 AND `span_id` IN ('a', 'b') AND concat(ifNull(`trace_id`, ''), ifNull(`span_id`, '')) IN ('ta', 'tb')");
     }
 }

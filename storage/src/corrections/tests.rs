@@ -117,3 +117,17 @@ fn a_log_record_is_corrected_by_its_own_identity_and_only_its_price() {
         assert_eq!(LogRow::read(&set.apply(TableId::Logs, &LogRow::batch([other.clone()])), 0), other);
     }
 }
+
+#[test]
+fn a_set_that_was_text_corrects_the_same() {
+    let set = set(&[
+        (9, "0a", r#"{"session_id": null}"#),
+        (5, "0a", r#"{"session_id": "old", "counted": false, "cost_usd": "0.000000000000123"}"#),
+        (7, "0b", r#"{"input_messages": [{"role": "user"}]}"#),
+    ]);
+    let read = CorrectionSet::from_text(&set.to_text().unwrap()).unwrap();
+    assert_eq!(read.len(), 3);
+    let rows = || vec![span("0a"), span("0b"), span("0c")];
+    assert_eq!(corrected(&read, rows()), corrected(&set, rows()));
+    assert!(CorrectionSet::from_text("[{}]").is_err());
+}

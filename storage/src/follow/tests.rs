@@ -30,16 +30,7 @@ impl Nodes {
         let never = Duration::from_secs(1_000_000);
         StorageConfig {
             data_dir: self.dir.path().join(name),
-            bucket: Some(BucketConfig {
-                url: self.url.clone(),
-                endpoint: None,
-                region: None,
-                access_key_id: None,
-                secret_access_key: None,
-                path_style: true,
-                allow_http: false,
-                cache_bytes_max: 1 << 30,
-            }),
+            bucket: Some(BucketConfig::at(&self.url)),
             role,
             follow_interval: never,
             flush_interval: never,
@@ -110,20 +101,8 @@ async fn a_collector_that_was_killed_replays_beside_others() {
     assert_eq!(visible(&reader).await, [[1, 2].to_vec(), (100..=120).collect()].concat());
 }
 
-/// Commits, as a process of the node in `folder` that has ended, the spans `numbers` with positions from 1 on.
-async fn land_late(storage: &Storage, folder: &std::path::Path, numbers: &[u64]) {
-    let node_id = std::fs::read_to_string(folder.join("node-id")).unwrap();
-    let (lake, _) = crate::lake::Lake::open(storage.object_store(), &node_id, true).await.unwrap();
-    let rows = (1..).zip(numbers).map(|(position, n)| one::span(WalPosition(position), 1, *n));
-    let batch = crate::lake::without_partition_columns(&SpanRow::batch(rows));
-    let rows = crate::lake::FileRows { project: project(), date: one::DATE, batches: vec![batch], corrected_to: 0 };
-    let last = numbers.len() as u64;
-    let files = lake.write_files(TableId::Spans, &[rows], last, crate::lake::Effort::Quick).await.unwrap();
-    lake.commit_rows(TableId::Spans, &files, last).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_lands_after_its_process_has_ended_is_not_made_again() {
+async fn a_commit_of_a_process_that_has_ended_does_not_land() {
     for role in [Role::Alone, Role::Member] {
         let nodes = Nodes::new();
         let folder = nodes.dir.path().join("a");
@@ -131,19 +110,21 @@ async fn a_commit_that_lands_after_its_process_has_ended_is_not_made_again() {
         for n in 1..=3 {
             ingest(&a, 1, n).await;
         }
+        let node_id = std::fs::read_to_string(folder.join("node-id")).unwrap();
+        let (ended, _) = crate::lake::Lake::open(a.object_store(), &node_id, true).await.unwrap();
+        let rows = (1..=3).map(|n| one::span(WalPosition(n), 1, n));
+        let batches = vec![crate::lake::without_partition_columns(&SpanRow::batch(rows))];
+        let rows = crate::lake::FileRows { project: project(), date: one::DATE, batches, corrected_to: 0 };
+        let files = ended.write_files(TableId::Spans, &[rows], 3, crate::lake::Effort::Quick).await.unwrap();
         drop(a);
         let a = nodes.open("a", role).await;
+        ended.commit_rows(TableId::Spans, &files, 3).await.expect_err("the table was taken over");
         assert_eq!(recover(&a), [1, 2, 3]);
-        ingest(&a, 1, 4).await;
-        // What the first process had sent was under way all the while.
-        land_late(&a, &folder, &[1, 2]).await;
         a.flush().await.unwrap();
-        assert_eq!(visible(&a).await, [1, 2, 3, 4]);
-        ingest(&a, 1, 5).await;
+        ended.commit_rows(TableId::Spans, &files, 3).await.expect_err("the table was taken over");
+        assert_eq!(visible(&a).await, [1, 2, 3]);
         a.close().await.unwrap();
-        let a = nodes.open("a", role).await;
-        assert_eq!(visible(&a).await, [1, 2, 3, 4, 5]);
-        assert!(recover(&a).is_empty());
+        assert_eq!(visible(&nodes.open("a", role).await).await, [1, 2, 3]);
     }
 }
 
@@ -277,6 +258,27 @@ async fn the_lease_passes_on_when_its_holder_ends_or_says_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_hold_the_lease_drops_no_days_and_deletes_no_files() {
+    let nodes = Nodes::new();
+    let open = async |name| {
+        let retention = Some(Duration::from_secs(24 * 3600));
+        Storage::open(StorageConfig { retention, ..nodes.config(name, Role::Collector) }).await.unwrap()
+    };
+    let (a, b) = (open("a").await, open("b").await);
+    ingest(&a, 1, 1).await;
+    a.flush().await.unwrap();
+    for node in [&a, &b] {
+        node.inner.follow(true).await.unwrap();
+    }
+    let later = DateTime::from_timestamp(i64::from(one::DATE + 40) * 86_400, 0).unwrap();
+    assert!(b.inner.bucket.as_ref().unwrap().hold_lease().await.unwrap());
+    assert_eq!((a.inner.checkpoint(1).await.unwrap(), a.inner.apply_retention(later).await.unwrap()), (0, 0));
+    assert_eq!(b.inner.apply_retention(later).await.unwrap(), 1);
+    a.inner.follow(true).await.unwrap();
+    assert_eq!((a.vacuum().await.unwrap(), b.vacuum().await.unwrap()), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lake_is_shared_or_it_is_not() {
     let nodes = Nodes::new();
     let refused = nodes.refused("reader", Role::Query).await;
@@ -344,7 +346,7 @@ async fn nothing_is_lost_between_a_look_that_fails_and_the_next() {
     let file = a.view().lake.of_table(TableId::SpanCorrections).next().unwrap().path.clone();
     let content = object_store::ObjectStoreExt::get(&*store, &file).await.unwrap().bytes().await.unwrap();
     object_store::ObjectStoreExt::delete(&*store, &file).await.unwrap();
-    assert!(matches!(reader.follow().await, Err(LakeError::Store { .. })));
+    assert!(matches!(reader.follow().await, Err(FollowError::Lake(LakeError::Store { .. }))));
     assert!(reader.status().follow_error.is_some() && visible(&reader).await.is_empty());
     object_store::ObjectStoreExt::put(&*store, &file, content.into()).await.unwrap();
     reader.follow().await.unwrap();

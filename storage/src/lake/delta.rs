@@ -45,6 +45,8 @@ const LOG_RETENTION: &str = "interval 1 days";
 const COMMIT_ID: &str = "assayCommit";
 /// Names the process that made a commit in its commit info.
 const PROCESS: &str = "assayProcess";
+/// Names the node in a commit that takes the table over.
+const TAKEN_OVER_BY: &str = "assayTakenOverBy";
 const COMMIT_ATTEMPTS_MAX: usize = 100;
 /// What of Delta's protocol is done here.
 const PROTOCOL: &str = "reader version 1 and writer version 2";
@@ -95,13 +97,13 @@ pub enum DeltaError {
         /// What this version does.
         expected: &'static str,
     },
-    /// A commit that an earlier process of this node had sent landed only now.
-    #[error("rows for the Delta table `{table}` up to position {position} were committed by an earlier process of this node")]
-    Overtaken {
+    /// A node is one process.
+    #[error(
+        "another process commits to the Delta table `{table}` in the name of this node: expected none (two data folders with one `node-id`?)"
+    )]
+    OtherProcess {
         /// The table.
         table: &'static str,
-        /// Everything up to here is in it.
-        position: u64,
     },
     /// Someone else removed a file that was being replaced.
     #[error("the Delta table `{table}` was changed by another writer: `{path}` is no longer in it")]
@@ -162,8 +164,8 @@ pub(crate) struct DeltaLog {
     writes: bool,
     version: u64,
     committed: u64,
-    /// Up to here, an earlier process of this node committed after the table was opened.
-    overtaken: u64,
+    /// Until this process has taken the table over, a commit of an earlier one of this node may land.
+    taken_over: bool,
     last_checkpoint: u64,
     /// Whether there is such a table; only a node that does not write can be without.
     exists: bool,
@@ -204,7 +206,7 @@ impl DeltaLog {
             writes,
             version: 0,
             committed: 0,
-            overtaken: 0,
+            taken_over: false,
             last_checkpoint: 0,
             exists: true,
             last_seen: outside::monotonic(),
@@ -230,6 +232,7 @@ impl DeltaLog {
                 Err(error) => return Err(error),
                 Ok(()) => {
                     let files = log.files(&snapshot).await?;
+                    log.taken_over = true;
                     return Ok((log, files));
                 }
             }
@@ -272,8 +275,8 @@ impl DeltaLog {
             };
             let commit = Commit::parse(&entry, &self.node_id);
             self.check_protocol(commit.protocol.as_ref())?;
+            self.note(commit)?;
             self.version += 1;
-            self.note(commit);
         }
     }
 
@@ -304,17 +307,27 @@ impl DeltaLog {
         self.removals_unknown = self.others.anew;
     }
 
+    /// Makes sure that no commit of an earlier process of this node lands any more: one that was on its way when the process ended has the next
+    /// version, which this takes. Returns whether anyone committed since the files were listed.
+    pub(crate) async fn take_over(&mut self) -> Result<bool, DeltaError> {
+        self.taken_over = false;
+        self.commit_actions(Vec::new(), append(), Vec::new()).await?;
+        self.taken_over = true;
+        Ok(self.changed_by_others())
+    }
+
     /// Remembers what a commit of another writer did.
-    fn note(&mut self, commit: Commit) {
-        self.committed = self.committed.max(commit.position.unwrap_or(0));
-        if commit.process.as_ref() != Some(&self.process) {
-            self.overtaken = self.overtaken.max(commit.position.unwrap_or(0));
+    fn note(&mut self, commit: Commit) -> Result<(), DeltaError> {
+        if self.taken_over && commit.is_of_node && commit.process.as_ref() != Some(&self.process) {
+            return Err(DeltaError::OtherProcess { table: self.table.name() });
         }
+        self.committed = self.committed.max(commit.position.unwrap_or(0));
         let prefix = table_path(self.table);
         let removed = commit.removed.iter().map(|path| Path::from(format!("{prefix}/{path}"))).collect();
         let added = commit.adds.iter().filter_map(|add| self.checked_facts(add)).collect();
         self.others.then(Changes { added, removed, anew: false });
         self.removed_by_others.extend(commit.removed);
+        Ok(())
     }
 
     async fn read_anew(&mut self) -> Result<(), DeltaError> {
@@ -344,11 +357,6 @@ impl DeltaLog {
         self.committed
     }
 
-    /// Up to here, an earlier process of this node committed after the table was opened; 0 if none did.
-    pub(crate) fn overtaken(&self) -> u64 {
-        self.overtaken
-    }
-
     pub(crate) fn commits_since_checkpoint(&self) -> u64 {
         self.version.saturating_sub(self.last_checkpoint)
     }
@@ -366,8 +374,7 @@ impl DeltaLog {
     /// Makes `change` the next version of the table. Rows up to a position that the table has are not added again.
     pub(crate) async fn commit(&mut self, change: Change<'_>) -> Result<(), DeltaError> {
         let operation = if change.removed.is_empty() {
-            let partition_by = Some(PARTITION_COLUMNS.map(str::to_owned).to_vec());
-            DeltaOperation::Write { mode: SaveMode::Append, partition_by, predicate: None }
+            append()
         } else if change.data_change {
             DeltaOperation::Delete { predicate: None }
         } else {
@@ -401,8 +408,11 @@ impl DeltaLog {
             }
         }
         let commit_id = outside::unique_id().to_string();
-        let marker = [(COMMIT_ID, &commit_id), (PROCESS, &self.process)];
-        let marker = marker.map(|(key, value)| (key.to_owned(), value.clone().into())).into();
+        let mut marker = vec![(COMMIT_ID, &commit_id), (PROCESS, &self.process)];
+        if actions.is_empty() {
+            marker.push((TAKEN_OVER_BY, &self.node_id));
+        }
+        let marker = marker.into_iter().map(|(key, value)| (key.to_owned(), value.clone().into())).collect();
         let position = transactions.first().map(|transaction| transaction.version.cast_unsigned());
         let data = CommitData::new(actions, operation, marker, transactions);
         let bytes = data.get_bytes().map_err(DeltaTableError::from).map_err(failed("encode a commit to"))?;
@@ -440,19 +450,17 @@ impl DeltaLog {
             };
             let found = Commit::parse(&found, &self.node_id);
             self.check_protocol(found.protocol.as_ref())?;
-            self.version = version;
             if found.id.as_deref() == Some(&commit_id)
                 || (!added.is_empty() && added.iter().all(|path| found.added.contains(path)))
             {
+                self.version = version;
                 self.committed = self.committed.max(found.position.unwrap_or(0));
                 tracing::info!(table = self.table.name(), version, "a commit whose answer was lost had landed");
                 return Ok(());
             }
-            let (schema_changed, overtaken) = (found.changes_schema, self.overtaken);
-            self.note(found);
-            if position.is_some() && self.overtaken > overtaken {
-                return Err(DeltaError::Overtaken { table: self.table.name(), position: self.overtaken });
-            }
+            let schema_changed = found.changes_schema;
+            self.note(found)?;
+            self.version = version;
             tracing::debug!(table = self.table.name(), version, "another writer committed");
             if changes_schema && schema_changed {
                 return Err(DeltaError::Conflict {
@@ -689,6 +697,11 @@ fn partition_values(file: &DataFile) -> HashMap<String, Option<String>> {
     [(project, Some(file.project.to_string())), (date, Some(file.date.to_string()))].into()
 }
 
+fn append() -> DeltaOperation {
+    let partition_by = Some(PARTITION_COLUMNS.map(str::to_owned).to_vec());
+    DeltaOperation::Write { mode: SaveMode::Append, partition_by, predicate: None }
+}
+
 fn log_error(table: TableId, action: &'static str, source: DeltaTableError) -> DeltaError {
     DeltaError::Log { action, table: table.name(), source: Box::new(source) }
 }
@@ -698,6 +711,8 @@ fn log_error(table: TableId, action: &'static str, source: DeltaTableError) -> D
 struct Commit {
     id: Option<String>,
     process: Option<String>,
+    /// It brings rows of the node asked about, or takes the table over for it.
+    is_of_node: bool,
     /// Everything up to here of the node asked about is in the table.
     position: Option<u64>,
     added: Vec<String>,
@@ -720,6 +735,7 @@ impl Commit {
             if transaction["appId"] == node_id {
                 commit.position = commit.position.max(transaction["version"].as_u64());
             }
+            commit.is_of_node |= transaction["appId"] == node_id || action["commitInfo"][TAKEN_OVER_BY] == node_id;
             commit.added.extend(text(&action["add"]["path"]));
             commit.removed.extend(text(&action["remove"]["path"]));
             commit.changes_schema |= action.get("metaData").is_some();

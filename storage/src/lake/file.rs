@@ -12,6 +12,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat};
 use object_store::path::Path;
 use serde_json::{Map, Value, json};
 
+use super::LAKE;
 use crate::trace_index::TraceIndex;
 
 /// Columns whose smallest and largest value are kept per file, where a table has them. Few, because every open file costs their memory.
@@ -60,6 +61,27 @@ pub struct DataFile {
 }
 
 impl DataFile {
+    /// The file at `path`, of which another node says this much; its statistics and indexes are not known. `None` if `path` is not one of
+    /// `table`, the project and the day.
+    #[must_use]
+    pub fn named(table: TableId, project: ProjectId, date: NaiveDate, path: &str, size: u64, rows: u64) -> Option<Self> {
+        let folder = format!("{LAKE}/{}/project_id={project}/date={date}/", table.name());
+        path.strip_prefix(&folder).filter(|name| !name.is_empty() && !name.contains('/'))?;
+        Some(Self {
+            path: Path::parse(path).ok()?,
+            size,
+            rows,
+            project,
+            date,
+            time_min: None,
+            time_max: None,
+            stats: Vec::new(),
+            traces: None,
+            raw_bytes: 0,
+            corrected_to: 0,
+        })
+    }
+
     /// The largest write-ahead log position of its rows, if known.
     #[must_use]
     pub fn last_position(&self) -> Option<u64> {
@@ -162,5 +184,26 @@ fn from_json(value: &Value, data_type: &DataType) -> Option<StatValue> {
         (Value::String(text), _) => Some(StatValue::Text(text.as_str().into())),
         (Value::Number(number), _) => number.as_i64().map(StatValue::Int),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_of_the_project_can_be_named() {
+        let date = NaiveDate::from_ymd_opt(2026, 11, 21).unwrap();
+        let named = |path: &str| DataFile::named(TableId::Spans, ProjectId::new("a").unwrap(), date, path, 10, 2);
+        assert!(named("lake/spans/project_id=a/date=2026-11-21/part-1.parquet").is_some());
+        for path in [
+            "lake/spans/project_id=b/date=2026-11-21/part-1.parquet",
+            "lake/logs/project_id=a/date=2026-11-21/part-1.parquet",
+            "lake/spans/project_id=a/date=2026-11-20/part-1.parquet",
+            "lake/spans/project_id=a/date=2026-11-21/../../project_id=b/part-1.parquet",
+            "lake/spans/project_id=a/date=2026-11-21/",
+        ] {
+            assert!(named(path).is_none(), "{path}");
+        }
     }
 }

@@ -153,6 +153,32 @@ async fn another_writer_is_met_without_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_take_over_the_process_before_commits_no_more() {
+    for (lands_before, loses_answer) in [(false, false), (true, false), (false, true), (true, true)] {
+        let store = Arc::new(Flaky::default());
+        let (ended, _) = open(&store).await;
+        let (ours, _) = open(&store).await;
+        let (sent, mut changed) = (written(&ended, 1).await, Vec::new());
+        if lands_before {
+            ended.commit_rows(TableId::Spans, &sent, 1).await.unwrap();
+            changed.push(TableId::Spans);
+        }
+        store.lose_answer.store(loses_answer, Ordering::Release);
+        assert_eq!(ours.take_over().await.unwrap(), changed);
+        assert_eq!(ours.committed(TableId::Spans), u64::from(lands_before));
+        assert_eq!(ours.list_again(TableId::Spans).await.unwrap().len(), changed.len());
+        for _ in 0..2 {
+            let refused = ended.commit_rows(TableId::Spans, &sent, 2).await;
+            assert!(matches!(refused, Err(LakeError::Delta(DeltaError::OtherProcess { .. }))), "{refused:?}");
+        }
+        let second = written(&ours, 2).await;
+        ours.commit_rows(TableId::Spans, &second, 2).await.unwrap();
+        let (reopened, files) = open(&store).await;
+        assert_eq!((paths(&files).len(), reopened.committed(TableId::Spans)), (changed.len() + 1, 2));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_older_table_gets_the_columns_it_lacks() {
     let store = Arc::new(Flaky::default());
     let all: Arc<dyn ObjectStore> = Arc::clone(&store) as _;

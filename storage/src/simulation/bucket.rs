@@ -24,11 +24,14 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
 
-use super::world::{self, Mistake, World};
+use super::world::{self, Mistake, Node, World};
 use crate::{
     outside::{DurableFolders, fs},
     store,
 };
+
+/// What stands in a commit that takes a file out of its table.
+const REMOVE: &[u8] = br#"{"remove":"#;
 
 /// What a bucket holds.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +49,7 @@ pub(crate) struct Bucket {
 #[derive(Clone, Debug)]
 struct Object {
     content: Bytes,
+    by: Option<Node>,
     at: DateTime<Utc>,
     version: u64,
 }
@@ -62,6 +66,7 @@ pub(crate) struct LatePut {
     path: Path,
     content: Bytes,
     mode: PutMode,
+    by: Option<Node>,
 }
 
 impl Bucket {
@@ -74,7 +79,7 @@ impl Bucket {
             PutMode::Update(expected) => found.is_some_and(|found| found.e_tag() == expected.e_tag),
         };
         self.version += u64::from(holds);
-        let object = Object { content: put.content, at, version: self.version };
+        let object = Object { content: put.content, by: put.by, at, version: self.version };
         let e_tag = object.e_tag();
         holds.then(|| {
             self.objects.insert(put.path, object);
@@ -147,8 +152,19 @@ impl SimulatedStore {
 
     async fn put_to_bucket(&self, mut put: LatePut) -> Result<PutResult> {
         let world = &self.world;
-        if world.mistake == Some(Mistake::CommitOverCommit) && is_commit(&put.path) {
-            put.mode = PutMode::Overwrite;
+        match world.mistake {
+            Some(Mistake::CommitOverCommit) if is_commit(&put.path) => put.mode = PutMode::Overwrite,
+            Some(Mistake::LeaseOverLease) if is_lease(&put.path) => {
+                put.mode = PutMode::Overwrite;
+                // Few would be written at the same moment.
+                self.wait(Duration::from_secs(2)).await;
+            }
+            _ => {}
+        }
+        // One that is there is put again by whoever wants to be sure of it.
+        let is_there = world.bucket.lock().objects.contains_key(&put.path);
+        if is_commit(&put.path) && !is_there && put.content.windows(REMOVE.len()).any(|part| part == REMOVE) {
+            world.acts_as_holder("takes files away with", put.path.as_ref());
         }
         if world.requesting("put", put.path.as_ref()).is_err() {
             return self.gone().await;
@@ -243,8 +259,11 @@ impl SimulatedStore {
             }
             Place::Bucket => {
                 let bucket = self.world.bucket.lock();
-                let Object { content, at, .. } = bucket.objects.get(path).cloned().ok_or_else(missing)?;
-                Ok((content, at, bucket.objects.get(path).and_then(Object::e_tag)))
+                let object = bucket.objects.get(path).cloned().ok_or_else(missing)?;
+                let e_tag = object.e_tag();
+                let is_over =
+                    self.world.mistake == Some(Mistake::LeaseOverAtOnce) && is_lease(path) && object.by != self.world.node();
+                Ok((if is_over { over(&object.content) } else { object.content }, object.at, e_tag))
             }
         }
     }
@@ -281,6 +300,9 @@ impl SimulatedStore {
 
     fn remove(&self, path: &Path) -> Result<Path> {
         let _here = world::enter(&self.world);
+        if path.as_ref().ends_with(".parquet") && !path.as_ref().contains("_delta_log/") {
+            self.world.acts_as_holder("deletes", path.as_ref());
+        }
         let removed = match &self.place {
             Place::Folder(root) => fs::remove_file(root.join(path.as_ref())),
             Place::Bucket => self.world.requesting("delete", path.as_ref()).map(|()| {
@@ -313,7 +335,8 @@ impl ObjectStore for SimulatedStore {
         match &self.place {
             Place::Bucket => {
                 let content = payload.iter().flat_map(|part| part.iter().copied()).collect();
-                self.put_to_bucket(LatePut { path: location.clone(), content, mode: opts.mode }).await
+                let by = self.world.node();
+                self.put_to_bucket(LatePut { path: location.clone(), content, mode: opts.mode, by }).await
             }
             Place::Folder(root) => {
                 if world::current().is_some() {
@@ -410,6 +433,17 @@ fn list_files(world: &World, folder: &FsPath, found: &mut Vec<(PathBuf, usize, S
 
 fn is_commit(path: &Path) -> bool {
     path.as_ref().contains("_delta_log/") && path.as_ref().ends_with(".json")
+}
+
+fn is_lease(path: &Path) -> bool {
+    path.as_ref() == "assay-lease.json"
+}
+
+/// A lease as it is when its time is over.
+fn over(lease: &Bytes) -> Bytes {
+    let mut lease: serde_json::Value = serde_json::from_slice(lease).expect("as it was written");
+    lease["until"] = "1970-01-01T00:00:00Z".into();
+    lease.to_string().into()
 }
 
 /// A commit as one sees it who does not look at what it names.

@@ -16,7 +16,7 @@ use assay_schemas::{
     tables::{CorrectionRow, LedgerRow, LogRow, Origin, SpanRow, TableId},
 };
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path;
 use parking_lot::Mutex;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
@@ -66,6 +66,17 @@ impl Batch {
     /// Whether both are of one project and day.
     pub(super) fn is_with(&self, other: &Self) -> bool {
         (self.project, self.date) == (other.project, other.date)
+    }
+
+    /// The request that brings it.
+    pub(super) fn record(&self, received_at: DateTime<Utc>) -> WalRecord {
+        WalRecord {
+            project: project(self.project),
+            signal: Signal::Traces,
+            encoding: Encoding::Json,
+            received_at_unix_nano: received_at.timestamp_nanos_opt().unwrap_or(0),
+            body: Bytes::from(serde_json::to_vec(self).expect("a value")),
+        }
     }
 
     pub(super) fn rows(&self, position: WalPosition) -> Vec<(TableId, RecordBatch)> {
@@ -605,7 +616,7 @@ impl Actor {
             if random.one_in(3) {
                 // A span that came before, or one that will perhaps: of the same project and day.
                 let of = if random.one_in(4) { attempt + random.below(3) } else { random.below(attempt + 1) };
-                let same = model.attempts.get(&of).is_none_or(|a| (a.batch.project, a.batch.date) == (batch.project, date));
+                let same = model.attempts.get(&of).is_none_or(|a| a.batch.is_with(&batch));
                 batch.corrects = same.then_some((of / 3 + 1, of * ROWS_MAX));
             }
             if random.one_in(4) {
@@ -619,14 +630,8 @@ impl Actor {
             batch.blob = storage.blobs().of(&project(batch.project)).put(content.as_bytes()).ok().map(|name| (content, name));
         }
         model.attempts.insert(attempt, Attempt { batch: batch.clone(), acknowledged: None });
-        let record = WalRecord {
-            project: project(batch.project),
-            signal: Signal::Traces,
-            encoding: Encoding::Json,
-            received_at_unix_nano: now.timestamp_nanos_opt().unwrap_or(0),
-            body: Bytes::from(serde_json::to_vec(&batch).expect("a value")),
-        };
         self.world.note("send", &attempt.to_le_bytes());
+        let record = batch.record(now);
         (batch, record)
     }
 

@@ -7,17 +7,11 @@
 //! - a view of a node that follows never lacks a row that one before it had, and has, whole, whatever was acknowledged before the moment up to which
 //!   it says it is complete;
 //! - the correction received last wins, wherever it was made, before and after it is folded in;
-//! - of all live processes one at most believes to hold the lease;
+//! - of all live processes one at most believes at any time to hold the lease; who takes files out of a table or deletes them was told so;
 //! - when nothing fails any more, all that was acknowledged is there once, for everyone, and the ledger balances.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use assay_schemas::ids::{Encoding, Signal};
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 
@@ -28,8 +22,7 @@ use super::{
     world::{Crash, Faults, Image, Mistake, Node, World},
 };
 use crate::{
-    AppendErrorKind, BucketConfig, OpenStorageError, ReadView, Storage, StorageConfig, WalRecord, bucket::Bucket, config::Role,
-    flush::chain,
+    AppendErrorKind, BucketConfig, OpenStorageError, ReadView, Storage, StorageConfig, WalRecord, config::Role, flush::chain,
 };
 
 const READER: Node = 2;
@@ -71,16 +64,7 @@ impl Plan {
             // Longer than a node is cut off.
             vacuum_grace: Duration::from_secs(900),
             retention: retention_days.map(|days| Duration::from_secs(days * 86_400)),
-            bucket: Some(BucketConfig {
-                url: "s3://simulated".into(),
-                endpoint: None,
-                region: None,
-                access_key_id: None,
-                secret_access_key: None,
-                path_style: true,
-                allow_http: false,
-                cache_bytes_max: 1 << 20,
-            }),
+            bucket: Some(BucketConfig { cache_bytes_max: 1 << 20, ..BucketConfig::at("s3://simulated") }),
             ..StorageConfig::default()
         };
         let first = if random.one_in(2) { Role::Member } else { Role::Collector };
@@ -130,7 +114,7 @@ pub(super) fn run(seed: u64, mistake: Option<Mistake>) -> Outcome {
         crashes += u64::from(ended.is_none()) + actor.model.lock().kills;
         world.note("life ends", &life.to_le_bytes());
         world.restart(if random.one_in(2) { Crash::Kill } else { Crash::PowerCut });
-        actor.model.lock().all_ended();
+        actor.model.lock().kills = 0;
     }
     world.bucket.lock().lose_outlived();
     world.run(actor.clone().settle()).expect("nothing crashes any more");
@@ -165,8 +149,6 @@ struct Model {
     /// Requests with rows that a view of the node that follows had.
     followed: BTreeMap<u64, Rows>,
     files: Files,
-    /// The buckets of live processes, to look at what they believe.
-    live: BTreeMap<Node, Bucket>,
     kills: u64,
 }
 
@@ -190,11 +172,6 @@ enum Complete {
 }
 
 impl Model {
-    fn all_ended(&mut self) {
-        self.live.clear();
-        self.kills = 0;
-    }
-
     fn check(&self, seen: &Seen, complete: Complete) {
         for (attempt, rows) in &seen.by_attempt {
             assert!(self.sent.contains_key(attempt), "rows of request {attempt}, which nobody sent: {rows:?}");
@@ -272,11 +249,6 @@ impl Model {
     fn kept(&self) -> impl Iterator<Item = (&u64, &Sent)> {
         self.sent.iter().filter(|(_, sent)| sent.batch.date >= self.first_kept)
     }
-
-    fn holders(&self, now: Instant) -> Vec<Node> {
-        let believes = |bucket: &Bucket| bucket.holds_lease_until().is_some_and(|until| until > now);
-        self.live.iter().filter(|(_, bucket)| believes(bucket)).map(|(node, _)| *node).collect()
-    }
 }
 
 /// Whoever does something in a world.
@@ -299,11 +271,7 @@ impl Actor {
                 0 | 1 => {
                     self.world.note("kill", &node.to_le_bytes());
                     self.world.kill(node);
-                    {
-                        let mut model = self.model.lock();
-                        model.live.remove(&node);
-                        model.kills += 1;
-                    }
+                    self.model.lock().kills += 1;
                     let pause = self.world.with_random(|random| random.below(3000));
                     self.world.sleep(Duration::from_millis(pause)).await;
                     running.push(self.begin(node));
@@ -338,11 +306,7 @@ impl Actor {
         loop {
             let error: Box<dyn std::error::Error + Send + Sync> = match Storage::open(self.plan.config(node)).await {
                 Ok(storage) => match self.replay(node, &storage).await {
-                    Ok(()) => {
-                        let bucket = storage.inner.bucket.clone().expect("nodes share a bucket");
-                        self.model.lock().live.insert(node, bucket);
-                        return storage;
-                    }
+                    Ok(()) => return storage,
                     Err(error) => error.into(),
                 },
                 Err(error) => {
@@ -402,7 +366,6 @@ impl Actor {
             // What cannot be flushed is replayed.
             drop(storage.close().await);
         }
-        self.model.lock().live.remove(&node);
     }
 
     async fn send(&self, node: Node, storage: &Storage) {
@@ -462,14 +425,8 @@ impl Actor {
             batch
         });
         model.sent.insert(attempt, Sent { batch: batch.clone(), by: node, acknowledged: None });
-        let record = WalRecord {
-            project: model::project(batch.project),
-            signal: Signal::Traces,
-            encoding: Encoding::Json,
-            received_at_unix_nano: now.timestamp_nanos_opt().unwrap_or(0),
-            body: Bytes::from(serde_json::to_vec(&batch).expect("a value")),
-        };
         self.world.note("send", &attempt.to_le_bytes());
+        let record = batch.record(now);
         (batch, record)
     }
 
@@ -515,12 +472,11 @@ impl Actor {
             }
             self.look(READER, storage);
         }
-        self.model.lock().live.remove(&READER);
     }
 
     // ------------------------------------------------------------------------------------------------------ properties
 
-    /// Looks at what `node` shows, and at who holds the lease.
+    /// Looks at what `node` shows.
     fn look(&self, node: Node, storage: &Storage) {
         if self.world.has_crashed() {
             return;
@@ -542,8 +498,6 @@ impl Actor {
         }
         if !self.plan.own_clocks {
             model.check_corrections(&seen, Complete::Until(until));
-            let holders = model.holders(self.world.monotonic());
-            assert!(holders.len() <= 1, "nodes {holders:?} believe to hold the lease");
         }
     }
 
@@ -564,7 +518,6 @@ impl Actor {
             });
             work.ended().await;
         }
-        self.model.lock().live.clear();
         let actor = self.clone();
         let fold = self.world.spawn_on(Some(0), async move {
             let storage = actor.start(0).await;
@@ -578,7 +531,6 @@ impl Actor {
             storage.close().await.unwrap_or_else(|error| panic!("does not close although nothing fails: {}", chain(&error)));
         });
         fold.ended().await;
-        self.model.lock().live.clear();
         let actor = self.clone();
         let read = self.world.spawn_on(Some(READER), async move {
             let storage = actor.start(READER).await;

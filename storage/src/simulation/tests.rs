@@ -74,18 +74,22 @@ fn a_seed_has_one_history() {
 
 #[test]
 fn mistakes_are_found() {
-    for (simulation, mistake) in [
-        (&ONE_NODE, Mistake::NoFsync),
-        (&ONE_NODE, Mistake::NoFolderFsync),
-        (&ONE_NODE, Mistake::NoFolderFsyncAnywhere),
-        (&ONE_NODE, Mistake::EarlyAcknowledgement),
-        (&ONE_NODE, Mistake::BlindRetry),
-        (&NODES, Mistake::CommitOverCommit),
-        (&NODES, Mistake::NobodyElse),
+    const TWO_HOLDERS: &str = "believe to hold the lease";
+    for (simulation, mistake, by) in [
+        (&ONE_NODE, Mistake::NoFsync, ""),
+        (&ONE_NODE, Mistake::NoFolderFsync, ""),
+        (&ONE_NODE, Mistake::NoFolderFsyncAnywhere, ""),
+        (&ONE_NODE, Mistake::EarlyAcknowledgement, ""),
+        (&ONE_NODE, Mistake::BlindRetry, ""),
+        (&NODES, Mistake::CommitOverCommit, ""),
+        (&NODES, Mistake::NobodyElse, ""),
+        (&NODES, Mistake::LeaseOverLease, TWO_HOLDERS),
+        (&NODES, Mistake::LeaseOverAtOnce, TWO_HOLDERS),
     ] {
-        let found = (0..300).find(|seed| silently(|| (simulation.run)(*seed, Some(mistake))).is_err());
-        assert!(found.is_some(), "300 seeds did not find {mistake:?}");
-        eprintln!("{mistake:?}: found by seed {}", found.unwrap_or_default());
+        let found = (0..300).find_map(|seed| Some((seed, silently(|| (simulation.run)(seed, Some(mistake))).err()?)));
+        let (seed, why) = found.unwrap_or_else(|| panic!("300 seeds did not find {mistake:?}"));
+        assert!(why.contains(by), "{mistake:?} was found by something else: {why}");
+        eprintln!("{mistake:?}: found by seed {seed}: {}", why.lines().next().unwrap_or_default());
     }
 }
 

@@ -87,6 +87,10 @@ pub(crate) enum Mistake {
     CommitOverCommit,
     /// The other nodes are not asked up to when what they acknowledged is committed.
     NobodyElse,
+    /// The lease is written without the condition that nobody else has written it meanwhile.
+    LeaseOverLease,
+    /// The lease of another process is taken for over, however young it is.
+    LeaseOverAtOnce,
 }
 
 /// How a run ended early.
@@ -126,6 +130,8 @@ pub(crate) struct World {
     history: AtomicU64,
     /// How often each name was read, by hash: reads on the threads of libraries come in any order.
     reads: Mutex<BTreeMap<u64, u64>>,
+    /// Until when each node knows to hold the lease; `None` if it was told that another one does.
+    leases: Mutex<BTreeMap<Node, Option<Instant>>>,
     /// For a person: what happened.
     tell: bool,
 }
@@ -197,6 +203,7 @@ impl World {
             crashed: AtomicBool::new(false),
             history: AtomicU64::new(0xcbf2_9ce4_8422_2325),
             reads: Mutex::default(),
+            leases: Mutex::default(),
             tell: std::env::var_os("ASSAY_SIMULATE_TELL").is_some(),
         })
     }
@@ -293,6 +300,7 @@ impl World {
         }
         self.tell(format_args!("---- {crash:?}"));
         self.crashed.store(false, Ordering::Release);
+        self.leases.lock().clear();
         *self.crash.lock() = CrashPlan::default();
         *self.faults.lock() = Faults::default();
         self.clock.lock().disk_full_until = Duration::ZERO;
@@ -375,13 +383,14 @@ impl World {
     }
 
     /// The machine that the running task is part of.
-    fn node(&self) -> Option<Node> {
+    pub(super) fn node(&self) -> Option<Node> {
         let tasks = self.tasks.lock();
         tasks.of_nodes.get(&tasks.running?).copied()
     }
 
     /// Ends a machine's process as kill -9 does. Called by what is not part of it.
     pub(crate) fn kill(&self, node: Node) {
+        self.leases.lock().remove(&node);
         loop {
             let gone: Vec<_> = {
                 let mut tasks = self.tasks.lock();
@@ -446,6 +455,34 @@ impl World {
         );
         self.ready.lock().insert(id);
         TaskHandle { id, world: Arc::downgrade(self), ended }
+    }
+
+    // ------------------------------------------------------------------------------------------------------ the lease of nodes
+
+    /// The node at work holds the lease until then, or does not.
+    ///
+    /// # Panics
+    /// If it is over, or another one holds it too and all have one clock.
+    pub(crate) fn told_of_lease(&self, until: Option<Instant>) {
+        let Some(node) = self.node() else { return };
+        self.tell(format_args!("node {node} is told of the lease: {:?}", until.map(|until| until - self.base)));
+        let mut leases = self.leases.lock();
+        leases.insert(node, until);
+        let (now, has_one_clock) = (self.monotonic(), self.clock.lock().steps_of.is_empty());
+        assert!(until.is_none_or(|until| until > now), "node {node} believes to hold a lease that is over");
+        let holders: Vec<Node> =
+            leases.iter().filter(|(_, until)| until.is_some_and(|until| until > now)).map(|(node, _)| *node).collect();
+        assert!(holders.len() <= 1 || !has_one_clock, "nodes {holders:?} believe to hold the lease");
+    }
+
+    /// The node at work does to `path` what only the holder of the lease does.
+    ///
+    /// # Panics
+    /// If it was told otherwise, or nothing. (A lease may be over by the time: what a holder has begun, it ends.)
+    pub(crate) fn acts_as_holder(&self, what: &str, path: &str) {
+        let Some(node) = self.node() else { return };
+        let told = self.leases.lock().get(&node).copied().flatten();
+        assert!(told.is_some(), "node {node} {what} `{path}` without the lease");
     }
 
     // ------------------------------------------------------------------------------------------------------ what a call meets

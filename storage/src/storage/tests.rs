@@ -311,14 +311,14 @@ async fn overload_begins_at_the_limit_and_ends_well_below_it() {
     let first = storage.append(record("0")).await.unwrap();
     for n in 1..=4 {
         assert_eq!(storage.overload(), None);
-        assert_eq!(storage.admit(&other), Ok(()));
+        assert_eq!(storage.admit(&other, Duration::ZERO).await, Ok(()));
         ingest(&storage, 1, n).await;
     }
     assert_eq!(storage.overload(), Some(Overload::Memory));
-    assert_eq!(storage.admit(&other).unwrap_err().reason, Overload::Memory);
+    assert_eq!(storage.admit(&other, Duration::ZERO).await.unwrap_err().reason, Overload::Memory);
     storage.publish(first, Vec::new());
     storage.flush().await.unwrap();
-    assert_eq!(storage.admit(&other), Ok(()));
+    assert_eq!(storage.admit(&other, Duration::ZERO).await, Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,14 +329,52 @@ async fn a_project_that_floods_the_memory_is_refused_before_the_others() {
     let storage = Storage::open(config).await.unwrap();
     let (flooding, other) = (ProjectId::default_project(), ProjectId::new("other").unwrap());
     for n in 1..=6 {
-        assert_eq!(storage.admit(&flooding), Ok(()), "{n}");
+        assert_eq!(storage.admit(&flooding, Duration::ZERO).await, Ok(()), "{n}");
         ingest(&storage, 1, n).await;
     }
     ingest(&storage, 1, 7).await;
-    assert_eq!(storage.admit(&flooding).unwrap_err().reason, Overload::ProjectMemory);
-    assert_eq!(storage.admit(&other), Ok(()));
+    assert_eq!(storage.admit(&flooding, Duration::ZERO).await.unwrap_err().reason, Overload::ProjectMemory);
+    assert_eq!(storage.admit(&other, Duration::ZERO).await, Ok(()));
     storage.flush().await.unwrap();
-    assert_eq!(storage.admit(&flooding), Ok(()));
+    assert_eq!(storage.admit(&flooding, Duration::ZERO).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_memory_until_rows_are_written_or_patience_ends() {
+    const FOR_EVER: Duration = Duration::from_secs(3600);
+    let dir = tempfile::tempdir().unwrap();
+    let row_bytes = crate::hot::memory_of(&SpanRow::batch([span(WalPosition(1), 1, 1)]));
+    let config = StorageConfig { hot_bytes_max: row_bytes * 4, ..config(&dir) };
+    let storage = Storage::open(config).await.unwrap();
+    let project = ProjectId::default_project();
+    // A request that is not published yet holds back the flush of those after it.
+    let first = storage.append(record("0")).await.unwrap();
+    for n in 1..=4 {
+        ingest(&storage, 1, n).await;
+    }
+    assert_eq!(storage.admit(&project, Duration::from_millis(50)).await.unwrap_err().reason, Overload::Memory);
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let (storage, project) = (storage.clone(), project.clone());
+            tokio::spawn(async move { storage.admit(&project, FOR_EVER).await })
+        })
+        .collect();
+    assert!(waiting.iter().all(|one| !one.is_finished()));
+    storage.publish(first, Vec::new());
+    storage.flush().await.unwrap();
+    for one in waiting {
+        assert_eq!(one.await.unwrap(), Ok(()));
+    }
+
+    // So does what was set aside and is given back.
+    let reserved = storage.reserve(&project, usize::try_from(row_bytes).unwrap() * 4, FOR_EVER).await.unwrap();
+    assert!(storage.admit(&project, Duration::ZERO).await.is_err());
+    let waiting = tokio::spawn({
+        let (storage, project) = (storage.clone(), project.clone());
+        async move { storage.admit(&project, FOR_EVER).await }
+    });
+    drop(reserved);
+    assert_eq!(waiting.await.unwrap(), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

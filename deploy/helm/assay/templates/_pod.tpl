@@ -33,7 +33,7 @@ spec:
     fsGroupChangePolicy: OnRootMismatch
     seccompProfile:
       type: RuntimeDefault
-  {{- if $values.migrate }}
+  {{- if and $values.migrate (ne .part "query") }}
   initContainers:
     - name: migrate
       image: "{{ $values.image.repository }}:{{ $values.image.tag | default .root.Chart.AppVersion }}"
