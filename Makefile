@@ -26,7 +26,7 @@ BENCH_ENV := $(ASSAY_CACHE)/python/bench-$(firstword $(shell { cat tests/require
 EXTERNAL_ENV := $(ASSAY_CACHE)/python/external-$(firstword $(shell { cat tests/requirements.txt tests/external/requirements.txt; $(PYTHON) --version 2>&1; } | sha256sum))
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' -not -path 'ui/dist/*' -not -path 'ui/e2e/*' -not -path 'ui/test-results/*' 2>/dev/null)
 
-.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs test-external chromium ui formats simulate kill soak fuzz bench bench-quick querybench overload outages format clean
+.PHONY: help run build test check preflight preflight-lints format-check clippy test-rust test-ui test-server test-docs test-external test-distributed chromium ui formats simulate kill soak fuzz bench bench-quick querybench overload outages format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -86,14 +86,24 @@ test-docs: $(PYTHON_ENV)/complete ## What the documentation says against what th
 	cargo build --locked --package assay
 	$(PYTHON_ENV)/bin/pytest tests/test_docs.py tests/test_project.py
 
+# $(call with-feature,FEATURE,CRATE): lints and tests of a feature that CRATE has, and a binary with it beside the one without
+define with-feature
+cargo clippy --locked --package assay --package assay-$(2) --features $(1) --all-targets -- -D warnings
+cargo test --locked --package assay --package assay-$(2) --features $(1) $(1)
+cargo build --locked --package assay --features $(1)
+cp $(CARGO_TARGET_DIR)/debug/assay $(CARGO_TARGET_DIR)/debug/assay-with-$(1)
+cargo build --locked --package assay
+endef
+
 test-external: ui/dist $(EXTERNAL_ENV)/complete ## deploy/ against Helm, Compose, systemd; MinIO; Kafka: needs Go, Java, Maven, perl, strace, systemd-analyze, root
 	@for tool in go java keytool mvn perl strace systemd-analyze; do command -v $$tool >/dev/null || { echo "missing: $$tool: found nothing, expected it for these tests" >&2; exit 1; }; done
-	cargo clippy --locked --package assay --package assay-collector --features kafka --all-targets -- -D warnings
-	cargo test --locked --package assay --package assay-collector --features kafka kafka
-	cargo build --locked --package assay --features kafka
-	cp $(CARGO_TARGET_DIR)/debug/assay $(CARGO_TARGET_DIR)/debug/assay-with-kafka
-	cargo build --locked --package assay
+	$(call with-feature,kafka,collector)
 	$(EXTERNAL_ENV)/bin/pytest tests/external
+
+test-distributed: ui/dist $(PYTHON_ENV)/complete ## Queries over several nodes (feature `distributed`): answers of one, nodes killed, absent, strangers; needs openssl
+	@command -v openssl >/dev/null || { echo 'missing: openssl: found nothing, expected it for these tests' >&2; exit 1; }
+	$(call with-feature,distributed,query)
+	$(PYTHON_ENV)/bin/pytest tests/distributed
 
 formats: ui $(PYTHON_ENV)/complete ## Keep what today's version writes in tests/formats: needed when a format has changed
 	cargo build --locked --package assay

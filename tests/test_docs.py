@@ -77,8 +77,8 @@ def the_documented_metrics_are_those_there_are(_with_data):
         _with_data.sql("SELECT nothing")
     served = set(re.findall(r"^# TYPE (\w+) ", _with_data.get("/metrics"), re.MULTILINE))
     documented = set(re.findall(r"^\| `(assay_\w+)`", (REPOSITORY / "docs" / "operations.md").read_text(), re.MULTILINE))
-    # Those of Kafka are there where it is built in: `tests/external/test_kafka.py`.
-    documented = {name for name in documented if not name.startswith("assay_kafka_")}
+    # Those of Kafka and of queries over several nodes are there where they are built in: `tests/external/test_kafka.py`, `tests/distributed/`.
+    documented = {name for name in documented if not name.startswith(("assay_kafka_", "assay_query_nodes_"))}
     own = {name for name in served if name.startswith("assay_")}
     assert documented - served == set(), "documented, but not served"
     assert own - documented == set(), "served, but not documented"

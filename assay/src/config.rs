@@ -2,6 +2,7 @@
 //!
 //! Unknown keys are errors and every message names the key, so that a typo fails before any port opens.
 
+mod distributed;
 mod kafka;
 
 use std::{
@@ -18,7 +19,7 @@ use assay_schemas::prices::PriceOverride;
 use assay_storage::{BucketConfig, Secret};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::kafka::KafkaConfig;
+pub(crate) use self::{distributed::DistributedConfig, kafka::KafkaConfig};
 
 /// Everything that can be configured. `docs/configuration.md` shows it with its defaults.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -59,6 +60,8 @@ pub(crate) struct ListenConfig {
     pub(crate) otlp_grpc: SocketAddr,
     /// OTLP/HTTP on its customary port. Default `127.0.0.1:4318`.
     pub(crate) otlp_http: SocketAddr,
+    /// Parts of other nodes' queries, if there are `query.distributed.nodes`. Default `127.0.0.1:4320`.
+    pub(crate) nodes: SocketAddr,
 }
 
 /// Limits on what a sender may send.
@@ -188,6 +191,8 @@ pub(crate) struct QueryConfig {
     pub(crate) answer_max: ByteSize,
     /// Queries running at once; more wait. Default `8`.
     pub(crate) concurrency: NonZeroUsize,
+    /// Large queries over several nodes.
+    pub(crate) distributed: DistributedConfig,
 }
 
 /// Where saved items and notes are kept. Collectors have none.
@@ -247,7 +252,7 @@ impl Default for Config {
 impl Default for ListenConfig {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { http: loopback(8080), otlp_grpc: loopback(4317), otlp_http: loopback(4318) }
+        Self { http: loopback(8080), otlp_grpc: loopback(4317), otlp_http: loopback(4318), nodes: loopback(4320) }
     }
 }
 
@@ -322,6 +327,7 @@ impl Default for QueryConfig {
             row_limit: 1_000_000,
             answer_max: ByteSize::mib(1024),
             concurrency: NonZeroUsize::new(8).expect("8 is not 0"),
+            distributed: DistributedConfig::default(),
         }
     }
 }
@@ -388,6 +394,7 @@ impl Config {
                  only a lake in a bucket or a database in ClickHouse"
             );
         }
+        self.query.distributed.validate(self.storage.url.is_some())?;
         self.accounts.postgres()?;
         self.kafka.validate()?;
         self.storage.clickhouse.validate()?;

@@ -109,6 +109,7 @@ struct Server {
 
 impl Server {
     async fn start(config: &Config, part: Part) -> anyhow::Result<Self> {
+        let query = query_config(config, part)?;
         // Ports first: a port that is taken is said at once, not after a long replay.
         let http = Listener::bind("http", config.listen.http).await?;
         let otlp = match part {
@@ -118,6 +119,13 @@ impl Server {
                 Listener::bind("otlp_http", config.listen.otlp_http).await?,
             )),
         };
+        // A collector asks nothing, and does nothing for those who do.
+        let nodes = match part {
+            Part::Serve | Part::Query if config.query.distributed.is_used() => {
+                Some(Listener::bind("nodes", config.listen.nodes).await?)
+            }
+            _ => None,
+        };
 
         let prices = PriceTable::embedded().with_overrides(&config.prices).context("`prices` in the configuration")?;
         let prices = Arc::new(prices);
@@ -125,7 +133,7 @@ impl Server {
         let registry = Registry::new();
         let storage = Storage::open(storage_config(config, part.role(config))?).await.context("could not open the store")?;
         storage.metrics(&registry)?;
-        let engine = QueryEngine::new(storage.clone(), Arc::clone(&prices), query_config(config))?;
+        let engine = QueryEngine::new(storage.clone(), Arc::clone(&prices), query)?;
         engine.metrics().register(&registry)?;
 
         // A collector must not depend on it.
@@ -146,7 +154,8 @@ impl Server {
             accounts.into_iter().fold(router, |router, accounts| router.merge(accounts_api::router(accounts)))
         };
         let Some((otlp_grpc, otlp_http)) = otlp else {
-            let listeners = vec![(http, questions(registry).fallback(roles::without_ingest))];
+            let mut listeners = vec![(http, questions(registry).fallback(roles::without_ingest))];
+            listeners.extend(nodes.zip(parts_router(&engine)));
             return Ok(Self { storage, listeners, demo, kafka: Kafka::none() });
         };
 
@@ -167,6 +176,7 @@ impl Server {
                 .context("`ingest.in_flight_bytes_max` is `0`: expected more")?,
             request_timeout: config.ingest.request_timeout,
         };
+        let parts = parts_router(&engine);
         let receiver = Receiver::new(Arc::clone(&ingest), limits, &registry)?;
         let otlp = http_router(receiver.clone());
         let public = match part {
@@ -180,7 +190,8 @@ impl Server {
                 .merge(otlp.clone())
                 .fallback(assets::serve),
         };
-        let listeners = vec![(http, public), (otlp_grpc, grpc_router(receiver)), (otlp_http, otlp)];
+        let mut listeners = vec![(http, public), (otlp_grpc, grpc_router(receiver)), (otlp_http, otlp)];
+        listeners.extend(nodes.zip(parts));
         Ok(Self { storage, listeners, demo, kafka })
     }
 
@@ -268,9 +279,13 @@ fn storage_config(config: &Config, role: Role) -> anyhow::Result<StorageConfig> 
     })
 }
 
-fn query_config(config: &Config) -> QueryConfig {
+#[cfg_attr(
+    not(feature = "distributed"),
+    expect(clippy::unnecessary_wraps, unused_variables, reason = "secrets of nodes are read here")
+)]
+fn query_config(config: &Config, part: Part) -> anyhow::Result<QueryConfig> {
     let query = &config.query;
-    QueryConfig {
+    Ok(QueryConfig {
         memory_bytes_max: query.memory_max.len(),
         memory_bytes_total: query.memory_total.len(),
         cache_bytes_max: query.cache_max.len(),
@@ -279,8 +294,21 @@ fn query_config(config: &Config) -> QueryConfig {
         row_limit_max: query.row_limit,
         answer_bytes_max: query.answer_max.len(),
         concurrency: query.concurrency.get(),
+        #[cfg(feature = "distributed")]
+        distributed: if part == Part::Collector { None } else { query.distributed.nodes()? },
         ..QueryConfig::default()
-    }
+    })
+}
+
+/// What takes the parts of other nodes' queries; `None` if there are no other nodes.
+#[cfg(feature = "distributed")]
+fn parts_router(engine: &QueryEngine) -> Option<Router> {
+    engine.parts_router()
+}
+
+#[cfg(not(feature = "distributed"))]
+fn parts_router(_: &QueryEngine) -> Option<Router> {
+    None
 }
 
 /// Returns when the process is told to end: SIGTERM, or Ctrl-C. Both are caught from this call on, not only once it is waited for.

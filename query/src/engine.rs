@@ -6,11 +6,11 @@
 //! Each query has a memory pool of its own that spills, a deadline that covers waiting, planning and streaming, and a row limit.
 //! Dropping the [`Answer`] stops the query; so does cancelling it by its id, which [`QueryEngine::running`] tells.
 
-mod distinct_texts;
+pub(crate) mod distinct_texts;
 mod explain;
-mod interrupt;
+pub(crate) mod interrupt;
 mod large_limit;
-mod memory;
+pub(crate) mod memory;
 mod semi_join;
 
 use std::{
@@ -33,6 +33,7 @@ use datafusion::{
         SessionState, SessionStateBuilder, SessionStateDefaults, TaskContext,
         context::SQLOptions,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::MemoryPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
@@ -94,6 +95,9 @@ pub struct QueryConfig {
     pub waiting_max: usize,
     /// Threads for queries, and partitions of a plan. Default: the cores of the machine.
     pub threads: usize,
+    /// The nodes that take part in large queries. Default: none.
+    #[cfg(feature = "distributed")]
+    pub distributed: Option<crate::DistributedConfig>,
 }
 
 impl Default for QueryConfig {
@@ -111,6 +115,8 @@ impl Default for QueryConfig {
             concurrency: 8,
             waiting_max: 64,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
+            #[cfg(feature = "distributed")]
+            distributed: None,
         }
     }
 }
@@ -189,6 +195,9 @@ struct Inner {
     sums: Semaphore,
     running: Arc<Registry>,
     metrics: Metrics,
+    /// This node among others.
+    #[cfg(feature = "distributed")]
+    cluster: Option<crate::distributed::Cluster>,
 }
 
 impl Drop for Inner {
@@ -226,13 +235,33 @@ impl QueryEngine {
         let metrics = Metrics::default();
         let columns = Arc::new(ColumnCache::new(config.cache_bytes_max, metrics.columns.clone()));
         drop(threads.spawn(ColumnCache::tidy(Arc::downgrade(&columns))));
+        let memory = Arc::new(SharedMemory::new(config.memory_bytes_total, Arc::clone(&columns)));
+        let base = Arc::new(base);
+        #[cfg(feature = "distributed")]
+        let cluster = {
+            let resources = crate::distributed::Resources {
+                base: Arc::clone(&base),
+                runtime_env: Arc::clone(&runtime_env),
+                storage: storage.clone(),
+                columns: Arc::clone(&columns),
+                memory: Arc::clone(&memory),
+                memory_bytes_max: config.memory_bytes_max,
+                timeout_max: config.timeout_max,
+                visits: metrics.nodes.visits.clone(),
+                prices: prices.version().to_owned(),
+            };
+            let cluster = config.distributed.clone().map(|config| crate::distributed::Cluster::new(config, resources));
+            cluster.transpose().map_err(OpenEngineError::Setup)?
+        };
         let inner = Inner {
-            columns: Arc::clone(&columns),
+            columns,
             places: Arc::new(Semaphore::new(config.concurrency.max(1))),
             waiting: Arc::new(Semaphore::new(config.waiting_max.max(1))),
-            memory: Arc::new(SharedMemory::new(config.memory_bytes_total, columns)),
+            memory,
             sums: Semaphore::new(1),
-            base: Arc::new(base),
+            base,
+            #[cfg(feature = "distributed")]
+            cluster,
             runtime_env,
             threads: Some(threads),
             running: Arc::default(),
@@ -260,6 +289,13 @@ impl QueryEngine {
     #[must_use]
     pub fn config(&self) -> &QueryConfig {
         &self.inner.config
+    }
+
+    /// What takes the parts of other nodes' queries; `None` if there are no other nodes.
+    #[cfg(feature = "distributed")]
+    #[must_use]
+    pub fn parts_router(&self) -> Option<axum::Router> {
+        self.inner.cluster.as_ref().map(|cluster| cluster.router(self.threads().clone()))
     }
 
     /// The queries of a project that run now, the oldest first.
@@ -321,6 +357,7 @@ impl QueryEngine {
             // Caches, spill folder and object store are shared.
             pool: Arc::new(QueryPool::new(self.inner.config.memory_bytes_max, Arc::clone(&self.inner.memory))),
             plan: OnceLock::new(),
+            figures: OnceLock::new(),
             rows: AtomicU64::new(0),
             cancelled: CancellationToken::new(),
         })?;
@@ -358,13 +395,18 @@ impl QueryEngine {
             let _permit = permit;
             let state = catalog.state();
             let work = async {
-                match engine.plan(&state, &question, &ask, limit, &stopped).await {
-                    Err(error) => drop(planned.send(Err(error))),
-                    Ok(plan) => {
-                        if planned.send(Ok(Arc::clone(&plan))).is_ok() {
-                            engine.run(&state, plan, &query, &batches).await;
-                        }
-                    }
+                let of_query = OfQuery { pool: Arc::clone(&query.pool), stopped, deadline };
+                let (plan, state) = match engine.plan(state, &question, &ask, limit, of_query.clone()).await {
+                    Err(error) => return drop(planned.send(Err(error))),
+                    Ok(plan) => plan,
+                };
+                if planned.send(Ok(Arc::clone(&plan))).is_err() || !engine.run(&state, plan, &query, &batches, true).await {
+                    return;
+                }
+                // No row was given yet: the nodes that are left answer.
+                match engine.plan(catalog.state(), &question, &ask, limit, of_query).await {
+                    Err(error) => drop(batches.send(Err(error)).await),
+                    Ok((plan, state)) => drop(engine.run(&state, plan, &query, &batches, false).await),
                 }
             };
             // Stops at once, even while nobody reads the answer.
@@ -410,17 +452,78 @@ impl QueryEngine {
         self.inner.sums.acquire().await.ok()
     }
 
+    /// The plan, and the state to run it with.
     async fn plan(
         &self,
-        state: &SessionState,
+        state: SessionState,
         question: &Question,
         ask: &Ask,
         limit: usize,
-        stopped: &CancellationToken,
-    ) -> Result<Arc<dyn ExecutionPlan>, QueryError> {
-        let plan = self.logical_plan(state, question, ask, limit).await?;
-        let planned = state.create_physical_plan(&plan).await.and_then(large_limit::above_sorts);
-        planned.and_then(|plan| interrupt::interruptible(plan, stopped)).map_err(|e| self.explained(&e, &ask.sql))
+        of: OfQuery,
+    ) -> Result<(Arc<dyn ExecutionPlan>, SessionState), QueryError> {
+        let plan = self.logical_plan(&state, question, ask, limit).await?;
+        let planned = self.physical_plan(state, &plan, of).await;
+        planned.map_err(|e| self.explained(&e, &ask.sql))
+    }
+
+    #[cfg(not(feature = "distributed"))]
+    async fn physical_plan(&self, state: SessionState, plan: &LogicalPlan, of: OfQuery) -> PlanWithState {
+        let plan = state.create_physical_plan(plan).await.and_then(large_limit::above_sorts)?;
+        Ok((interrupt::with_interruptible_filters(interrupt::giving_way(plan)?, &of.stopped)?, state))
+    }
+
+    #[cfg(feature = "distributed")]
+    async fn physical_plan(&self, state: SessionState, logical: &LogicalPlan, of: OfQuery) -> PlanWithState {
+        use datafusion::{
+            logical_expr::{PlanType, StringifiedPlan},
+            physical_plan::explain::ExplainExec,
+        };
+        let mut plan = state.create_physical_plan(logical).await.and_then(large_limit::above_sorts)?;
+        let explained = match logical {
+            LogicalPlan::Explain(explain) => Some(explain.plan.as_ref()),
+            _ => None,
+        };
+        let over_nodes = self.over_nodes(&state, explained.unwrap_or(logical), &plan, &of).await?;
+        let (Some(_), Some(shown)) = (explained, plan.downcast_ref::<ExplainExec>()) else {
+            let (plan, state) = match over_nodes {
+                Some(over_nodes) => (over_nodes.plan, over_nodes.state),
+                None => (interrupt::giving_way(plan)?, state),
+            };
+            return Ok((interrupt::with_interruptible_filters(plan, &of.stopped)?, state));
+        };
+        if let Some(text) = over_nodes.and_then(|over_nodes| crate::distributed::described(&over_nodes.plan)) {
+            let over_nodes = |shown: &StringifiedPlan| match shown.plan_type {
+                PlanType::FinalPhysicalPlan => StringifiedPlan::new(PlanType::FinalPhysicalPlan, text.clone()),
+                _ => shown.clone(),
+            };
+            let plans = shown.stringified_plans().iter().map(over_nodes).collect();
+            plan = Arc::new(ExplainExec::new(plan.schema(), plans, shown.verbose()));
+        }
+        Ok((plan, state))
+    }
+
+    /// `logical`, whose plan for one node is `plan` or explained by it, over several nodes; `None` if one node runs it.
+    #[cfg(feature = "distributed")]
+    async fn over_nodes(
+        &self,
+        state: &SessionState,
+        logical: &LogicalPlan,
+        plan: &Arc<dyn ExecutionPlan>,
+        of: &OfQuery,
+    ) -> datafusion::common::Result<Option<crate::distributed::OverNodes>> {
+        let Some(cluster) = &self.inner.cluster else { return Ok(None) };
+        let explained = plan.is::<datafusion::physical_plan::explain::ExplainExec>();
+        if !explained && !cluster.is_worth(plan) {
+            return Ok(None);
+        }
+        if explained && !cluster.is_worth(&state.create_physical_plan(logical).await?) {
+            return Ok(None);
+        }
+        let state = crate::distributed::divisible(state);
+        let plan = state.create_physical_plan(logical).await.and_then(large_limit::above_sorts)?;
+        let limits =
+            crate::distributed::QueryLimits { pool: Arc::clone(&of.pool), stopped: of.stopped.clone(), deadline: of.deadline };
+        cluster.distributed(&state, &interrupt::giving_way(plan)?, limits).await
     }
 
     async fn logical_plan(
@@ -457,30 +560,48 @@ impl QueryEngine {
         Ok(plan)
     }
 
+    /// Gives the rows of `plan`. If another node failed before the first of them and this `may_repeat`, nothing is given and it is true.
     async fn run(
         &self,
         state: &SessionState,
         plan: Arc<dyn ExecutionPlan>,
         query: &Running,
         batches: &mpsc::Sender<Result<RecordBatch, QueryError>>,
-    ) {
+        may_repeat: bool,
+    ) -> bool {
         let sql = &query.sql;
-        let plan = Arc::clone(query.plan.get_or_init(|| plan));
+        query.plan.get_or_init(|| Arc::clone(&plan));
         let own =
             RuntimeEnvBuilder::from_runtime_env(&self.inner.runtime_env).with_memory_pool(Arc::clone(&query.pool)).build_arc();
-        let stream = own.and_then(|runtime| execute_stream(plan, Arc::new(TaskContext::from(state).with_runtime(runtime))));
-        let mut stream = match stream {
+        let context = own.map(|runtime| Arc::new(TaskContext::from(state).with_runtime(runtime)));
+        let mut stream = match context.and_then(|context| execute_stream(Arc::clone(&plan), context)) {
             Ok(stream) => stream,
-            Err(error) => return drop(batches.send(Err(self.explained(&error, sql))).await),
+            Err(error) => {
+                drop(batches.send(Err(self.explained(&error, sql))).await);
+                return false;
+            }
         };
         while let Some(batch) = stream.next().await {
+            if let Err(error) = &batch
+                && may_repeat
+                && query.rows.load(Ordering::Relaxed) == 0
+                && node_failed(error)
+            {
+                return true;
+            }
             let failed = batch.is_err();
             query.rows.fetch_add(batch.as_ref().map_or(0, |b| b.num_rows() as u64), Ordering::Relaxed);
             let batch = batch.map_err(|e| self.explained(&e, sql));
             if batches.send(batch).await.is_err() || failed {
-                return;
+                return false;
             }
         }
+        #[cfg(feature = "distributed")]
+        if let Some(figures) = crate::distributed::with_figures(&plan).await {
+            self.inner.metrics.exchanged(crate::distributed::bytes_exchanged(figures.as_ref()));
+            query.figures.get_or_init(|| figures);
+        }
+        false
     }
 
     fn catalog(&self, project: &ProjectId, view: Arc<ReadView>) -> ProjectCatalog {
@@ -508,6 +629,18 @@ impl QueryEngine {
     fn threads(&self) -> &tokio::runtime::Handle {
         self.inner.threads.as_ref().expect("the threads are only taken when the engine is dropped").handle()
     }
+}
+
+type PlanWithState = datafusion::common::Result<(Arc<dyn ExecutionPlan>, SessionState)>;
+
+/// The query that a plan is made for.
+#[derive(Clone)]
+struct OfQuery {
+    #[cfg_attr(not(feature = "distributed"), expect(dead_code, reason = "its memory is for other nodes to know"))]
+    pool: Arc<dyn MemoryPool>,
+    stopped: CancellationToken,
+    #[cfg_attr(not(feature = "distributed"), expect(dead_code, reason = "its end is for other nodes to know"))]
+    deadline: Instant,
 }
 
 /// The answer to a question: a stream of batches with one schema. Dropping it stops the query.
@@ -608,6 +741,11 @@ impl Answer {
         Ok((batches, self.stats()))
     }
 
+    /// The plan, with what was counted as far as it is known here.
+    fn executed(&self) -> &Arc<dyn ExecutionPlan> {
+        self.running.figures.get().unwrap_or(&self.plan)
+    }
+
     /// What the answer has cost so far.
     #[must_use]
     pub fn stats(&self) -> AnswerStats {
@@ -615,7 +753,7 @@ impl Answer {
             rows: self.rows,
             elapsed: self.started.elapsed(),
             truncated: self.truncated,
-            bytes_scanned: metric(self.plan.as_ref(), "bytes_scanned"),
+            bytes_scanned: metric(self.executed().as_ref(), "bytes_scanned"),
             complete_until: self.complete_until,
         }
     }
@@ -663,6 +801,11 @@ fn base_state(
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.time_zone = Some("UTC".to_owned());
+    #[cfg(feature = "distributed")]
+    if config.distributed.is_some() {
+        // The value of such a subquery would have to reach all nodes: as a join it does.
+        options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    }
     let builder = SessionStateBuilder::new().with_config(session).with_runtime_env(runtime_env);
     // Functions and planners, but no file formats and no table factories: there is nothing to read but the tables.
     let mut state = builder
@@ -718,6 +861,21 @@ fn json_as_text(plan: LogicalPlan, state: &SessionState) -> datafusion::common::
 pub(crate) fn metric(plan: &dyn ExecutionPlan, name: &str) -> usize {
     let own = plan.metrics().and_then(|m| m.sum_by_name(name)).map_or(0, |v| v.as_usize());
     own + plan.children().iter().map(|child| metric(child.as_ref(), name)).sum::<usize>()
+}
+
+/// Whether another node, or the way to it, failed a query.
+#[cfg(feature = "distributed")]
+fn node_failed(error: &DataFusionError) -> bool {
+    let failed = crate::distributed::node_failed(error);
+    if failed {
+        tracing::warn!(%error, "a node did not do its part of a query; it is asked of those that are left");
+    }
+    failed
+}
+
+#[cfg(not(feature = "distributed"))]
+fn node_failed(_: &DataFusionError) -> bool {
+    false
 }
 
 fn timed_out(after: Duration) -> QueryError {

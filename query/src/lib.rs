@@ -10,6 +10,8 @@ mod catalog;
 mod clickhouse;
 mod corrections;
 mod dialect;
+#[cfg(feature = "distributed")]
+mod distributed;
 pub mod engine;
 pub mod error;
 pub mod filter;
@@ -31,6 +33,8 @@ pub mod time_range;
 pub mod traces;
 pub mod views;
 
+#[cfg(feature = "distributed")]
+pub use self::distributed::DistributedConfig;
 pub use self::{
     engine::{Answer, AnswerStats, Ask, Explanation, OpenEngineError, Params, QueryConfig, QueryEngine},
     error::{Position, QueryError, QueryErrorKind},

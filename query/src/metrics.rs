@@ -13,6 +13,17 @@ pub struct Metrics {
     rows: IntCounter,
     failures: IntCounterVec,
     pub(crate) columns: ColumnMetrics,
+    #[cfg(feature = "distributed")]
+    pub(crate) nodes: NodeMetrics,
+}
+
+/// Counters of queries over several nodes.
+#[cfg(feature = "distributed")]
+#[derive(Clone, Debug)]
+pub(crate) struct NodeMetrics {
+    queries: IntCounter,
+    bytes: IntCounter,
+    pub(crate) visits: IntGauge,
 }
 
 /// Counters of the cache of decoded columns.
@@ -45,6 +56,18 @@ impl Default for Metrics {
             rows: IntCounter::new("assay_query_rows_total", "Rows given in answers.").expect("the name is a constant"),
             failures: IntCounterVec::new(failures, &["reason"]).expect("name and label are constants"),
             columns: ColumnMetrics::default(),
+            #[cfg(feature = "distributed")]
+            nodes: NodeMetrics {
+                queries: IntCounter::new("assay_query_nodes_queries_total", "Questions asked here that several nodes answered.")
+                    .expect("the name is a constant"),
+                bytes: IntCounter::new(
+                    "assay_query_nodes_bytes_total",
+                    "Bytes that nodes gave each other for questions asked here.",
+                )
+                .expect("the name is a constant"),
+                visits: IntGauge::new("assay_query_nodes_visits", "Questions of other nodes that have a part here now.")
+                    .expect("the name is a constant"),
+            },
         }
     }
 }
@@ -58,6 +81,12 @@ impl Metrics {
         registry.register(Box::new(self.duration.clone()))?;
         registry.register(Box::new(self.rows.clone()))?;
         registry.register(Box::new(self.failures.clone()))?;
+        #[cfg(feature = "distributed")]
+        {
+            registry.register(Box::new(self.nodes.queries.clone()))?;
+            registry.register(Box::new(self.nodes.bytes.clone()))?;
+            registry.register(Box::new(self.nodes.visits.clone()))?;
+        }
         registry.register(Box::new(self.columns.bytes.clone()))?;
         registry.register(Box::new(self.columns.hits.clone()))?;
         registry.register(Box::new(self.columns.misses.clone()))
@@ -66,6 +95,13 @@ impl Metrics {
     pub(crate) fn answered(&self, took: Duration, rows: usize) {
         self.duration.observe(took.as_secs_f64());
         self.rows.inc_by(rows as u64);
+    }
+
+    /// A question was answered by several nodes, which gave each other so many bytes.
+    #[cfg(feature = "distributed")]
+    pub(crate) fn exchanged(&self, bytes: usize) {
+        self.nodes.queries.inc();
+        self.nodes.bytes.inc_by(bytes as u64);
     }
 
     pub(crate) fn failed(&self, kind: QueryErrorKind) {

@@ -104,6 +104,8 @@ pub(crate) struct Running {
     pub(crate) started: Instant,
     pub(crate) pool: Arc<dyn MemoryPool>,
     pub(crate) plan: OnceLock<Arc<dyn ExecutionPlan>>,
+    /// The plan with what other nodes counted, if it ran to its end on several.
+    pub(crate) figures: OnceLock<Arc<dyn ExecutionPlan>>,
     pub(crate) rows: AtomicU64,
     pub(crate) cancelled: CancellationToken,
 }

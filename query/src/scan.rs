@@ -26,7 +26,7 @@ use arrow::{
 use assay_schemas::tables::TableId;
 use assay_storage::DataFile;
 use datafusion::{
-    common::{ColumnStatistics, Result, Statistics, stats::Precision, tree_node::TreeNodeRecursion},
+    common::{ColumnStatistics, Result, Statistics, exec_err, stats::Precision, tree_node::TreeNodeRecursion},
     config::ConfigOptions,
     datasource::physical_plan::parquet::CachedParquetFileReaderFactory,
     execution::{SendableRecordBatchStream, TaskContext, memory_pool::MemoryConsumer},
@@ -43,6 +43,7 @@ use datafusion::{
     },
 };
 use futures::{StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
     cache::ColumnCache,
@@ -78,6 +79,8 @@ pub(crate) struct LakeScan {
     pub(crate) partitions: usize,
     pub(crate) cache: Arc<ColumnCache>,
     pub(crate) readers: Arc<CachedParquetFileReaderFactory>,
+    /// Ends the scan with an error, where another node asked for it; who asks here drops it.
+    pub(crate) stopped: Option<CancellationToken>,
 }
 
 impl LakeScan {
@@ -86,7 +89,7 @@ impl LakeScan {
         self.moving.as_ref().map_or(0, snapshot_generation)
     }
 
-    fn with_filters(&self, more: impl IntoIterator<Item = Arc<dyn PhysicalExpr>>) -> Self {
+    pub(crate) fn with_filters(&self, more: impl IntoIterator<Item = Arc<dyn PhysicalExpr>>) -> Self {
         let mut scan = self.clone();
         scan.filters.extend(more);
         let moving = || scan.filters.iter().filter(|filter| snapshot_generation(filter) != 0).cloned();
@@ -113,6 +116,12 @@ impl LakeScanExec {
         )
         .with_scheduling_type(SchedulingType::Cooperative);
         Self { scan: Arc::new(scan), properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+    }
+
+    /// What it scans.
+    #[cfg(feature = "distributed")]
+    pub(crate) fn scan(&self) -> &LakeScan {
+        &self.scan
     }
 
     /// How many files it reads.
@@ -201,11 +210,15 @@ impl ExecutionPlan for LakeScanExec {
         let scanner = self.scanner(partition, &context)?;
         let schema = Arc::clone(&self.scan.schema);
         let left = self.scan.limit.unwrap_or(usize::MAX);
+        let stopped = self.scan.stopped.clone();
         let mut batches = Box::pin(stream::try_unfold((scanner, left), move |(mut scanner, left)| {
-            let schema = Arc::clone(&schema);
+            let (schema, stopped) = (Arc::clone(&schema), stopped.clone());
             async move {
                 if left == 0 {
                     return Ok(None);
+                }
+                if stopped.as_ref().is_some_and(CancellationToken::is_cancelled) {
+                    return exec_err!("the query was stopped");
                 }
                 let Some(rows) = scanner.next().await? else { return Ok(None) };
                 let batch = batch(&schema, &rows)?;

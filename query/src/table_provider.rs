@@ -60,6 +60,14 @@ const PARTITION_ROWS: usize = 16_384;
 /// The columns that are folders in the lake, not columns of its files.
 const PARTITION_COLUMNS: usize = 2;
 
+/// In the configuration of a session: its plans are to be divided over nodes, each of which reads a part of every scan. What is planned for one
+/// partition takes that for all of the rows, so no scan is one partition, nor nothing at all.
+#[derive(Debug)]
+pub(crate) struct Divisible;
+
+/// Partitions of a scan that is to be divided, at least.
+const DIVISIBLE_PARTITIONS_MIN: usize = 2;
+
 /// A table of a project at one moment.
 #[derive(Debug)]
 pub(crate) struct LakeTable {
@@ -140,6 +148,7 @@ impl LakeTable {
         let of_files = pruning::statistics(self.table, files.iter().map(|(file, _)| file)).project(Some(&lake_projection));
         let hot_rows = hot.iter().map(RecordBatch::num_rows).sum();
         let statistics = scan::statistics(of_files, hot_rows);
+        let partitions_min = if is_divisible(state) { DIVISIBLE_PARTITIONS_MIN } else { 1 };
         let rows = hot_rows + files.iter().map(|(file, _)| usize::try_from(file.rows).unwrap_or(usize::MAX)).sum::<usize>();
         Ok(LakeScanExec::new(LakeScan {
             table: self.table,
@@ -151,9 +160,10 @@ impl LakeTable {
             moving: None,
             limit,
             statistics,
-            partitions: (rows / PARTITION_ROWS).clamp(1, state.config().target_partitions().max(1)),
+            partitions: (rows / PARTITION_ROWS).clamp(partitions_min, state.config().target_partitions().max(partitions_min)),
             cache: Arc::clone(&self.columns),
             readers: self.readers(state),
+            stopped: None,
         }))
     }
 
@@ -284,7 +294,8 @@ impl TableProvider for LakeTable {
         let limit = limit.filter(|_| filters.is_empty());
         let read = &corrected.read;
         let slim = !self.has_payloads(read) && files.iter().all(|(_, rows)| rows.is_none());
-        let parts = if slim && !(files.is_empty() && self.view.hot(self.table, &self.project).is_empty()) {
+        let is_empty = files.is_empty() && self.view.hot(self.table, &self.project).is_empty();
+        let parts = if slim && (!is_empty || is_divisible(state)) {
             [Some(Arc::new(self.slim_plan(state, read, &files, limit)?) as Arc<dyn ExecutionPlan>), None]
         } else {
             let scan = Scan { files, predicate: None, limit };
@@ -292,6 +303,10 @@ impl TableProvider for LakeTable {
         };
         corrected.plan(parts, &self.schema())
     }
+}
+
+fn is_divisible(state: &dyn Session) -> bool {
+    state.config().get_extension::<Divisible>().is_some()
 }
 
 /// `files` in the order in which what asks for the latest rows soon knows which it can leave out.

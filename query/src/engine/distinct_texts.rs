@@ -7,7 +7,7 @@
 use std::{
     hash::{BuildHasher as _, Hash, Hasher},
     mem::size_of,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use arrow::{
@@ -19,10 +19,11 @@ use datafusion::{
         Result, ScalarValue, exec_err,
         tree_node::{Transformed, TreeNode as _},
     },
+    functions_aggregate::count::count_udaf,
     logical_expr::{
         Accumulator, Aggregate, AggregateUDF, AggregateUDFImpl, EmitTo, ExprSchemable as _, GroupsAccumulator, LogicalPlan,
         Signature, Volatility,
-        expr::AggregateFunction,
+        expr::{AggregateFunction, AggregateFunctionParams},
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::format_state_name,
     },
@@ -33,6 +34,8 @@ use hashbrown::{HashTable, hash_table::Entry};
 use twox_hash::XxHash3_128;
 
 const COUNT: &str = "count";
+/// Its own name, by which another node finds it; nobody reads it.
+const NAME: &str = "count_distinct_texts";
 /// Bytes of a text in a state.
 const HASH_BYTES: usize = size_of::<u128>();
 
@@ -87,7 +90,13 @@ static FUNCTION: LazyLock<Arc<AggregateUDF>> = LazyLock::new(|| {
     Arc::new(AggregateUDF::from(DistinctTexts { signature }))
 });
 
-/// The aggregate, under the name of what it replaces, so that columns keep theirs.
+/// The aggregate, for a session that runs plans of other nodes.
+#[cfg(feature = "distributed")]
+pub(crate) fn function() -> Arc<AggregateUDF> {
+    Arc::clone(&FUNCTION)
+}
+
+/// The aggregate. It describes itself as what it replaces, so that columns keep their names.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DistinctTexts {
     signature: Signature,
@@ -95,7 +104,19 @@ struct DistinctTexts {
 
 impl AggregateUDFImpl for DistinctTexts {
     fn name(&self) -> &str {
-        COUNT
+        NAME
+    }
+
+    fn schema_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        count_udaf().schema_name(params)
+    }
+
+    fn human_display(&self, params: &AggregateFunctionParams) -> Result<String> {
+        count_udaf().human_display(params)
+    }
+
+    fn display_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        count_udaf().display_name(params)
     }
 
     fn signature(&self) -> &Signature {
@@ -158,11 +179,22 @@ impl Text {
     }
 }
 
-/// A seed of this process, so that nobody can send texts that are alike.
-static SEED: LazyLock<u64> = LazyLock::new(|| std::hash::RandomState::new().build_hasher().finish());
+/// A seed that nobody outside knows, so that nobody can send texts that are alike: of this process, unless [`share_seed`] gave one.
+static SEED: OnceLock<u64> = OnceLock::new();
+
+fn seed() -> u64 {
+    *SEED.get_or_init(|| std::hash::RandomState::new().build_hasher().finish())
+}
+
+/// Hashes with `seed`, as the other nodes do, unless a text was hashed before. Returns the seed in use: where it is another one, states of
+/// this process say nothing to those nodes.
+#[cfg(feature = "distributed")]
+pub(crate) fn share_seed(shared: u64) -> u64 {
+    *SEED.get_or_init(|| shared)
+}
 
 fn hash_of(text: &str) -> u128 {
-    XxHash3_128::oneshot_with_seed(*SEED, text.as_bytes())
+    XxHash3_128::oneshot_with_seed(seed(), text.as_bytes())
 }
 
 /// The texts of all groups.

@@ -18,7 +18,7 @@ use datafusion::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Ask, QueryEngine};
+use super::{Ask, QueryEngine, metric};
 use crate::{
     error::{QueryError, QueryErrorKind},
     scan::{LakeScanExec, ROW_GROUPS, ROW_GROUPS_READ},
@@ -89,22 +89,29 @@ impl QueryEngine {
         let (question, ask) = unwrapped(statement::parse(&ask.sql)?, ask);
         let scans = self.scans(project, &view, question, &ask).await?;
         let sql = format!("EXPLAIN {}{}", if analyze { "ANALYZE " } else { "" }, ask.sql.trim_start());
+        let mut figures = None;
         let plan = if analyze {
             let mut answer = self.ask_view(project, Arc::clone(&view), ask).await?;
             while answer.next().await?.is_some() {}
+            figures = answer.running.figures.get().cloned();
             Arc::clone(&answer.plan)
         } else {
             // The plan of a query that is dropped before it gives a row.
             Arc::clone(&self.ask_view(project, Arc::clone(&view), ask).await?.plan)
         };
+        let mut pruning = pruning(project, &view, &scans, plan.as_ref(), analyze);
+        // What other nodes counted stands in a plan of its own.
+        let shown = figures.as_ref().unwrap_or(&plan);
+        if figures.is_some() {
+            pruning.bytes_read = Some(metric(shown.as_ref(), "bytes_scanned") as u64);
+        }
         let mut nodes = Vec::new();
-        describe(plan.as_ref(), None, analyze, &mut nodes);
-        let shown = match analyze {
-            true => DisplayableExecutionPlan::with_metrics(plan.as_ref()),
-            false => DisplayableExecutionPlan::new(plan.as_ref()),
+        describe(shown.as_ref(), None, analyze, &mut nodes);
+        let text = match analyze {
+            true => DisplayableExecutionPlan::with_metrics(shown.as_ref()),
+            false => DisplayableExecutionPlan::new(shown.as_ref()),
         };
-        let text = shown.indent(true).to_string();
-        Ok(Explanation { plan: nodes, pruning: pruning(project, &view, &scans, plan.as_ref(), analyze), text, sql })
+        Ok(Explanation { plan: nodes, pruning, text: text.indent(true).to_string(), sql })
     }
 
     /// The tables that a question reads, once for each time it does.
@@ -216,6 +223,10 @@ fn read_by(plan: &dyn ExecutionPlan, analyze: bool, found: &mut Pruning) {
                 found.row_groups_read = Some(found.row_groups_read.unwrap_or(0) + read);
             }
         }
+    }
+    #[cfg(feature = "distributed")]
+    if let Some(scan) = crate::distributed::divided_scan(plan) {
+        found.files_read += scan.files() as u64;
     }
     if let Some(scan) = plan.downcast_ref::<LakeScanExec>() {
         found.files_read += scan.files() as u64;

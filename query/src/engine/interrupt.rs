@@ -35,9 +35,27 @@ const ALONE_MAX: Duration = Duration::from_millis(50);
 /// Comparisons that are further apart belong to different turns of the query.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// `plan`, whose operators that can give more rows than they get (joins, `unnest`, recursion) give way after some batches, and whose
-/// joins fail soon after `stopped` is cancelled, even in the middle of a batch.
-pub(super) fn interruptible(plan: Arc<dyn ExecutionPlan>, stopped: &CancellationToken) -> Result<Arc<dyn ExecutionPlan>> {
+/// `plan`, whose joins fail soon after `stopped` is cancelled, even in the middle of a batch. Those of other nodes are left as they are: each
+/// node does so itself.
+pub(crate) fn with_interruptible_filters(
+    plan: Arc<dyn ExecutionPlan>,
+    stopped: &CancellationToken,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let watched = plan.transform_down(|node| {
+        #[cfg(feature = "distributed")]
+        if datafusion_distributed::NetworkBoundaryExt::is_network_boundary(node.as_ref()) {
+            return Ok(Transformed::new(node, false, datafusion::common::tree_node::TreeNodeRecursion::Jump));
+        }
+        Ok(match with_interruptible_filter(&node, stopped)? {
+            Some(watched) => Transformed::yes(watched),
+            None => Transformed::no(node),
+        })
+    })?;
+    Ok(watched.data)
+}
+
+/// `plan`, whose operators that can give more rows than they get (joins, `unnest`, recursion) give way after some batches.
+pub(super) fn giving_way(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let multiplies = |node: &dyn ExecutionPlan| {
         let bounded = matches!(node.cardinality_effect(), CardinalityEffect::Equal | CardinalityEffect::LowerEqual);
         !bounded && !node.children().is_empty()
@@ -46,7 +64,6 @@ pub(super) fn interruptible(plan: Arc<dyn ExecutionPlan>, stopped: &Cancellation
         if !multiplies(node.as_ref()) {
             return Ok(Transformed::no(node));
         }
-        let node = with_interruptible_filter(&node, stopped)?.unwrap_or(node);
         Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>))
     })?;
     Ok(yielding.data)
