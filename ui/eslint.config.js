@@ -28,7 +28,10 @@ export default tseslint.config(
       'react-hooks/exhaustive-deps': 'error',
       '@typescript-eslint/consistent-type-definitions': 'off',
       // Lists, grids and trees take the keyboard at their container, as the ARIA practices ask for with `aria-activedescendant`.
-      'jsx-a11y/no-noninteractive-tabindex': ['error', { roles: ['tabpanel', 'grid', 'tree', 'region', 'group', 'table', 'separator'] }],
+      'jsx-a11y/no-noninteractive-tabindex': [
+        'error',
+        { roles: ['tabpanel', 'grid', 'tree', 'region', 'group', 'table', 'separator'] },
+      ],
       'jsx-a11y/click-events-have-key-events': 'off',
       'jsx-a11y/interactive-supports-focus': 'off',
       'jsx-a11y/no-noninteractive-element-interactions': 'off',

@@ -1,6 +1,7 @@
 //! The `assay` binary: configuration, composition, signals. No logic of its own.
 
 mod accounts_api;
+mod allocator;
 mod assets;
 mod cli;
 mod client;
@@ -27,11 +28,8 @@ use clap::Parser as _;
 use cli::{Cli, Command, ExportCommand};
 use serve::Part;
 
-/// glibc's allocator keeps what ingest threads free; mimalloc gives it back and is faster under threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::give_back_soon();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("assay").build() {
         Ok(runtime) => runtime,

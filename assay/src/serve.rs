@@ -155,7 +155,7 @@ impl Server {
         };
         let Some((otlp_grpc, otlp_http)) = otlp else {
             let mut listeners = vec![(http, questions(registry).fallback(roles::without_ingest))];
-            listeners.extend(nodes.zip(parts_router(&engine)));
+            listeners.extend(nodes.zip(engine.parts_router()));
             return Ok(Self { storage, listeners, demo, kafka: Kafka::none() });
         };
 
@@ -176,7 +176,7 @@ impl Server {
                 .context("`ingest.in_flight_bytes_max` is `0`: expected more")?,
             request_timeout: config.ingest.request_timeout,
         };
-        let parts = parts_router(&engine);
+        let parts = engine.parts_router();
         let receiver = Receiver::new(Arc::clone(&ingest), limits, &registry)?;
         let otlp = http_router(receiver.clone());
         let public = match part {
@@ -279,10 +279,6 @@ fn storage_config(config: &Config, role: Role) -> anyhow::Result<StorageConfig> 
     })
 }
 
-#[cfg_attr(
-    not(feature = "distributed"),
-    expect(clippy::unnecessary_wraps, unused_variables, reason = "secrets of nodes are read here")
-)]
 fn query_config(config: &Config, part: Part) -> anyhow::Result<QueryConfig> {
     let query = &config.query;
     Ok(QueryConfig {
@@ -294,21 +290,9 @@ fn query_config(config: &Config, part: Part) -> anyhow::Result<QueryConfig> {
         row_limit_max: query.row_limit,
         answer_bytes_max: query.answer_max.len(),
         concurrency: query.concurrency.get(),
-        #[cfg(feature = "distributed")]
         distributed: if part == Part::Collector { None } else { query.distributed.nodes()? },
         ..QueryConfig::default()
     })
-}
-
-/// What takes the parts of other nodes' queries; `None` if there are no other nodes.
-#[cfg(feature = "distributed")]
-fn parts_router(engine: &QueryEngine) -> Option<Router> {
-    engine.parts_router()
-}
-
-#[cfg(not(feature = "distributed"))]
-fn parts_router(_: &QueryEngine) -> Option<Router> {
-    None
 }
 
 /// Returns when the process is told to end: SIGTERM, or Ctrl-C. Both are caught from this call on, not only once it is waited for.

@@ -95,12 +95,6 @@ impl CorrectionsExec {
 }
 
 impl CorrectionsExec {
-    /// The table, what is applied to its rows, and how many columns are wanted.
-    #[cfg(feature = "distributed")]
-    pub(crate) fn parts(&self) -> (TableId, &CorrectionSet, usize) {
-        (self.table, &self.corrections, self.columns)
-    }
-
     pub(crate) fn input(&self) -> &Arc<dyn ExecutionPlan> {
         &self.input
     }

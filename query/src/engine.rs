@@ -9,7 +9,7 @@
 pub(crate) mod distinct_texts;
 mod explain;
 pub(crate) mod interrupt;
-mod large_limit;
+pub(crate) mod large_limit;
 pub(crate) mod memory;
 mod semi_join;
 
@@ -33,7 +33,6 @@ use datafusion::{
         SessionState, SessionStateBuilder, SessionStateDefaults, TaskContext,
         context::SQLOptions,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::MemoryPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
@@ -44,6 +43,7 @@ use datafusion::{
 use futures::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
 use uuid::Uuid;
 
 pub use self::explain::{Explanation, PlanNode, Pruning};
@@ -52,11 +52,12 @@ use self::memory::{QueryPool, SharedMemory};
 use crate::{
     catalog::{self, ProjectCatalog},
     clickhouse::{OnBehalf, PushDown},
+    distributed::{self, Cluster, DistributedConfig, OverNodes, QueryLimits, Resources},
     error::{QueryError, QueryErrorKind, explain, position_of},
     functions,
     information_schema::{self, TableDoc},
     lake_store::OnlyTheLake,
-    metrics::Metrics,
+    metrics::{Metrics, NodeMetrics},
     running::{QuerySource, Registered, Registry, Running, RunningQuery},
     scan::ColumnCache,
     statement::{self, Question},
@@ -96,8 +97,7 @@ pub struct QueryConfig {
     /// Threads for queries, and partitions of a plan. Default: the cores of the machine.
     pub threads: usize,
     /// The nodes that take part in large queries. Default: none.
-    #[cfg(feature = "distributed")]
-    pub distributed: Option<crate::DistributedConfig>,
+    pub distributed: Option<DistributedConfig>,
 }
 
 impl Default for QueryConfig {
@@ -115,7 +115,6 @@ impl Default for QueryConfig {
             concurrency: 8,
             waiting_max: 64,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
-            #[cfg(feature = "distributed")]
             distributed: None,
         }
     }
@@ -196,8 +195,7 @@ struct Inner {
     running: Arc<Registry>,
     metrics: Metrics,
     /// This node among others.
-    #[cfg(feature = "distributed")]
-    cluster: Option<crate::distributed::Cluster>,
+    cluster: Option<Cluster>,
 }
 
 impl Drop for Inner {
@@ -232,14 +230,14 @@ impl QueryEngine {
             .build_arc()
             .map_err(OpenEngineError::Setup)?;
         let base = base_state(&config, Arc::clone(&runtime_env), Arc::clone(&prices)).map_err(OpenEngineError::Setup)?;
-        let metrics = Metrics::default();
+        let mut metrics = Metrics::default();
+        metrics.nodes = config.distributed.as_ref().map(|_| NodeMetrics::default());
         let columns = Arc::new(ColumnCache::new(config.cache_bytes_max, metrics.columns.clone()));
         drop(threads.spawn(ColumnCache::tidy(Arc::downgrade(&columns))));
         let memory = Arc::new(SharedMemory::new(config.memory_bytes_total, Arc::clone(&columns)));
         let base = Arc::new(base);
-        #[cfg(feature = "distributed")]
-        let cluster = {
-            let resources = crate::distributed::Resources {
+        let cluster = config.distributed.as_ref().zip(metrics.nodes.as_ref()).map(|(nodes, counters)| {
+            let resources = Resources {
                 base: Arc::clone(&base),
                 runtime_env: Arc::clone(&runtime_env),
                 storage: storage.clone(),
@@ -247,12 +245,12 @@ impl QueryEngine {
                 memory: Arc::clone(&memory),
                 memory_bytes_max: config.memory_bytes_max,
                 timeout_max: config.timeout_max,
-                visits: metrics.nodes.visits.clone(),
+                visits: counters.visits.clone(),
                 prices: prices.version().to_owned(),
             };
-            let cluster = config.distributed.clone().map(|config| crate::distributed::Cluster::new(config, resources));
-            cluster.transpose().map_err(OpenEngineError::Setup)?
-        };
+            Cluster::new(nodes, resources)
+        });
+        let cluster = cluster.transpose().map_err(OpenEngineError::Setup)?;
         let inner = Inner {
             columns,
             places: Arc::new(Semaphore::new(config.concurrency.max(1))),
@@ -260,7 +258,6 @@ impl QueryEngine {
             memory,
             sums: Semaphore::new(1),
             base,
-            #[cfg(feature = "distributed")]
             cluster,
             runtime_env,
             threads: Some(threads),
@@ -292,7 +289,6 @@ impl QueryEngine {
     }
 
     /// What takes the parts of other nodes' queries; `None` if there are no other nodes.
-    #[cfg(feature = "distributed")]
     #[must_use]
     pub fn parts_router(&self) -> Option<axum::Router> {
         self.inner.cluster.as_ref().map(|cluster| cluster.router(self.threads().clone()))
@@ -395,8 +391,8 @@ impl QueryEngine {
             let _permit = permit;
             let state = catalog.state();
             let work = async {
-                let of_query = OfQuery { pool: Arc::clone(&query.pool), stopped, deadline };
-                let (plan, state) = match engine.plan(state, &question, &ask, limit, of_query.clone()).await {
+                let limits = QueryLimits { pool: Arc::clone(&query.pool), stopped, deadline };
+                let (plan, state) = match engine.plan(state, &question, &ask, limit, limits.clone()).await {
                     Err(error) => return drop(planned.send(Err(error))),
                     Ok(plan) => plan,
                 };
@@ -404,7 +400,7 @@ impl QueryEngine {
                     return;
                 }
                 // No row was given yet: the nodes that are left answer.
-                match engine.plan(catalog.state(), &question, &ask, limit, of_query).await {
+                match engine.plan(catalog.state(), &question, &ask, limit, limits).await {
                     Err(error) => drop(batches.send(Err(error)).await),
                     Ok((plan, state)) => drop(engine.run(&state, plan, &query, &batches, false).await),
                 }
@@ -459,71 +455,24 @@ impl QueryEngine {
         question: &Question,
         ask: &Ask,
         limit: usize,
-        of: OfQuery,
+        limits: QueryLimits,
     ) -> Result<(Arc<dyn ExecutionPlan>, SessionState), QueryError> {
         let plan = self.logical_plan(&state, question, ask, limit).await?;
-        let planned = self.physical_plan(state, &plan, of).await;
+        let planned = self.physical_plan(state, &plan, limits).await;
         planned.map_err(|e| self.explained(&e, &ask.sql))
     }
 
-    #[cfg(not(feature = "distributed"))]
-    async fn physical_plan(&self, state: SessionState, plan: &LogicalPlan, of: OfQuery) -> PlanWithState {
-        let plan = state.create_physical_plan(plan).await.and_then(large_limit::above_sorts)?;
-        Ok((interrupt::with_interruptible_filters(interrupt::giving_way(plan)?, &of.stopped)?, state))
-    }
-
-    #[cfg(feature = "distributed")]
-    async fn physical_plan(&self, state: SessionState, logical: &LogicalPlan, of: OfQuery) -> PlanWithState {
-        use datafusion::{
-            logical_expr::{PlanType, StringifiedPlan},
-            physical_plan::explain::ExplainExec,
-        };
-        let mut plan = state.create_physical_plan(logical).await.and_then(large_limit::above_sorts)?;
-        let explained = match logical {
-            LogicalPlan::Explain(explain) => Some(explain.plan.as_ref()),
-            _ => None,
-        };
-        let over_nodes = self.over_nodes(&state, explained.unwrap_or(logical), &plan, &of).await?;
-        let (Some(_), Some(shown)) = (explained, plan.downcast_ref::<ExplainExec>()) else {
-            let (plan, state) = match over_nodes {
-                Some(over_nodes) => (over_nodes.plan, over_nodes.state),
-                None => (interrupt::giving_way(plan)?, state),
-            };
-            return Ok((interrupt::with_interruptible_filters(plan, &of.stopped)?, state));
-        };
-        if let Some(text) = over_nodes.and_then(|over_nodes| crate::distributed::described(&over_nodes.plan)) {
-            let over_nodes = |shown: &StringifiedPlan| match shown.plan_type {
-                PlanType::FinalPhysicalPlan => StringifiedPlan::new(PlanType::FinalPhysicalPlan, text.clone()),
-                _ => shown.clone(),
-            };
-            let plans = shown.stringified_plans().iter().map(over_nodes).collect();
-            plan = Arc::new(ExplainExec::new(plan.schema(), plans, shown.verbose()));
-        }
-        Ok((plan, state))
-    }
-
-    /// `logical`, whose plan for one node is `plan` or explained by it, over several nodes; `None` if one node runs it.
-    #[cfg(feature = "distributed")]
-    async fn over_nodes(
-        &self,
-        state: &SessionState,
-        logical: &LogicalPlan,
-        plan: &Arc<dyn ExecutionPlan>,
-        of: &OfQuery,
-    ) -> datafusion::common::Result<Option<crate::distributed::OverNodes>> {
-        let Some(cluster) = &self.inner.cluster else { return Ok(None) };
-        let explained = plan.is::<datafusion::physical_plan::explain::ExplainExec>();
-        if !explained && !cluster.is_worth(plan) {
-            return Ok(None);
-        }
-        if explained && !cluster.is_worth(&state.create_physical_plan(logical).await?) {
-            return Ok(None);
-        }
-        let state = crate::distributed::divisible(state);
+    async fn physical_plan(&self, state: SessionState, logical: &LogicalPlan, limits: QueryLimits) -> PlanWithState {
         let plan = state.create_physical_plan(logical).await.and_then(large_limit::above_sorts)?;
-        let limits =
-            crate::distributed::QueryLimits { pool: Arc::clone(&of.pool), stopped: of.stopped.clone(), deadline: of.deadline };
-        cluster.distributed(&state, &interrupt::giving_way(plan)?, limits).await
+        let over_nodes = match &self.inner.cluster {
+            Some(cluster) => cluster.over_nodes(&state, logical, &plan, limits.clone()).await?,
+            None => None,
+        };
+        let (plan, state) = match over_nodes {
+            Some(OverNodes { plan, state }) => (plan, state),
+            None => (interrupt::giving_way(plan)?, state),
+        };
+        Ok((interrupt::with_interruptible_filters(plan, &limits.stopped)?, state))
     }
 
     async fn logical_plan(
@@ -585,8 +534,9 @@ impl QueryEngine {
             if let Err(error) = &batch
                 && may_repeat
                 && query.rows.load(Ordering::Relaxed) == 0
-                && node_failed(error)
+                && distributed::node_failed(error)
             {
+                warn!(%error, "a node did not do its part of a query; it is asked of those that are left");
                 return true;
             }
             let failed = batch.is_err();
@@ -596,10 +546,11 @@ impl QueryEngine {
                 return false;
             }
         }
-        #[cfg(feature = "distributed")]
-        if let Some(figures) = crate::distributed::with_figures(&plan).await {
-            self.inner.metrics.exchanged(crate::distributed::bytes_exchanged(figures.as_ref()));
-            query.figures.get_or_init(|| figures);
+        if let Some(cluster) = &self.inner.cluster
+            && let Some(figures) = cluster.figures(&plan).await
+        {
+            self.inner.metrics.exchanged(figures.bytes_exchanged);
+            query.figures.get_or_init(|| figures.plan);
         }
         false
     }
@@ -632,16 +583,6 @@ impl QueryEngine {
 }
 
 type PlanWithState = datafusion::common::Result<(Arc<dyn ExecutionPlan>, SessionState)>;
-
-/// The query that a plan is made for.
-#[derive(Clone)]
-struct OfQuery {
-    #[cfg_attr(not(feature = "distributed"), expect(dead_code, reason = "its memory is for other nodes to know"))]
-    pool: Arc<dyn MemoryPool>,
-    stopped: CancellationToken,
-    #[cfg_attr(not(feature = "distributed"), expect(dead_code, reason = "its end is for other nodes to know"))]
-    deadline: Instant,
-}
 
 /// The answer to a question: a stream of batches with one schema. Dropping it stops the query.
 #[derive(Debug)]
@@ -801,7 +742,6 @@ fn base_state(
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.time_zone = Some("UTC".to_owned());
-    #[cfg(feature = "distributed")]
     if config.distributed.is_some() {
         // The value of such a subquery would have to reach all nodes: as a join it does.
         options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
@@ -861,21 +801,6 @@ fn json_as_text(plan: LogicalPlan, state: &SessionState) -> datafusion::common::
 pub(crate) fn metric(plan: &dyn ExecutionPlan, name: &str) -> usize {
     let own = plan.metrics().and_then(|m| m.sum_by_name(name)).map_or(0, |v| v.as_usize());
     own + plan.children().iter().map(|child| metric(child.as_ref(), name)).sum::<usize>()
-}
-
-/// Whether another node, or the way to it, failed a query.
-#[cfg(feature = "distributed")]
-fn node_failed(error: &DataFusionError) -> bool {
-    let failed = crate::distributed::node_failed(error);
-    if failed {
-        tracing::warn!(%error, "a node did not do its part of a query; it is asked of those that are left");
-    }
-    failed
-}
-
-#[cfg(not(feature = "distributed"))]
-fn node_failed(_: &DataFusionError) -> bool {
-    false
 }
 
 fn timed_out(after: Duration) -> QueryError {

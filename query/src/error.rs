@@ -119,7 +119,6 @@ fn explain_root(error: &DataFusionError, sql: &str, functions: &dyn Fn() -> Vec<
         }
         DataFusionError::ArrowError(error, _) => QueryError::invalid(lower_first(first_line(&error.to_string()))),
         other if clickhouse_error(other).is_some() => clickhouse_error(other).map(of_clickhouse).expect("there is one"),
-        #[cfg(feature = "distributed")]
         other if crate::distributed::node_failed(other) => {
             tracing::error!(error = %other, "a node did not do its part of a query");
             QueryError::new(QueryErrorKind::Unavailable, "a node that had a part of the query failed or cannot be reached")

@@ -10,7 +10,6 @@ mod catalog;
 mod clickhouse;
 mod corrections;
 mod dialect;
-#[cfg(feature = "distributed")]
 mod distributed;
 pub mod engine;
 pub mod error;
@@ -33,9 +32,8 @@ pub mod time_range;
 pub mod traces;
 pub mod views;
 
-#[cfg(feature = "distributed")]
-pub use self::distributed::DistributedConfig;
 pub use self::{
+    distributed::DistributedConfig,
     engine::{Answer, AnswerStats, Ask, Explanation, OpenEngineError, Params, QueryConfig, QueryEngine},
     error::{Position, QueryError, QueryErrorKind},
     functions::FunctionDoc,

@@ -13,12 +13,11 @@ pub struct Metrics {
     rows: IntCounter,
     failures: IntCounterVec,
     pub(crate) columns: ColumnMetrics,
-    #[cfg(feature = "distributed")]
-    pub(crate) nodes: NodeMetrics,
+    /// If there are other nodes.
+    pub(crate) nodes: Option<NodeMetrics>,
 }
 
 /// Counters of queries over several nodes.
-#[cfg(feature = "distributed")]
 #[derive(Clone, Debug)]
 pub(crate) struct NodeMetrics {
     queries: IntCounter,
@@ -46,6 +45,18 @@ impl Default for ColumnMetrics {
     }
 }
 
+impl Default for NodeMetrics {
+    fn default() -> Self {
+        let counter = |name: &str, help: &str| IntCounter::new(name, help).expect("the name is a constant");
+        Self {
+            queries: counter("assay_query_nodes_queries_total", "Questions asked here that several nodes answered."),
+            bytes: counter("assay_query_nodes_bytes_total", "Bytes that nodes gave each other for questions asked here."),
+            visits: IntGauge::new("assay_query_nodes_visits", "Questions of other nodes that have a part here now.")
+                .expect("the name is a constant"),
+        }
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let duration = HistogramOpts::new("assay_query_duration_seconds", "Time from a question to its last row.")
@@ -56,18 +67,7 @@ impl Default for Metrics {
             rows: IntCounter::new("assay_query_rows_total", "Rows given in answers.").expect("the name is a constant"),
             failures: IntCounterVec::new(failures, &["reason"]).expect("name and label are constants"),
             columns: ColumnMetrics::default(),
-            #[cfg(feature = "distributed")]
-            nodes: NodeMetrics {
-                queries: IntCounter::new("assay_query_nodes_queries_total", "Questions asked here that several nodes answered.")
-                    .expect("the name is a constant"),
-                bytes: IntCounter::new(
-                    "assay_query_nodes_bytes_total",
-                    "Bytes that nodes gave each other for questions asked here.",
-                )
-                .expect("the name is a constant"),
-                visits: IntGauge::new("assay_query_nodes_visits", "Questions of other nodes that have a part here now.")
-                    .expect("the name is a constant"),
-            },
+            nodes: None,
         }
     }
 }
@@ -81,11 +81,10 @@ impl Metrics {
         registry.register(Box::new(self.duration.clone()))?;
         registry.register(Box::new(self.rows.clone()))?;
         registry.register(Box::new(self.failures.clone()))?;
-        #[cfg(feature = "distributed")]
-        {
-            registry.register(Box::new(self.nodes.queries.clone()))?;
-            registry.register(Box::new(self.nodes.bytes.clone()))?;
-            registry.register(Box::new(self.nodes.visits.clone()))?;
+        if let Some(nodes) = &self.nodes {
+            registry.register(Box::new(nodes.queries.clone()))?;
+            registry.register(Box::new(nodes.bytes.clone()))?;
+            registry.register(Box::new(nodes.visits.clone()))?;
         }
         registry.register(Box::new(self.columns.bytes.clone()))?;
         registry.register(Box::new(self.columns.hits.clone()))?;
@@ -98,10 +97,11 @@ impl Metrics {
     }
 
     /// A question was answered by several nodes, which gave each other so many bytes.
-    #[cfg(feature = "distributed")]
     pub(crate) fn exchanged(&self, bytes: usize) {
-        self.nodes.queries.inc();
-        self.nodes.bytes.inc_by(bytes as u64);
+        if let Some(nodes) = &self.nodes {
+            nodes.queries.inc();
+            nodes.bytes.inc_by(bytes as u64);
+        }
     }
 
     pub(crate) fn failed(&self, kind: QueryErrorKind) {

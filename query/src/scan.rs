@@ -101,7 +101,7 @@ impl LakeScan {
 /// The operator.
 #[derive(Debug)]
 pub(crate) struct LakeScanExec {
-    scan: Arc<LakeScan>,
+    pub(crate) scan: Arc<LakeScan>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -116,12 +116,6 @@ impl LakeScanExec {
         )
         .with_scheduling_type(SchedulingType::Cooperative);
         Self { scan: Arc::new(scan), properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
-    }
-
-    /// What it scans.
-    #[cfg(feature = "distributed")]
-    pub(crate) fn scan(&self) -> &LakeScan {
-        &self.scan
     }
 
     /// How many files it reads.

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,6 @@ use super::ByteSize;
 /// Whether this binary was built with it.
 const BUILT_IN: bool = cfg!(feature = "distributed");
 /// Nobody guesses a secret of so many characters.
-#[cfg(feature = "distributed")]
 const SECRET_LEN_MIN: usize = 16;
 
 /// Which nodes take part in large queries. It is used if there are nodes.
@@ -102,9 +101,7 @@ impl DistributedConfig {
     ///
     /// # Errors
     /// If a file cannot be read, or the secret is too short.
-    #[cfg(feature = "distributed")]
     pub(crate) fn nodes(&self) -> anyhow::Result<Option<assay_query::DistributedConfig>> {
-        use anyhow::Context as _;
         let Some(path) = self.secret_file.as_ref().filter(|_| self.is_used()) else { return Ok(None) };
         let secret = super::secret(path, "the secret of the nodes", "query.distributed.secret_file")?;
         if secret.expose().len() < SECRET_LEN_MIN {

@@ -224,7 +224,6 @@ fn read_by(plan: &dyn ExecutionPlan, analyze: bool, found: &mut Pruning) {
             }
         }
     }
-    #[cfg(feature = "distributed")]
     if let Some(scan) = crate::distributed::divided_scan(plan) {
         found.files_read += scan.files() as u64;
     }

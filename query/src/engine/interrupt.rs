@@ -17,7 +17,7 @@ use arrow::{
 use datafusion::{
     common::{
         Result, exec_err,
-        tree_node::{Transformed, TreeNode as _},
+        tree_node::{Transformed, TreeNode as _, TreeNodeRecursion},
     },
     logical_expr::ColumnarValue,
     physical_expr::PhysicalExpr,
@@ -29,6 +29,8 @@ use datafusion::{
     },
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::distributed;
 
 /// Comparing for so long without a pause, a query gives its thread to others.
 const ALONE_MAX: Duration = Duration::from_millis(50);
@@ -42,9 +44,8 @@ pub(crate) fn with_interruptible_filters(
     stopped: &CancellationToken,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let watched = plan.transform_down(|node| {
-        #[cfg(feature = "distributed")]
-        if datafusion_distributed::NetworkBoundaryExt::is_network_boundary(node.as_ref()) {
-            return Ok(Transformed::new(node, false, datafusion::common::tree_node::TreeNodeRecursion::Jump));
+        if distributed::is_of_other_nodes(node.as_ref()) {
+            return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
         }
         Ok(match with_interruptible_filter(&node, stopped)? {
             Some(watched) => Transformed::yes(watched),
@@ -55,7 +56,7 @@ pub(crate) fn with_interruptible_filters(
 }
 
 /// `plan`, whose operators that can give more rows than they get (joins, `unnest`, recursion) give way after some batches.
-pub(super) fn giving_way(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn giving_way(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let multiplies = |node: &dyn ExecutionPlan| {
         let bounded = matches!(node.cardinality_effect(), CardinalityEffect::Equal | CardinalityEffect::LowerEqual);
         !bounded && !node.children().is_empty()

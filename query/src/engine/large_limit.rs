@@ -19,7 +19,7 @@ use datafusion::{
 const SORTED_IN_MEMORY_MAX: usize = 20_000;
 
 /// `plan` with every large limit above its sort.
-pub(super) fn above_sorts(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn above_sorts(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let moved = plan.transform_up(|node| {
         let Some(sort) = node.downcast_ref::<SortExec>() else { return Ok(Transformed::no(node)) };
         let Some(limit) = sort.fetch().filter(|limit| *limit > SORTED_IN_MEMORY_MAX) else { return Ok(Transformed::no(node)) };

@@ -216,9 +216,9 @@ impl PhysicalExtensionCodec for LakeCodec {
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
         let operator = if let Some(scan) = node.downcast_ref::<LakeScanExec>() {
-            Operator::Scan(self.write_scan(scan.scan(), converter)?)
+            Operator::Scan(self.write_scan(&scan.scan, converter)?)
         } else if let Some(corrections) = node.downcast_ref::<CorrectionsExec>() {
-            let (table, set, columns) = corrections.parts();
+            let CorrectionsExec { table, corrections: set, columns, .. } = corrections;
             let text = set.to_text().map_err(|error| DataFusionError::External(Box::new(error)))?;
             let written = WrittenCorrections { table: table.name().to_owned(), corrections: text, columns: columns as u64 };
             Operator::Corrections(written)
