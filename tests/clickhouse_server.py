@@ -5,6 +5,7 @@ import json
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import s3
@@ -49,9 +50,9 @@ class ClickHouse:
         with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as response:
             return response.read()
 
-    def fault(self, mode, count):
-        """Lets the next `count` requests meet `mode`: `503`, `hang`, `drop`, `apply_then_drop`, or `hold` for those that ask."""
-        self._get(f"/__fault?mode={mode}&count={count}")
+    def fault(self, mode, count, of=""):
+        """Lets the next `count` requests meet `mode`: `503`, `hang`, `drop`, `apply_then_drop`, or `hold` for statements that begin with `of`."""
+        self._get(f"/__fault?{urllib.parse.urlencode({'mode': mode, 'count': count, 'of': of})}")
 
     def requests(self):
         """The last statements that arrived, oldest first: `nth`, `query_id`, `query`, `settings`."""

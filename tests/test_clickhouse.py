@@ -226,10 +226,11 @@ def a_query_that_nobody_waits_for_is_killed_there(_clickhouse, tmp_path):
 def _held(clickhouse, at_most_seconds):
     """Inside, the next question is held; then it must have been killed, and have been given its limits. Gives a function that waits for it."""
     last = clickhouse.requests()[-1]["nth"]
-    clickhouse.fault("hold", 1)
+    asks = "SELECT maxOrNull(`duration_ns`)"
+    clickhouse.fault("hold", 1, of=asks)
 
     def held():
-        asked = lambda: [r for r in clickhouse.requests() if r["nth"] > last and r["query"].startswith("SELECT maxOrNull(`duration_ns`)")]
+        asked = lambda: [r for r in clickhouse.requests() if r["nth"] > last and r["query"].startswith(asks)]
         _until(asked, "the question")
         return asked()[0]
 

@@ -148,12 +148,15 @@ fn clickhouse_error(error: &DataFusionError) -> Option<&ClickHouseError> {
 
 /// What an error of ClickHouse means for whoever asked: its limits are those of the query, which it was told.
 fn of_clickhouse(error: &ClickHouseError) -> QueryError {
+    let out_of_time = || {
+        QueryError::new(QueryErrorKind::Timeout, "the query did not finish in ClickHouse within its time")
+            .hint("ask for a shorter time range, or allow more with `timeout_ms`")
+    };
     match error {
         // TIMEOUT_EXCEEDED, TOO_SLOW
-        ClickHouseError::Refused { code: Some(159 | 160), .. } => {
-            QueryError::new(QueryErrorKind::Timeout, "the query did not finish in ClickHouse within its time")
-                .hint("ask for a shorter time range, or allow more with `timeout_ms`")
-        }
+        ClickHouseError::Refused { code: Some(159 | 160), .. } => out_of_time(),
+        // An answer is waited for as long as the query has time.
+        ClickHouseError::Request { source, .. } if source.is_timeout() && !source.is_connect() => out_of_time(),
         // MEMORY_LIMIT_EXCEEDED, TOO_MANY_ROWS, TOO_MANY_BYTES
         ClickHouseError::Refused { code: Some(241 | 158 | 307), .. } => {
             QueryError::new(QueryErrorKind::TooLarge, "the query needs more memory in ClickHouse than one query may use")
