@@ -83,7 +83,7 @@ impl ClickHouse {
             None if has_rows => DateTime::UNIX_EPOCH,
             _ => outside::wall_clock(),
         };
-        self.say(complete_until, false).await
+        self.say(complete_until, false, "true").await
     }
 
     /// Says that whatever this node acknowledged before `complete_until` is in the tables, and whether it has ended.
@@ -91,13 +91,18 @@ impl ClickHouse {
         if !self.role.is_shared() || !self.role.writes() {
             return Ok(());
         }
-        self.check_process().await?;
-        self.say(complete_until, stopped).await
+        // In one statement: between a question and an insertion another process could join, and would be the one that is replaced.
+        let (nodes, node_id, process) = (self.ddl.name(NODES), text(&self.node_id), text(&self.process));
+        let is_still_own = format!("(SELECT argMax(process, at) FROM {nodes} WHERE node_id = {node_id}) = {process}");
+        self.say(complete_until, stopped, &is_still_own).await?;
+        self.check_process().await
     }
 
-    async fn say(&self, complete_until: DateTime<Utc>, stopped: bool) -> Result<(), ClickHouseError> {
+    /// Writes what is to be known of this node, if `condition` holds there.
+    async fn say(&self, complete_until: DateTime<Utc>, stopped: bool, condition: &str) -> Result<(), ClickHouseError> {
         let insert = format!(
-            "INSERT INTO {} (node_id, process, shared, stopped, complete_until) VALUES ({}, {}, {}, {stopped}, {})",
+            "INSERT INTO {} (node_id, process, shared, stopped, complete_until) \
+             SELECT {}, {}, {}, {stopped}, {} WHERE {condition}",
             self.ddl.name(NODES),
             text(&self.node_id),
             text(&self.process),
