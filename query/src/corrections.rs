@@ -68,10 +68,10 @@ impl Corrected {
 /// Applies corrections to `input`, whose first `columns` columns are wanted; the others are there to find the rows.
 #[derive(Debug)]
 pub(crate) struct CorrectionsExec {
-    table: TableId,
-    corrections: Arc<CorrectionSet>,
+    pub(crate) table: TableId,
+    pub(crate) corrections: Arc<CorrectionSet>,
     input: Arc<dyn ExecutionPlan>,
-    columns: usize,
+    pub(crate) columns: usize,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }

@@ -220,7 +220,7 @@ impl PhysicalExtensionCodec for LakeCodec {
         } else if let Some(corrections) = node.downcast_ref::<CorrectionsExec>() {
             let CorrectionsExec { table, corrections: set, columns, .. } = corrections;
             let text = set.to_text().map_err(|error| DataFusionError::External(Box::new(error)))?;
-            let written = WrittenCorrections { table: table.name().to_owned(), corrections: text, columns: columns as u64 };
+            let written = WrittenCorrections { table: table.name().to_owned(), corrections: text, columns: *columns as u64 };
             Operator::Corrections(written)
         } else {
             return internal_err!("`{}` cannot leave its node", node.name());
