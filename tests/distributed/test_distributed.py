@@ -119,16 +119,19 @@ def several_nodes_answer_as_one_does(_cluster):
 
 def corrections_that_are_pending_reach_every_node(_cluster):
     query = "SELECT counted, uncounted_reason, count(*) AS n, sum(cost_usd) AS cost FROM spans GROUP BY 1, 2 ORDER BY 1, 2"
-    _end_spans_late(_cluster.collector)
+    wrappers = "SELECT count(*) AS n FROM spans WHERE uncounted_reason = 'wrapper'"
+    before = _cluster.alone.sql(wrappers)[0]["n"]
+    _end_spans_late(_cluster.collector, 4)
+    _until(lambda: all(server.sql(wrappers)[0]["n"] == before + 4 for server in (_cluster.alone, _cluster.nodes[0])))
     plan = "\n".join(row["plan"] for row in _cluster.nodes[0].sql(f"EXPLAIN {query}"))
     assert "CorrectionsExec: table=spans, pending=" in plan, plan
     assert _asked_over_nodes(_cluster.nodes[0], query) == _cluster.alone.sql(query)
 
 
-def _end_spans_late(collector):
+def _end_spans_late(collector, traces):
     """Parents that come after their children, which then no longer count: each is a correction."""
     rng = otlp.seeded(5)
-    for _ in range(4):
+    for _ in range(traces):
         trace_id, outer = rng.randbytes(16), otlp.chat(rng)
         outer.trace_id = trace_id
         inner = otlp.chat(rng, trace_id=trace_id, parent=outer.span_id)
