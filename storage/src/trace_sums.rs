@@ -283,16 +283,21 @@ impl SumCollector {
     }
 
     /// The content of the file of sums: one row for each trace, by key.
-    pub(crate) fn encode(mut self) -> Result<Bytes, ParquetError> {
-        self.sums.sort_by_key(|(key, _)| *key);
-        self.sums.dedup_by(|(later, sum), (key, kept)| {
-            let same = later == key;
-            if same {
-                kept.add(sum);
+    pub(crate) fn encode(self) -> Result<Bytes, ParquetError> {
+        // Keys are sorted alone: sums are large to move.
+        let mut order: Vec<(TraceKey, usize)> = self.sums.iter().map(|(key, _)| *key).zip(0..).collect();
+        order.sort_unstable();
+        let mut sums: Vec<TraceSum> = Vec::with_capacity(order.len());
+        let mut before = None;
+        for (key, nth) in order {
+            let sum = &self.sums[nth].1;
+            match sums.last_mut() {
+                Some(kept) if before == Some(key) => kept.add(sum),
+                _ => sums.push(*sum),
             }
-            same
-        });
-        let batch = Columns::of(self.sums.iter().map(|(_, sum)| sum)).batch();
+            before = Some(key);
+        }
+        let batch = Columns::of(sums.iter()).batch();
         let zstd = Compression::ZSTD(ZstdLevel::try_new(1)?);
         let properties = WriterProperties::builder()
             .set_compression(zstd)

@@ -96,9 +96,9 @@ pub fn span(
     };
     Ok(SpanRow {
         origin,
-        trace_id: hex::encode(&span.trace_id),
-        span_id: hex::encode(&span.span_id),
-        parent_span_id: span.parent_span_id.iter().any(|b| *b != 0).then(|| hex::encode(&span.parent_span_id)),
+        trace_id: hexadecimal(&span.trace_id),
+        span_id: hexadecimal(&span.span_id),
+        parent_span_id: id(&span.parent_span_id),
         name: span.name,
         span_kind: label(&SPAN_KINDS, span.kind),
         start_time: micros(span.start_time_unix_nano),
@@ -347,9 +347,16 @@ fn some_text(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// As `hex::encode`, which goes digit by digit.
+fn hexadecimal(bytes: &[u8]) -> String {
+    let mut digits = vec![0; 2 * bytes.len()];
+    hex::encode_to_slice(bytes, &mut digits).expect("a byte has two digits");
+    String::from_utf8(digits).expect("digits are ASCII")
+}
+
 /// An id in hexadecimal; none if it is absent or zero, which means absent.
 fn id(bytes: &[u8]) -> Option<String> {
-    bytes.iter().any(|b| *b != 0).then(|| hex::encode(bytes))
+    bytes.iter().any(|b| *b != 0).then(|| hexadecimal(bytes))
 }
 
 /// The text of attribute `key`.

@@ -22,7 +22,7 @@ use parquet::{
 use super::{
     conversations::repeats_itself,
     file::{ColumnStats, StatValue, stats_columns},
-    order::sort_order,
+    order::{FileOrder, sort_order},
 };
 use bytes::Bytes;
 
@@ -101,13 +101,12 @@ pub(crate) fn grouped_by_trace(table: TableId) -> bool {
 /// Sorts the rows of `batches` (columns of [`file_schema`], others behind them; in any order of rows) and encodes them as one file. CPU-bound.
 pub(crate) fn encode(table: TableId, batches: &[RecordBatch], effort: Effort) -> Result<Encoded, EncodeError> {
     let failed = |source| EncodeError { table: table.name(), source };
-    let order = sort_order(table, batches);
+    let FileOrder { rows: order, traces } = sort_order(table, batches);
     let rows = order.len();
     let batch_bytes: u64 = batches.iter().map(|b| b.get_array_memory_size() as u64).sum();
     let row_bytes = (batch_bytes / rows.max(1) as u64).max(1);
     let slice_rows = usize::try_from(SLICE_BYTES / row_bytes).unwrap_or(1).clamp(16, SLICE_ROWS_MAX);
 
-    let traces = grouped_by_trace(table).then(|| distinct_traces(batches));
     let schema = schema_of(table, batches);
     let empty = EmptyColumns::of(&schema, batches);
     // Half, compressed, is usual. What is not written to is not memory, but growing would copy the file several times.
@@ -312,14 +311,6 @@ fn conversation_columns(
         !empty.0[idx] && repeats_itself(batches, idx, order)
     };
     payload.filter(is_conversation).map(|column| column.name).collect()
-}
-
-fn distinct_traces(batches: &[RecordBatch]) -> u64 {
-    let mut traces = std::collections::HashSet::new();
-    for batch in batches {
-        traces.extend(column(batch, "trace_id").as_string::<i32>().iter().flatten());
-    }
-    traces.len() as u64
 }
 
 fn collect_runs(slice: &RecordBatch, runs: &mut RunCollector) {
