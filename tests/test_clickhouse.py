@@ -70,10 +70,18 @@ def explain_shows_what_clickhouse_is_asked(_clickhouse, tmp_path):
         _assert_asked(server, "SELECT date_trunc('hour', start_time), count(*) FROM spans GROUP BY 1", "GROUP BY intDiv(toUnixTimestamp64Micro(`start_time`) - (-3600000000), 3600000000)")
         _assert_asked(server, "SELECT user_id, sum(cost_usd) FROM spans GROUP BY 1 ORDER BY 2 DESC LIMIT 7", "ORDER BY sumOrNull(`cost_usd`) DESC NULLS FIRST LIMIT 7")
         _assert_asked(server, "SELECT count(*) FROM spans WHERE name ILIKE 'Chat%'", "match(`name`, '(?is)^Chat')")
+        # Through views of several tables: of those without rows, nothing is asked.
+        by_user = "SELECT user_id, count(*), sum(cost_usd) FROM llm_calls GROUP BY 1"
+        _assert_asked(server, by_user, "SELECT `user_id`, count(), sumOrNull(`cost_usd`) FROM `explained`.`spans`")
+        totals = server.get("/api/v1/traces/totals")
+        _assert_asked(server, totals["sql"], "SELECT uniqExactIf(`trace_id`, ifNull(('span' = 'span'), false)), countIf(")
+        assert (totals["traces"], totals["spans"], totals["llm_calls"], totals["errors"]) == (5, 5, 5, 0)
         # Also while there are hot rows, which are put together here.
         server.send("traces", otlp.traces([otlp.chat(rng) for _ in range(5)]).SerializeToString())
         _assert_asked(server, "SELECT name, count(*), sum(cost_usd) FROM spans GROUP BY name", "GROUP BY `name`")
+        _assert_asked(server, by_user, "SELECT `user_id`, count(), sumOrNull(`cost_usd`) FROM `explained`.`spans`")
         assert server.sql("SELECT name, count(*) AS n FROM spans GROUP BY name") == [{"name": "chat gpt-4o-mini", "n": 10}]
+        assert server.sql(by_user)[0]["count(*)"] == 10
 
 
 def _assert_asked(server, query, part):
@@ -275,7 +283,19 @@ def rows_are_found_by_what_they_were_corrected_to(_clickhouse, tmp_path):
         server.cli("reprice", "--from", "2025-11-21T00:00:00Z", "--to", "2025-11-22T00:00:00Z", "--apply")
     with server:
         assert _pending(server) == (0, 3), "the corrections are stored, and not yet values of their rows"
-        _assert_asked(server, "SELECT span_id FROM spans WHERE cost_source = 'configured'", "(`cost_source` = 'configured' OR trace_id IN (")
+        # The three are read and corrected here, all others are asked for as if there were none.
+        _assert_asked(server, "SELECT span_id FROM spans WHERE cost_source = 'configured'", "`cost_source` = 'configured' AND (trace_id NOT IN (")
+        by_model = "SELECT request_model, count(*) AS n, count(cost_usd) AS priced FROM llm_calls GROUP BY 1 ORDER BY 1"
+        _assert_asked(server, by_model, "GROUP BY `request_model`")
+        assert server.sql(by_model) == [{"request_model": "gpt-4o-mini", "n": 3, "priced": 3}, {"request_model": "own-model", "n": 3, "priced": 3}]
+        dearest = server.sql("SELECT request_model, cost_source FROM spans ORDER BY cost_usd DESC LIMIT 4")
+        assert [row["cost_source"] for row in dearest] == ["configured"] * 3 + ["computed"], dearest
+        spans = server.sql("SELECT trace_id, cost_source FROM spans")
+        for span in spans:
+            one = f"SELECT cost_source FROM spans WHERE trace_id = '{span['trace_id']}' AND cost_usd > 0"
+            plan = "\n".join(row["plan"] for row in server.sql(f"EXPLAIN {one}"))
+            assert plan.count("ClickHouseExec") == 1 or span["cost_source"] == "configured", plan
+            assert server.sql(one) == [{"cost_source": span["cost_source"]}]
         for where, n in (("cost_source = 'configured'", 3), ("cost_usd IS NULL", 0), ("cost_usd > 0", 6), ("cost_source = 'computed' AND counted", 3)):
             assert server.sql(f"SELECT count(*) AS n FROM spans WHERE {where}") == [{"n": n}], where
             assert len(server.sql(f"SELECT span_id FROM spans WHERE {where} ORDER BY start_time LIMIT 2")) == min(n, 2), where

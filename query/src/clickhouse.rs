@@ -1,13 +1,24 @@
 //! One table of one project where rows are kept in ClickHouse: the hot rows of a [`ReadView`] and what the server gives for the rest.
 //!
 //! ```text
-//! CorrectionsExec (only while corrections are pending and a correctable column is read)
-//! └─ UnionExec
-//!    ├─ hot batches, filtered             (memory)
-//!    └─ ClickHouseExec                    (projection, filters and limit are in its SQL, which EXPLAIN shows)
+//! UnionExec
+//! ├─ hot batches, filtered                (memory)
+//! └─ ClickHouseExec                       (projection, filters and limit are in its SQL, which EXPLAIN shows)
+//! ```
+//! While corrections are pending and a correctable column is read, the traces that they are about are read apart, so that the others stay a matter of
+//! ClickHouse alone:
+//!
+//! ```text
+//! UnionExec
+//! ├─ CorrectionsExec, then filtered
+//! │  └─ UnionExec
+//! │     ├─ hot batches
+//! │     └─ ClickHouseExec                 (their rows)
+//! └─ ClickHouseExec                       (all others)
 //! ```
 //! Aggregates and the first rows of an order are sent too (`pushdown`). Only predicates that mean the same on both sides are sent
-//! (`dialect`), or that leave out rows for which the filter is false; the rest is DataFusion's. The project and the position of the view are put into the statement here, never by the caller's SQL.
+//! (`dialect`), or that leave out rows for which the filter is false; the rest is DataFusion's. The project and the position of the view are put into
+//! the statement here, never by the caller's SQL.
 
 mod dialect;
 mod pushdown;
@@ -32,7 +43,7 @@ use assay_schemas::{
     ids::ProjectId,
     tables::TableId,
 };
-use assay_storage::{ClickHouseClient, ClickHouseError, PATCHABLE, ReadView, StoredRows};
+use assay_storage::{ClickHouseClient, ClickHouseError, CorrectionSet, PATCHABLE, ReadView, StoredRows};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -50,6 +61,7 @@ use datafusion::{
         metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet},
         projection::ProjectionExec,
         stream::RecordBatchStreamAdapter,
+        union::UnionExec,
     },
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
@@ -63,7 +75,7 @@ use crate::{
 
 /// Of more traces than this, it is not asked first when they were.
 const TRACES_MAX: usize = 100;
-/// While more traces than this are being corrected, conditions on correctable columns are not sent.
+/// While more traces than this are being corrected, they are not told apart from the others.
 const CORRECTED_TRACES_MAX: usize = 1000;
 /// Length of a statement, far beyond what is asked.
 const STATEMENT_BYTES_MAX: &str = "100000000";
@@ -110,14 +122,59 @@ impl ClickHouseTable {
             Some(sql) => (hint().map_or(sql.clone(), |hint| format!("({hint} AND {sql})")), true),
             None => (hint()?, false),
         };
-        let is_correctable = filter.column_refs().iter().any(|column| PATCHABLE.contains(&column.name.as_str()));
-        let corrections = self.view.corrections(&self.project).filter(|set| is_correctable && set.concerns(self.table));
-        let Some(corrections) = corrections else { return Some(Pushed { sql, is_exact }) };
-        // What is stored in a correctable column of these may be out of date.
-        let traces: BTreeSet<String> = corrections.traces().map(text).collect();
-        let is_known = matches!(self.table, TableId::Spans | TableId::CostLines) && traces.len() <= CORRECTED_TRACES_MAX;
-        let traces: Vec<String> = traces.into_iter().collect();
-        is_known.then(|| Pushed { sql: format!("({sql} OR trace_id IN ({}))", traces.join(", ")), is_exact: false })
+        // What is stored in a correctable column may be out of date, unless it is known where.
+        let is_out_of_date = is_correctable(filter) && self.corrections().is_some() && self.corrected_traces().is_none();
+        (!is_out_of_date).then_some(Pushed { sql, is_exact })
+    }
+
+    fn corrections(&self) -> Option<Arc<CorrectionSet>> {
+        self.view.corrections(&self.project).filter(|set| set.concerns(self.table))
+    }
+
+    /// The traces that have all rows with pending corrections; `None` if they cannot be said, or are too many, or there are none.
+    fn corrected_traces(&self) -> Option<BTreeSet<String>> {
+        let traces: BTreeSet<String> = self.corrections()?.traces().map(ToOwned::to_owned).collect();
+        (matches!(self.table, TableId::Spans | TableId::CostLines) && traces.len() <= CORRECTED_TRACES_MAX).then_some(traces)
+    }
+
+    /// The rows of `traces`, hot or stored, corrected and filtered here, beside those of all others, which are as they are stored.
+    fn apart(
+        &self,
+        state: &dyn Session,
+        wanted: &[usize],
+        filters: &[Expr],
+        exact: &[Expr],
+        limit: Option<usize>,
+        traces: &BTreeSet<String>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (correctable, fixed): (Vec<Expr>, Vec<Expr>) = filters.iter().cloned().partition(is_correctable);
+        let fixed_exact: Vec<Expr> = exact.iter().filter(|filter| !is_correctable(filter)).cloned().collect();
+        let mut read = wanted.to_vec();
+        for column in correctable.iter().flat_map(Expr::column_refs) {
+            let idx = self.schema.index_of(&column.name)?;
+            if !read.contains(&idx) {
+                read.push(idx);
+            }
+        }
+        let named = traces.iter().map(|trace| text(trace)).collect::<Vec<_>>().join(", ");
+        let read_schema = Arc::new(self.schema.project(&read)?);
+        let corrected = Corrected::new(self.table, &self.view, &self.project, read);
+        let mut these = format!("trace_id IN ({named})");
+        if self.table == TableId::Spans {
+            these = format!("{these} AND {}", self.when(traces.iter().map(String::as_str)));
+        }
+        let stored = self.stored_plan(&corrected.read, &fixed, None, Some(these))?;
+        let parts = [self.hot_plan(state, &corrected.read, &fixed_exact)?, stored];
+        let mut corrected = corrected.plan(parts, &self.schema)?;
+        let correctable: Vec<Expr> = exact.iter().filter(|filter| is_correctable(filter)).cloned().collect();
+        if let Some(filter) = conjunction(correctable) {
+            let predicate = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&read_schema))?)?;
+            corrected = Arc::new(FilterExec::try_new(predicate, corrected)?);
+        }
+        corrected = first_columns(corrected, wanted.len())?;
+        let others = format!("(trace_id NOT IN ({named}) OR trace_id IS NULL)");
+        let others = self.stored_plan(wanted, filters, limit, Some(others))?;
+        others.map_or(Ok(Arc::clone(&corrected)), |others| UnionExec::try_new(vec![corrected, others]))
     }
 
     /// The hot rows for which all `filters` hold.
@@ -143,9 +200,7 @@ impl ClickHouseTable {
         let read_schema = Arc::new(self.schema.project(&read)?);
         let predicate = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&read_schema))?)?;
         let filtered = Arc::new(FilterExec::try_new(predicate, source(Some(read))?)?);
-        let wanted = read_schema.fields()[..projection.len()].iter().enumerate();
-        let wanted = wanted.map(|(idx, f)| (Arc::new(Column::new(f.name(), idx)) as Arc<dyn PhysicalExpr>, f.name().clone()));
-        Ok(Some(Arc::new(ProjectionExec::try_new(wanted.collect::<Vec<_>>(), filtered)?)))
+        first_columns(filtered, projection.len()).map(Some)
     }
 
     fn stored_plan(
@@ -153,6 +208,7 @@ impl ClickHouseTable {
         projection: &[usize],
         filters: &[Expr],
         limit: Option<usize>,
+        of_traces: Option<String>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if self.stored.days(self.table, &self.project).next().is_none() {
             return Ok(None);
@@ -167,6 +223,7 @@ impl ClickHouseTable {
             conditions
                 .push(pushed.ok_or_else(|| DataFusionError::Internal(format!("`{filter}` was not to be pushed down")))?.sql);
         }
+        conditions.extend(of_traces);
         if let Some(traces) = wanted_traces(filters).filter(|traces| self.table == TableId::Spans && traces.len() <= TRACES_MAX) {
             conditions.push(self.when(traces.iter().map(String::as_str)));
         }
@@ -238,13 +295,37 @@ impl TableProvider for ClickHouseTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted = projection.cloned().unwrap_or_else(|| (0..self.table.columns().len()).collect());
-        let corrected = Corrected::new(self.table, &self.view, &self.project, wanted);
         // What is true of rows as they are stored may not be of those in memory, where it is tried again above.
         let exact = |filter: &&Expr| self.pushed(filter).is_some_and(|pushed| pushed.is_exact);
         let exact: Vec<Expr> = filters.iter().filter(exact).cloned().collect();
-        let parts = [self.hot_plan(state, &corrected.read, &exact)?, self.stored_plan(&corrected.read, filters, limit)?];
+        let mut corrected = Corrected::new(self.table, &self.view, &self.project, wanted.clone());
+        if (corrected.set.is_some() || filters.iter().any(is_correctable))
+            && let Some(mut traces) = self.corrected_traces()
+        {
+            if let Some(asked) = wanted_traces(filters) {
+                traces.retain(|trace| asked.contains(trace));
+            }
+            if !traces.is_empty() {
+                return self.apart(state, &wanted, filters, &exact, limit, &traces);
+            }
+            corrected = Corrected::as_stored(self.table, wanted);
+        }
+        let parts = [self.hot_plan(state, &corrected.read, &exact)?, self.stored_plan(&corrected.read, filters, limit, None)?];
         corrected.plan(parts, &self.schema)
     }
+}
+
+fn is_correctable(filter: &Expr) -> bool {
+    filter.column_refs().iter().any(|column| PATCHABLE.contains(&column.name.as_str()))
+}
+
+fn first_columns(plan: Arc<dyn ExecutionPlan>, columns: usize) -> Result<Arc<dyn ExecutionPlan>> {
+    let first: Vec<_> = plan.schema().fields()[..columns]
+        .iter()
+        .enumerate()
+        .map(|(idx, f)| (Arc::new(Column::new(f.name(), idx)) as Arc<dyn PhysicalExpr>, f.name().clone()))
+        .collect();
+    Ok(Arc::new(ProjectionExec::try_new(first, plan)?))
 }
 
 /// A filter as ClickHouse is asked.

@@ -50,6 +50,11 @@ impl Corrected {
         Self { table, wanted: n_wanted, read, set }
     }
 
+    /// For the columns `wanted` of rows of `table` that no correction is about.
+    pub(crate) fn as_stored(table: TableId, wanted: Vec<usize>) -> Self {
+        Self { table, wanted: wanted.len(), read: wanted, set: None }
+    }
+
     /// The columns wanted of `parts`, each of which gives those read.
     pub(crate) fn plan(self, parts: [Option<Arc<dyn ExecutionPlan>>; 2], schema: &SchemaRef) -> Result<Arc<dyn ExecutionPlan>> {
         let mut parts = parts.into_iter().flatten();

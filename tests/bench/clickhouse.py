@@ -127,7 +127,7 @@ def _questions(bench, server, service):
     for name, assay, direct, differ_max in QUESTIONS:
         if not bench.wants(RATIOS[name]):
             continue
-        ask = {"assay": lambda text=assay: _asked_assay(server, text), "direct": lambda text=direct: _asked_directly(service, text)}
+        ask = {"assay": lambda text=assay: _asked_assay(server, text), "direct": lambda text=direct: asked_directly(service, text)}
         answers = {who: asked() for who, asked in ask.items()}
         assert _same(answers["assay"], answers["direct"], differ_max), f"{name}: {answers}"
         before, best = watched.cpu_seconds(server.process.pid), dict.fromkeys(ask, float("inf"))
@@ -147,7 +147,8 @@ def _asked_assay(server, text):
     return json.loads(server.request("POST", "/api/v1/sql", json.dumps({"query": text}).encode(), headers)[1])["rows"]
 
 
-def _asked_directly(service, text):
+def asked_directly(service, text):
+    """Rows of the answer of the engine `service`."""
     settings = {**LIMITS, "default_format": "JSONCompact", "output_format_json_quote_64bit_integers": "0"}
     request = urllib.request.Request(f"http://{service.address}/?{urllib.parse.urlencode(settings)}", data=text.encode())
     with urllib.request.urlopen(request, timeout=60) as response:

@@ -1,5 +1,6 @@
-"""What the same rows cost in each store, and how soon they are answered for: a lake on disk and a lake in a bucket (SeaweedFS, `tests/s3.py`), in
-one run. And how many reads of the bucket one trace of a lake of 5 million spans takes.
+"""What the same rows cost in each store, and how soon they are answered for: a lake on disk, a lake in a bucket (SeaweedFS, `tests/s3.py`) and
+ClickHouse (`tests/clickhouse_server.py`), which is asked directly too, in one run. And how many reads of the bucket one trace of a lake of 5
+million spans takes.
 
 Every store of `STORES` is filled by OTLP with the same requests, merged, and asked the questions of `reads`; a figure of each store is named after it,
 so that they stand beside each other. What moves them: that the bucket is on the same machine, so that a request takes a millisecond; its server
@@ -9,13 +10,18 @@ shares the cores. Requests are counted by the server (`/metrics`), by tests/test
 
 import functools
 import http.client
+import json
 import os
 import re
 import statistics
 import time
 import urllib.parse
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
+import clickhouse
+import clickhouse_server
 import reads
 import s3
 import traffic
@@ -29,20 +35,44 @@ TRACES = 20
 FOLDER = "bench"
 
 
-@contextmanager
-def disk(_folder):
-    """A server whose rows are in its data folder: a function from settings of `[storage]` to its configuration, and its variables."""
-    yield "[storage]\n{}".format, {}
+# What ClickHouse is asked directly for the same: the questions that are one statement. Times and names of columns are those of its tables.
+DIRECTLY = {
+    "trace_by_id": "SELECT * FROM {table} WHERE project_id = 'default' AND trace_id = '{trace}'",
+    "latest_50_of_filter": "SELECT trace_id, span_id, name, start_time, duration_ns, error_type, cost_usd FROM {table} "
+    "WHERE status_code = 'ERROR' AND operation = 'execute_tool' ORDER BY start_time DESC LIMIT 50",
+    "cost_per_model_and_hour": "SELECT toStartOfHour(start_time) AS hour, response_model, request_model, sum(cost_usd), count() FROM {table} "
+    "WHERE counted AND start_time >= parseDateTimeBestEffort('{from}') AND start_time < parseDateTimeBestEffort('{to}') GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+    "top_users": "SELECT user_id, sum(cost_usd) FROM {table} WHERE counted GROUP BY 1 ORDER BY 2 DESC LIMIT 20",
+}
+
+
+@dataclass
+class Store:
+    """A store while it runs: how a server is to be configured whose rows are there."""
+
+    configured: Callable  # from settings of `[storage]` to a configuration
+    environment: dict = field(default_factory=dict)
+    engine: clickhouse_server.ClickHouse | None = None
 
 
 @contextmanager
-def bucket(folder):
-    """The same with a bucket."""
+def on_disk(_folder):
+    yield Store("[storage]\n{}".format)
+
+
+@contextmanager
+def in_bucket(folder):
     with s3.SeaweedFS(folder / "weed") as service:
-        yield functools.partial(s3.config, service.address, FOLDER), s3.credentials()
+        yield Store(functools.partial(s3.config, service.address, FOLDER), s3.credentials())
 
 
-STORES = (disk, bucket)
+@contextmanager
+def over_clickhouse(folder):
+    with clickhouse_server.ClickHouse(folder / "engine") as engine:
+        yield Store(functools.partial(clickhouse_server.config, engine.address, FOLDER), engine=engine)
+
+
+STORES = {"disk": on_disk, "bucket": in_bucket, "clickhouse": over_clickhouse}
 
 
 def _settings(bench):
@@ -51,30 +81,41 @@ def _settings(bench):
 
 
 def _ingest(store):
-    what = f"{store.__name__}: the server's CPU for spans of agents, 1 KB on average, from OTLP bytes to merged files"
-    return Figure(f"store_{store.__name__}_ingest", what, "CPU s per million spans")
+    what = f"{store}: the server's CPU for spans of agents, 1 KB on average, from OTLP bytes to merged files or acknowledged insertions"
+    return Figure(f"store_{store}_ingest", what, "CPU s per million spans")
 
 
 def _read(store, question):
-    what = f"{store.__name__}: time of a whole HTTP request over a million spans, median of the hot runs"
-    return Figure(f"store_{store.__name__}_{question}", what, "ms")
+    return Figure(f"store_{store}_{question}", f"{store}: time of a whole HTTP request over a million spans, median of the hot runs", "ms")
 
 
-@measures(*(figure for store in STORES for figure in (_ingest(store), *(_read(store, name) for name in ASKED))))
+def _direct(question):
+    return Figure(f"store_directly_{question}", "the same asked of ClickHouse directly, with JSON as the answer", "ms")
+
+
+FIGURES = {store: [_ingest(store), *(_read(store, name) for name in ASKED)] for store in STORES}
+FIGURES["clickhouse"] += [_direct(name) for name in DIRECTLY]
+
+
+@measures(*(figure for figures in FIGURES.values() for figure in figures))
 def stores(bench):
     """The same million spans in each store, one after the other."""
     n_spans, end = bench.scaled(SPANS), int(time.time()) * 10**9
-    for store in STORES:
-        if any(bench.wants(figure) for figure in (_ingest(store), *(_read(store, name) for name in ASKED))):
-            with store(bench.folder / store.__name__) as (configured, environment):
-                server = Server(bench.folder / f"{store.__name__}-data", configured(_settings(bench)), environment=environment).start()
+    for name, started in STORES.items():
+        if any(bench.wants(figure) for figure in FIGURES[name]):
+            with started(bench.folder / name) as store:
+                server = Server(bench.folder / f"{name}-data", store.configured(_settings(bench)), environment=store.environment)
                 try:
-                    yield from _measure(bench, store, server, configured, traffic.requests(n_spans, end, reads.DAYS), end)
+                    yield from _measure(bench, name, store, server, traffic.requests(n_spans, end, reads.DAYS), end)
                 finally:
                     server.kill()
 
 
-def _measure(bench, store, server, configured, requests, end):
+def _measure(bench, name, store, server, requests, end):
+    if store.engine:
+        migrated = clickhouse_server.migrate(server._config_path)
+        assert migrated.returncode == 0, migrated.stderr
+    server.start()
     before, traces, sent_bytes = watched.cpu_seconds(server.process.pid), [], 0
     for trace_id, body in requests:
         reads.send(server, body)
@@ -82,24 +123,29 @@ def _measure(bench, store, server, configured, requests, end):
         sent_bytes += len(body)
     watched.until_flushed(server)
     flushed = watched.cpu_seconds(server.process.pid)
-    watched.until_at_rest(server)
+    if store.engine:
+        store.engine.execute(f"OPTIMIZE TABLE {FOLDER}.spans FINAL")
+    else:
+        watched.until_at_rest(server)
     merged = watched.cpu_seconds(server.process.pid)
     stored = server.sql("SELECT count(*) AS n FROM spans")[0]["n"]
     peak = watched.resident_mb(server.process.pid, peak=True)
     more = {"until_flushed": (flushed - before) / stored * 1e6, "peak_mb": peak, "puts": _requests(server).get("puts", 0)}
-    yield _ingest(store).found((merged - before) / stored * 1e6, f"{stored} spans of {sent_bytes / stored:.0f} B", **more)
+    yield _ingest(name).found((merged - before) / stored * 1e6, f"{stored} spans of {sent_bytes / stored:.0f} B", **more)
     server.stop()
-    server.configure(configured(""))
+    server.configure(store.configured(""))
     facts = {"spans": stored, "traces": traces, "from": reads.text(end - reads.DAYS * traffic.DAY_NS), "to": reads.text(end + 3600 * 10**9)}
     server.start()
-    for name, _, question in reads.questions(facts):
-        if name in ASKED and bench.wants(_read(store, name)):
-            yield _ask(bench, server, _read(store, name), question, stored)
+    for asked, _, question in reads.questions(facts):
+        if asked in ASKED and bench.wants(_read(name, asked)):
+            yield _ask(bench, server, _read(name, asked), question, stored)
+        if store.engine and asked in DIRECTLY and bench.wants(_direct(asked)):
+            yield _ask_directly(bench, server, store.engine, asked, question, facts)
     server.stop()
 
 
 def _ask(bench, server, figure, question, spans):
-    """One question: cold (a fresh process, nothing of the lake on its disk or in the page cache), then hot."""
+    """One question: cold (a fresh process, nothing of the lake on its disk or in the page cache; ClickHouse itself runs on), then hot."""
     if not bench.quick:
         server.stop()
         _forget(server)
@@ -112,6 +158,23 @@ def _ask(bench, server, figure, question, spans):
     hot = sorted(reads.timed(server, question(run)) for run in range(4, 4 + runs))
     cpu_ms = (watched.cpu_seconds(server.process.pid) - before) * 1000 / runs
     return figure.found(statistics.median(hot), f"{spans} spans, {runs} runs hot", cold=cold, worst=hot[-1], cpu_ms=cpu_ms)
+
+
+def _ask_directly(bench, server, engine, name, question, facts):
+    """One question of [`DIRECTLY`], whose answer has as many rows as Assay's."""
+
+    def statement(run):
+        return DIRECTLY[name].format(table=f"{FOLDER}.spans", trace=facts["traces"][run % len(facts["traces"])], **facts)
+
+    _, answer = server.request(*question(0), {"content-type": "application/json"})
+    rows, expected = clickhouse.asked_directly(engine, statement(0)), json.loads(answer)["spans" if name == "trace_by_id" else "rows"]
+    assert len(rows) == len(expected) > 0, f"{name}: {len(rows)} rows, through Assay {len(expected)}"
+    runs, hot = 2 if bench.quick else reads.HOT_RUNS, []
+    for run in range(4, 4 + runs):
+        started = time.perf_counter()
+        clickhouse.asked_directly(engine, statement(run))
+        hot.append((time.perf_counter() - started) * 1000)
+    return _direct(name).found(statistics.median(hot), f"{facts['spans']} spans, {runs} runs hot", worst=max(hot))
 
 
 START = Figure("bucket_start_gets", "reads of the bucket until a server with an empty disk is ready", "GETs")

@@ -10,11 +10,13 @@
 //! A partial aggregate gives the states from which the final one is made: for the few functions here (`count`, `sum`, `min`, `max`, `avg` over
 //! columns that are not floats) they are numbers that ClickHouse can give, so that hot rows and stored ones meet in the final aggregate. Where
 //! there are no hot rows, ClickHouse gives the whole answer, and more can be asked of it: `count(DISTINCT …)`, percentiles, `approx_distinct`.
-//! Rows are put together by columns, or by times cut to hours, days or buckets. Of `ORDER BY … LIMIT n` the store gives its first n rows, and
-//! the sort stays. All this happens only where nothing stands between that could change a row: a filter that stays here, a correction.
+//! Rows are put together by columns, or by times cut to hours, days or buckets. Of rows of several tables (`llm_calls`) each table gives its own
+//! partial states. Of `ORDER BY … LIMIT n` the store gives its first n rows, and the sort stays. All this happens only where nothing stands between
+//! that could change a row: a filter that stays here, a correction.
 
 use std::sync::Arc;
 
+use assay_schemas::clickhouse::text;
 use datafusion::{
     arrow::datatypes::{DataType, SchemaRef, TimeUnit},
     common::{
@@ -22,15 +24,17 @@ use datafusion::{
         config::ConfigOptions,
         tree_node::{Transformed, TreeNode as _},
     },
+    logical_expr::Operator,
     physical_expr::{
         PhysicalExpr, ScalarFunctionExpr,
         aggregate::AggregateFunctionExpr,
-        expressions::{CastExpr, Column, Literal},
+        expressions::{BinaryExpr, CastExpr, Column, IsNotNullExpr, IsNullExpr, Literal, NotExpr},
     },
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
         ExecutionPlan,
         aggregates::{AggregateExec, AggregateMode},
+        empty::EmptyExec,
         projection::ProjectionExec,
         sorts::sort::SortExec,
         union::UnionExec,
@@ -38,7 +42,7 @@ use datafusion::{
 };
 
 use super::ClickHouseExec;
-use crate::corrections::CorrectionsExec;
+use crate::{corrections::CorrectionsExec, engine::distinct_texts::NAME as DISTINCT_TEXTS};
 
 /// The rule. It must be the first: later ones spread a plan over threads.
 #[derive(Debug)]
@@ -53,7 +57,10 @@ impl PhysicalOptimizerRule for PushDown {
             let better = match node.downcast_ref::<AggregateExec>() {
                 Some(aggregate) => match whole(aggregate) {
                     Some(whole) => Some(whole),
-                    None => aggregated(aggregate)?,
+                    None => match aggregated(aggregate)? {
+                        Some(aggregated) => Some(aggregated),
+                        None => of_each_input(aggregate)?,
+                    },
                 },
                 None => None,
             };
@@ -105,14 +112,12 @@ impl<'a> Source<'a> {
 /// The partial aggregate over ClickHouse and hot rows as a union of their partial aggregates; `None` if that is not possible.
 fn aggregated(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(over) = Over::of(aggregate).filter(|_| *aggregate.mode() == AggregateMode::Partial) else { return Ok(None) };
-    let states = |function: &AggregateFunctionExpr, filter: Option<&Arc<dyn PhysicalExpr>>| over.columns.states(function, filter);
+    let columns = over.columns();
+    let states = |function: &AggregateFunctionExpr, filter: Option<&Arc<dyn PhysicalExpr>>| columns.states(function, filter);
     let Some((groups, states)) = over.groups().zip(over.each(states)) else { return Ok(None) };
-    let Some(stored) = over.columns.stored.answering(groups, states.concat(), aggregate.schema()) else { return Ok(None) };
+    let Some(stored) = over.stored.answering(groups, states.concat(), aggregate.schema()) else { return Ok(None) };
     let Some(hot) = over.hot else { return Ok(Some(stored)) };
-    let hot = match over.columns.renamed {
-        Some(projection) => Arc::new(ProjectionExec::try_new(projection.expr().to_vec(), hot)?) as Arc<dyn ExecutionPlan>,
-        None => hot,
-    };
+    let hot = again(&over.projections, hot)?;
     let hot = AggregateExec::try_new(
         AggregateMode::Partial,
         Arc::new(aggregate.group_expr().clone()),
@@ -124,12 +129,61 @@ fn aggregated(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>
     Ok(Some(UnionExec::try_new(vec![Arc::new(hot), stored])?))
 }
 
+/// The partial aggregate over rows of several tables, as those of the view `llm_calls` are, as a union of partial aggregates of each: what is below
+/// them is looked at next. `None` if no table of ClickHouse is read there, or hot rows beside it are all there is.
+fn of_each_input(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let (below, projections) = projected(aggregate.input());
+    let Some(union) = below.downcast_ref::<UnionExec>() else { return Ok(None) };
+    if *aggregate.mode() != AggregateMode::Partial || !is_simple(aggregate) || Source::any(below).is_some() {
+        return Ok(None);
+    }
+    let (filled, empty): (Vec<_>, Vec<_>) = union.inputs().iter().partition(|input| !is_empty(input));
+    let inputs = if filled.is_empty() { empty } else { filled };
+    let of_input = |input: &Arc<dyn ExecutionPlan>| {
+        let of_input = AggregateExec::try_new(
+            AggregateMode::Partial,
+            Arc::new(aggregate.group_expr().clone()),
+            aggregate.aggr_expr().to_vec(),
+            aggregate.filter_expr().to_vec(),
+            again(&projections, Arc::clone(input))?,
+            aggregate.input_schema(),
+        )?;
+        let better = aggregated(&of_input)?;
+        Ok((better.is_some(), better.unwrap_or_else(|| Arc::new(of_input))))
+    };
+    let of_inputs = inputs.into_iter().map(of_input).collect::<Result<Vec<_>>>()?;
+    // Rows that come here all the same are put together here all at once.
+    if !of_inputs.iter().any(|(is_better, _)| *is_better) {
+        return Ok(None);
+    }
+    let mut of_inputs: Vec<_> = of_inputs.into_iter().map(|(_, of_input)| of_input).collect();
+    Ok(Some(if of_inputs.len() == 1 { of_inputs.remove(0) } else { UnionExec::try_new(of_inputs)? }))
+}
+
+/// Whether `plan` has no rows whatever happens: a table without any.
+fn is_empty(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    match plan.downcast_ref::<ProjectionExec>() {
+        Some(projection) => is_empty(projection.input()),
+        None => plan.downcast_ref::<EmptyExec>().is_some(),
+    }
+}
+
+/// The only input of a union that has rows; `plan` itself if it is none, or has several.
+fn only_filled(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+    let Some(union) = plan.downcast_ref::<UnionExec>() else { return plan };
+    let mut filled = union.inputs().iter().filter(|input| !is_empty(input));
+    match (filled.next(), filled.next()) {
+        (Some(only), None) => only,
+        _ => plan,
+    }
+}
+
 /// What ClickHouse answers in the place of an aggregate with all that is below it; `None` if that is not possible, or if there are hot rows.
 fn whole(aggregate: &AggregateExec) -> Option<Arc<dyn ExecutionPlan>> {
     let first = first_step(aggregate)?;
     if let Some(over) = Over::of(first).filter(|over| over.hot.is_none()) {
-        let values = over.each(|function, filter| over.columns.value(function, filter))?;
-        return over.columns.stored.answering(over.groups()?, values, aggregate.schema());
+        let values = over.each(|function, filter| over.columns().value(function, filter))?;
+        return over.stored.answering(over.groups()?, values, aggregate.schema());
     }
     whole_of_distinct(aggregate, first)
 }
@@ -139,7 +193,7 @@ fn whole_of_distinct(aggregate: &AggregateExec, first: &AggregateExec) -> Option
     let below = first.input().downcast_ref::<AggregateExec>()?;
     let over = Over::of(first_step(below)?).filter(|over| over.hot.is_none())?;
     let known = over.groups()?;
-    let values = over.each(|function, filter| over.columns.value(function, filter))?;
+    let values = over.each(|function, filter| over.columns().value(function, filter))?;
     let named = |expr: &Arc<dyn PhysicalExpr>| Some(expr.downcast_ref::<Column>()?.index());
     let groups = first.group_expr().expr().iter().map(|(expr, _)| known.get(named(expr)?).cloned());
     let groups = groups.collect::<Option<Vec<_>>>()?;
@@ -163,7 +217,7 @@ fn whole_of_distinct(aggregate: &AggregateExec, first: &AggregateExec) -> Option
         }
     };
     let answers = first.aggr_expr().iter().map(value).collect::<Option<Vec<_>>>()?;
-    over.columns.stored.answering(groups, answers, aggregate.schema())
+    over.stored.answering(groups, answers, aggregate.schema())
 }
 
 /// The aggregate that sees the rows of which `aggregate` is the last step: itself, or the partial one below it.
@@ -184,27 +238,45 @@ fn is_simple(aggregate: &AggregateExec) -> bool {
     aggregate.limit_options().is_none() && groups.groups().len() <= 1 && !groups.has_grouping_set()
 }
 
+/// What is below projections, and these, the outermost first.
+fn projected(plan: &Arc<dyn ExecutionPlan>) -> (&Arc<dyn ExecutionPlan>, Vec<&ProjectionExec>) {
+    let (mut below, mut projections) = (only_filled(plan), Vec::new());
+    while let Some(projection) = below.downcast_ref::<ProjectionExec>() {
+        projections.push(projection);
+        below = only_filled(projection.input());
+    }
+    (below, projections)
+}
+
+/// The same projections over `rows`.
+fn again(projections: &[&ProjectionExec], rows: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    projections.iter().rev().try_fold(rows, |rows, projection| {
+        Ok(Arc::new(ProjectionExec::try_new(projection.expr().to_vec(), rows)?) as Arc<dyn ExecutionPlan>)
+    })
+}
+
 /// An aggregate over rows of ClickHouse, and hot rows if there are any.
 struct Over<'a> {
     aggregate: &'a AggregateExec,
-    columns: Columns<'a>,
+    stored: &'a ClickHouseExec,
+    projections: Vec<&'a ProjectionExec>,
     hot: Option<Arc<dyn ExecutionPlan>>,
 }
 
 impl<'a> Over<'a> {
     fn of(aggregate: &'a AggregateExec) -> Option<Self> {
-        // Columns that got other names, and what was computed of them.
-        let (input, renamed) = match aggregate.input().downcast_ref::<ProjectionExec>() {
-            Some(projection) => (projection.input(), Some(projection)),
-            None => (aggregate.input(), None),
-        };
+        let (input, projections) = projected(aggregate.input());
         let source = Source::of(input).filter(|_| is_simple(aggregate))?;
-        Some(Self { aggregate, columns: Columns { stored: source.stored, renamed }, hot: source.hot })
+        Some(Self { aggregate, stored: source.stored, projections, hot: source.hot })
+    }
+
+    fn columns(&self) -> Columns<'_> {
+        Columns { stored: self.stored, projections: &self.projections }
     }
 
     /// By what rows are put together.
     fn groups(&self) -> Option<Vec<Group>> {
-        self.aggregate.group_expr().expr().iter().map(|(expr, _)| self.columns.group(expr)).collect()
+        self.aggregate.group_expr().expr().iter().map(|(expr, _)| self.columns().group(expr)).collect()
     }
 
     /// What `sql` makes of each function and its filter.
@@ -235,17 +307,26 @@ struct Group {
 #[derive(Clone, Copy)]
 struct Columns<'a> {
     stored: &'a ClickHouseExec,
-    renamed: Option<&'a ProjectionExec>,
+    /// What they were given other names by, or computed by, the outermost first.
+    projections: &'a [&'a ProjectionExec],
 }
 
 impl Columns<'_> {
-    /// What stands behind the name that `expr` is, and the columns that it is over; else `expr` itself.
+    /// What stands behind the name that `expr` is, and the columns that it is over; else `expr` itself. Casts to what a value is already go.
     fn resolved(&self, expr: &Arc<dyn PhysicalExpr>) -> (Self, Arc<dyn PhysicalExpr>) {
-        match (expr.downcast_ref::<Column>(), self.renamed) {
-            (Some(column), Some(projection)) => {
-                (Self { renamed: None, ..*self }, Arc::clone(&projection.expr()[column.index()].expr))
-            }
-            _ => (*self, Arc::clone(expr)),
+        let (mut columns, mut expr) = (*self, Arc::clone(expr));
+        loop {
+            let below = match (expr.downcast_ref::<Column>(), columns.projections.split_first()) {
+                (Some(column), Some((projection, projections))) => {
+                    columns.projections = projections;
+                    Arc::clone(&projection.expr()[column.index()].expr)
+                }
+                _ => match expr.downcast_ref::<CastExpr>() {
+                    Some(cast) if columns.type_of(cast.expr()).as_ref() == Some(cast.cast_type()) => Arc::clone(cast.expr()),
+                    _ => return (columns, expr),
+                },
+            };
+            expr = below;
         }
     }
 
@@ -266,7 +347,11 @@ impl Columns<'_> {
 
     fn data_type(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<DataType> {
         let (columns, expr) = self.resolved(expr);
-        let schema: SchemaRef = columns.renamed.map_or_else(|| columns.stored.schema(), |projection| projection.schema());
+        columns.type_of(&expr)
+    }
+
+    fn type_of(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<DataType> {
+        let schema: SchemaRef = self.projections.first().map_or_else(|| self.stored.schema(), |projection| projection.schema());
         expr.data_type(&schema).ok()
     }
 
@@ -295,11 +380,47 @@ impl Columns<'_> {
         columns.sql(cast.expr()).filter(|_| is_int).map(|column| format!("toFloat64({column})"))
     }
 
-    /// How functions are called over the rows for which `filter` holds; `None` if it is more than a flag.
+    /// `expr` if it says of columns what they are: flags, comparisons with text, NULL or not, and what `AND`, `OR` and `NOT` make of them.
+    fn condition(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+        let (columns, expr) = self.resolved(expr);
+        if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
+            let (left, right) = (binary.left(), binary.right());
+            return match binary.op() {
+                Operator::And => Some(format!("({} AND {})", columns.condition(left)?, columns.condition(right)?)),
+                Operator::Or => Some(format!("({} OR {})", columns.condition(left)?, columns.condition(right)?)),
+                Operator::Eq => Some(format!("({} = {})", columns.text(left)?, columns.text(right)?)),
+                // What `IS NOT TRUE` is planned as.
+                Operator::IsDistinctFrom if is_true(right) => Some(format!("NOT ifNull({}, false)", columns.condition(left)?)),
+                _ => None,
+            };
+        }
+        if let Some(not) = expr.downcast_ref::<NotExpr>() {
+            return Some(format!("NOT {}", columns.condition(not.arg())?));
+        }
+        if let Some(is_null) = expr.downcast_ref::<IsNullExpr>() {
+            return Some(format!("({} IS NULL)", columns.sql(is_null.arg())?));
+        }
+        if let Some(is_not_null) = expr.downcast_ref::<IsNotNullExpr>() {
+            return Some(format!("({} IS NOT NULL)", columns.sql(is_not_null.arg())?));
+        }
+        let is_flag = columns.data_type(&expr)? == DataType::Boolean;
+        columns.sql(&expr).filter(|_| is_flag)
+    }
+
+    /// `expr` if it is a column of text, or a text.
+    fn text(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+        let (columns, expr) = self.resolved(expr);
+        match expr.downcast_ref::<Literal>().map(Literal::value) {
+            Some(ScalarValue::Utf8(Some(value))) => Some(text(value)),
+            Some(_) => None,
+            None => columns.sql(&expr).filter(|_| columns.data_type(&expr) == Some(DataType::Utf8)),
+        }
+    }
+
+    /// How functions are called over the rows for which `filter` holds; `None` if it says more than [`Columns::condition`] knows.
     fn call(&self, filter: Option<&Arc<dyn PhysicalExpr>>) -> Option<impl Fn(&str, &str) -> String + use<>> {
         let cond = match filter {
-            Some(filter) if self.data_type(filter)? == DataType::Boolean => Some(format!("ifNull({}, false)", self.sql(filter)?)),
-            Some(_) => return None,
+            Some(filter) => Some(format!("ifNull({}, false)", self.condition(filter)?)),
             None => None,
         };
         Some(move |name: &str, argument: &str| {
@@ -361,6 +482,8 @@ impl Columns<'_> {
         let plain = !function.is_distinct() && !function.ignore_nulls() && ascending;
         match function.fun().name() {
             "count" if function.is_distinct() && arguments.len() == 1 => Some(call("uniqExact", &self.sql(argument)?)),
+            // What the same is planned as beside other functions, where it is of text.
+            DISTINCT_TEXTS => Some(call("uniqExact", &self.sql(argument)?)),
             "median" | "percentile_cont" if plain => {
                 Some(call(&format!("quantileExactInclusiveOrNull({level})"), &self.float(argument)?))
             }
@@ -378,6 +501,10 @@ const UTC: &str = "UTC";
 const DAY_US: i64 = 86_400_000_000;
 /// 1970-01-05, 2000-01-03: Mondays.
 const FIRST_MONDAY_US: i64 = 4 * DAY_US;
+
+fn is_true(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    expr.downcast_ref::<Literal>().is_some_and(|literal| *literal.value() == ScalarValue::Boolean(Some(true)))
+}
 
 fn is_utc(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Timestamp(_, Some(zone)) if zone.as_ref() == UTC)
@@ -430,7 +557,7 @@ fn first_rows(plan: &Arc<dyn ExecutionPlan>, sort: &SortExec, fetch: usize) -> R
     let corrections = below.downcast_ref::<CorrectionsExec>();
     let below = corrections.map_or(below, |corrections| corrections.input());
     let Some(source) = Source::any(below).filter(|source| source.stored.is_unlimited()) else { return Ok(None) };
-    let columns = Columns { stored: source.stored, renamed };
+    let columns = Columns { stored: source.stored, projections: renamed.as_slice() };
     let Some(keys) = keys(&columns) else { return Ok(None) };
     if corrections.is_some_and(|corrections| keys.iter().any(|key| corrections.may_change(key))) {
         return Ok(None);

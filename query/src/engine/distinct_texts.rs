@@ -34,8 +34,8 @@ use hashbrown::{HashTable, hash_table::Entry};
 use twox_hash::XxHash3_128;
 
 const COUNT: &str = "count";
-/// Its own name, by which another node finds it; nobody reads it.
-const NAME: &str = "count_distinct_texts";
+/// Its own name, by which another node and another engine know it.
+pub(crate) const NAME: &str = "count_distinct_texts";
 /// Bytes of a text in a state.
 const HASH_BYTES: usize = size_of::<u128>();
 
