@@ -88,6 +88,13 @@ allow_http = true
 """
 
 
-def migrate(path):
-    """Runs `assay migrate` with the configuration file `path`; returns the finished process."""
-    return subprocess.run([binary(), "migrate", "--config", path], capture_output=True, text=True, timeout=120)
+def migrate(server):
+    """Runs `assay migrate` with the configuration of `server`; returns the finished process."""
+    return subprocess.run([binary(), "migrate", "--config", server.config_path], capture_output=True, text=True, timeout=120)
+
+
+def migrated(server):
+    """`server`, not started, after a successful `assay migrate`."""
+    done = migrate(server)
+    assert done.returncode == 0, done.stderr
+    return server

@@ -50,12 +50,12 @@ class Server:
         self._channel = None
         self.log_path = self.data_dir.with_name(self.data_dir.name + ".log")
         self._ready_path = self.data_dir.with_name(self.data_dir.name + ".ready.json")
-        self._config_path = self.data_dir.with_name(self.data_dir.name + ".toml")
+        self.config_path = self.data_dir.with_name(self.data_dir.name + ".toml")
         self.configure(config)
 
     def configure(self, config):
         """Sets the configuration file (TOML) that the next start reads."""
-        self._config_path.write_text(config)
+        self.config_path.write_text(config)
 
     def __enter__(self):
         return self.start()
@@ -66,7 +66,7 @@ class Server:
     def start(self):
         """Starts the process and returns when it is ready."""
         self._ready_path.unlink(missing_ok=True)
-        command = [self.executable, self.part, "--config", self._config_path, "--data-dir", self.data_dir]
+        command = [self.executable, self.part, "--config", self.config_path, "--data-dir", self.data_dir]
         for name in ("http",) if self.part == "query" else ("http", "otlp_grpc", "otlp_http"):
             known = self.addresses.get(name) if self.keep_addresses else None
             command += [f"--{name.replace('_', '-')}", known or "127.0.0.1:0"]

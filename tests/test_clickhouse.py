@@ -34,10 +34,7 @@ def _clickhouse(tmp_path_factory):
 
 def _server(folder, address, database, storage="", clickhouse="", migrate=True):
     server = Server(folder, clickhouse_server.config(address, database, storage, clickhouse))
-    if migrate:
-        done = clickhouse_server.migrate(server._config_path)
-        assert done.returncode == 0, done.stderr
-    return server
+    return clickhouse_server.migrated(server) if migrate else server
 
 
 def explain_shows_what_clickhouse_is_asked(_clickhouse, tmp_path):
@@ -186,7 +183,7 @@ def corrections_become_values_of_their_rows(_clickhouse, tmp_path):
                 each.send("traces", request.SerializeToString())
             _until(lambda: each.get("/api/v1/status")["storage"]["hot_rows"] == 0, "a flush")
         price = '[[prices]]\nmodel = "own-model"\ninput_usd_per_million = "3"\noutput_usd_per_million = "7"\n'
-        each.configure(price + each._config_path.read_text())
+        each.configure(price + each.config_path.read_text())
     with lake, server:
         for each in (lake, server):
             each.cli("reprice", "--from", "2025-11-21T00:00:00Z", "--to", "2025-11-22T00:00:00Z", "--apply")
@@ -206,7 +203,7 @@ def a_query_that_nobody_waits_for_is_killed_there(_clickhouse, tmp_path):
     server = _server(tmp_path / "data", _clickhouse.address, "killed")
     with server:
         server.send("traces", otlp.traces([otlp.chat(otlp.seeded(49))]).SerializeToString())
-    server.configure("[query]\nmemory_max = \"123MiB\"\n" + server._config_path.read_text())
+    server.configure("[query]\nmemory_max = \"123MiB\"\n" + server.config_path.read_text())
     body = json.dumps({"query": "SELECT max(duration_ns) FROM spans", "timeout_ms": 1500}).encode()
     patient = body.replace(b"1500", b"20000")
     with server:
@@ -278,7 +275,7 @@ def rows_are_found_by_what_they_were_corrected_to(_clickhouse, tmp_path):
         for model in ("own-model", "gpt-4o-mini"):
             server.send("traces", otlp.traces([otlp.chat(rng, model=model) for _ in range(3)]).SerializeToString())
     price = '[[prices]]\nmodel = "own-model"\ninput_usd_per_million = "3"\noutput_usd_per_million = "7"\n'
-    server.configure(price + server._config_path.read_text())
+    server.configure(price + server.config_path.read_text())
     with server:
         server.cli("reprice", "--from", "2025-11-21T00:00:00Z", "--to", "2025-11-22T00:00:00Z", "--apply")
     with server:
@@ -424,21 +421,20 @@ def a_schema_of_another_version_is_refused(_clickhouse, tmp_path):
     server = _server(tmp_path / "data", _clickhouse.address, "versions", migrate=False)
     with pytest.raises(AssertionError, match="has no version, expected version 4 .hint: run `assay migrate`"):
         server.start()
-    assert "was made, version 4" in clickhouse_server.migrate(server._config_path).stdout
-    assert "has version 4" in clickhouse_server.migrate(server._config_path).stdout
+    assert "was made, version 4" in clickhouse_server.migrate(server).stdout
+    assert "has version 4" in clickhouse_server.migrate(server).stdout
     with server:
         pass
     # A column that an earlier version did not have, and what a later one may have.
     _clickhouse.execute("ALTER TABLE versions.spans DROP COLUMN scope_exact")
     with pytest.raises(AssertionError, match="column `scope_exact` of the ClickHouse table `spans` is missing, expected type"):
         server.start()
-    clickhouse_server.migrate(server._config_path)
-    with server:
+    with clickhouse_server.migrated(server):
         pass
     _clickhouse.execute("INSERT INTO versions.schema_versions (version, assay) VALUES (99, 'later')")
     with pytest.raises(AssertionError, match="has version 99, expected version 4 .hint: a newer Assay made it"):
         server.start()
-    assert "newer Assay" in clickhouse_server.migrate(server._config_path).stderr
+    assert "newer Assay" in clickhouse_server.migrate(server).stderr
 
 
 def a_database_that_does_not_know_insertions_again_is_refused(_clickhouse, tmp_path):
@@ -447,8 +443,7 @@ def a_database_that_does_not_know_insertions_again_is_refused(_clickhouse, tmp_p
     _clickhouse.execute(forget.format("cost_lines", 0))
     with pytest.raises(AssertionError, match="table `cost_lines` remembers 0 insertions, expected more than 0.*hint: run `assay migrate`"):
         server.start()
-    clickhouse_server.migrate(server._config_path)
-    with server:
+    with clickhouse_server.migrated(server):
         pass
     _clickhouse.execute(forget.format("insertion_probes", 0))
     with pytest.raises(AssertionError, match="an insertion that was sent twice is in the ClickHouse table `insertion_probes` 2 times, expected once"):
@@ -472,7 +467,7 @@ def nodes_that_share_a_database_see_and_correct_the_rows_of_each_other(_clickhou
     shared = QUICK + 'shared = true\nfollow_interval = "300ms"\n'
     nodes = [_server(tmp_path / name, _clickhouse.address, "shared", shared) for name in ("one", "two")]
     price = '[[prices]]\nmodel = "own-model"\ninput_usd_per_million = "3"\noutput_usd_per_million = "7"\n'
-    nodes[1].configure(price + nodes[1]._config_path.read_text())
+    nodes[1].configure(price + nodes[1].config_path.read_text())
     rng = otlp.seeded(50)
     query = "SELECT span_id, cost_usd, cost_source FROM spans ORDER BY span_id"
     with nodes[0], nodes[1]:

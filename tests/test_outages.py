@@ -59,9 +59,7 @@ def _in_clickhouse(stack, folder):
     service = stack.enter_context(clickhouse_server.ClickHouse(folder / "store"))
     proxy = stack.enter_context(s3.Proxy(service.address, SEED))
     server = Server(folder / "data", clickhouse_server.config(proxy.address, "outage", SETTINGS))
-    done = clickhouse_server.migrate(server._config_path)
-    assert done.returncode == 0, done.stderr
-    return proxy, server
+    return proxy, clickhouse_server.migrated(server)
 
 
 @pytest.mark.parametrize("store", [_in_a_bucket, _in_clickhouse], ids=["bucket", "clickhouse"])

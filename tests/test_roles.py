@@ -60,7 +60,7 @@ def clickhouse_is_shared_as_a_bucket_is(tmp_path):
     with clickhouse_server.ClickHouse(tmp_path / "engine") as service, s3.Proxy(service.address, seed) as proxy:
         config = clickhouse_server.config(proxy.address, "roles", QUICK, 'request_timeout = "4s"')
         nodes = functools.partial(_named_node, tmp_path, lambda folder, part: Server(folder, config, part=part, keep_addresses=True))
-        clickhouse_server.migrate(nodes("any", "query")._config_path)
+        clickhouse_server.migrated(nodes("any", "query"))
         acknowledged = _kill_each_under_load(nodes, proxy, seed, lambda _: True)
         stored = service.rows("SELECT count() AS n, uniqExact(span_id) AS ids, uniqExact(node_id) AS nodes FROM roles.spans")
         assert stored == [{"n": len(acknowledged), "ids": len(acknowledged), "nodes": 2}], "what was sent again is known by its token"

@@ -10,9 +10,7 @@ def a_lake_on_disk_a_lake_in_a_bucket_and_clickhouse_answer_alike(tmp_path):
     with s3.SeaweedFS(tmp_path / "weed") as bucket, clickhouse_server.ClickHouse(tmp_path / "engine") as clickhouse:
         disk = Server(tmp_path / "disk")
         in_bucket = Server(tmp_path / "bucket", s3.config(bucket.address, "suite"), environment=s3.credentials())
-        over_clickhouse = Server(tmp_path / "clickhouse", clickhouse_server.config(clickhouse.address, "suite"))
-        done = clickhouse_server.migrate(over_clickhouse._config_path)
-        assert done.returncode == 0, done.stderr
+        over_clickhouse = clickhouse_server.migrated(Server(tmp_path / "clickhouse", clickhouse_server.config(clickhouse.address, "suite")))
         stores = {"disk": disk, "bucket": in_bucket, "clickhouse": over_clickhouse}
         requests = query_suite.requests()
         for half, pages in ((requests[::2], ()), (requests[1::2], query_suite.PAGES)):

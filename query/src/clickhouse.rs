@@ -27,7 +27,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -100,6 +100,7 @@ pub(crate) struct ClickHouseTable {
     stored: Arc<StoredRows>,
     on_behalf: OnBehalf,
     schema: SchemaRef,
+    corrected_traces: OnceLock<Option<BTreeSet<String>>>,
 }
 
 impl ClickHouseTable {
@@ -111,7 +112,8 @@ impl ClickHouseTable {
         stored: Arc<StoredRows>,
         on_behalf: OnBehalf,
     ) -> Self {
-        Self { table, project, view, stored, on_behalf, schema: without_comments(&table.schema()) }
+        let schema = without_comments(&table.schema());
+        Self { table, project, view, stored, on_behalf, schema, corrected_traces: OnceLock::new() }
     }
 
     /// `filter` as ClickHouse can answer it, if it can.
@@ -132,9 +134,21 @@ impl ClickHouseTable {
     }
 
     /// The traces that have all rows with pending corrections; `None` if they cannot be said, or are too many, or there are none.
-    fn corrected_traces(&self) -> Option<BTreeSet<String>> {
-        let traces: BTreeSet<String> = self.corrections()?.traces().map(ToOwned::to_owned).collect();
-        (matches!(self.table, TableId::Spans | TableId::CostLines) && traces.len() <= CORRECTED_TRACES_MAX).then_some(traces)
+    fn corrected_traces(&self) -> Option<&BTreeSet<String>> {
+        let found = || {
+            let set = self.corrections().filter(|_| matches!(self.table, TableId::Spans | TableId::CostLines))?;
+            let mut traces = BTreeSet::new();
+            for trace in set.traces() {
+                if !traces.contains(trace) {
+                    traces.insert(trace.to_owned());
+                }
+                if traces.len() > CORRECTED_TRACES_MAX {
+                    return None;
+                }
+            }
+            Some(traces)
+        };
+        self.corrected_traces.get_or_init(found).as_ref()
     }
 
     /// The rows of `traces`, hot or stored, corrected and filtered here, beside those of all others, which are as they are stored.
@@ -145,33 +159,19 @@ impl ClickHouseTable {
         filters: &[Expr],
         exact: &[Expr],
         limit: Option<usize>,
-        traces: &BTreeSet<String>,
+        traces: &BTreeSet<&str>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (correctable, fixed): (Vec<Expr>, Vec<Expr>) = filters.iter().cloned().partition(is_correctable);
-        let fixed_exact: Vec<Expr> = exact.iter().filter(|filter| !is_correctable(filter)).cloned().collect();
-        let mut read = wanted.to_vec();
-        for column in correctable.iter().flat_map(Expr::column_refs) {
-            let idx = self.schema.index_of(&column.name)?;
-            if !read.contains(&idx) {
-                read.push(idx);
-            }
-        }
+        let fixed: Vec<Expr> = filters.iter().filter(|filter| !is_correctable(filter)).cloned().collect();
+        let (correctable, fixed_exact): (Vec<Expr>, Vec<Expr>) = exact.iter().cloned().partition(is_correctable);
         let named = traces.iter().map(|trace| text(trace)).collect::<Vec<_>>().join(", ");
-        let read_schema = Arc::new(self.schema.project(&read)?);
-        let corrected = Corrected::new(self.table, &self.view, &self.project, read);
+        let corrected = Corrected::new(self.table, &self.view, &self.project, self.with_columns_of(&correctable, wanted)?);
         let mut these = format!("trace_id IN ({named})");
         if self.table == TableId::Spans {
-            these = format!("{these} AND {}", self.when(traces.iter().map(String::as_str)));
+            these = format!("{these} AND {}", self.when(traces.iter().copied()));
         }
         let stored = self.stored_plan(&corrected.read, &fixed, None, Some(these))?;
         let parts = [self.hot_plan(state, &corrected.read, &fixed_exact)?, stored];
-        let mut corrected = corrected.plan(parts, &self.schema)?;
-        let correctable: Vec<Expr> = exact.iter().filter(|filter| is_correctable(filter)).cloned().collect();
-        if let Some(filter) = conjunction(correctable) {
-            let predicate = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&read_schema))?)?;
-            corrected = Arc::new(FilterExec::try_new(predicate, corrected)?);
-        }
-        corrected = first_columns(corrected, wanted.len())?;
+        let corrected = filtered(state, corrected.plan(parts, &self.schema)?, correctable, wanted.len())?;
         let others = format!("(trace_id NOT IN ({named}) OR trace_id IS NULL)");
         let others = self.stored_plan(wanted, filters, limit, Some(others))?;
         others.map_or(Ok(Arc::clone(&corrected)), |others| UnionExec::try_new(vec![corrected, others]))
@@ -185,22 +185,21 @@ impl ClickHouseTable {
         }
         let with_schema = |batch: RecordBatch| Ok(RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())?);
         let hot = hot.into_iter().map(with_schema).collect::<Result<Vec<_>>>()?;
-        let source = |projection: Option<Vec<usize>>| {
-            let source = MemorySourceConfig::try_new(&[hot], Arc::clone(&self.schema), projection)?.with_show_sizes(false);
-            Ok::<_, DataFusionError>(Arc::new(DataSourceExec::new(Arc::new(source))) as Arc<dyn ExecutionPlan>)
-        };
-        let Some(filter) = conjunction(filters.to_vec()) else { return Ok(Some(source(Some(projection.to_vec()))?)) };
-        let mut read = projection.to_vec();
-        for column in filter.column_refs() {
+        let read = self.with_columns_of(filters, projection)?;
+        let source = MemorySourceConfig::try_new(&[hot], Arc::clone(&self.schema), Some(read))?.with_show_sizes(false);
+        filtered(state, Arc::new(DataSourceExec::new(Arc::new(source))), filters.to_vec(), projection.len()).map(Some)
+    }
+
+    /// The columns `wanted`, then those that only `filters` look at.
+    fn with_columns_of(&self, filters: &[Expr], wanted: &[usize]) -> Result<Vec<usize>> {
+        let mut read = wanted.to_vec();
+        for column in filters.iter().flat_map(Expr::column_refs) {
             let idx = self.schema.index_of(&column.name)?;
             if !read.contains(&idx) {
                 read.push(idx);
             }
         }
-        let read_schema = Arc::new(self.schema.project(&read)?);
-        let predicate = state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(&read_schema))?)?;
-        let filtered = Arc::new(FilterExec::try_new(predicate, source(Some(read))?)?);
-        first_columns(filtered, projection.len()).map(Some)
+        Ok(read)
     }
 
     fn stored_plan(
@@ -300,11 +299,11 @@ impl TableProvider for ClickHouseTable {
         let exact: Vec<Expr> = filters.iter().filter(exact).cloned().collect();
         let mut corrected = Corrected::new(self.table, &self.view, &self.project, wanted.clone());
         if (corrected.set.is_some() || filters.iter().any(is_correctable))
-            && let Some(mut traces) = self.corrected_traces()
+            && let Some(traces) = self.corrected_traces()
         {
-            if let Some(asked) = wanted_traces(filters) {
-                traces.retain(|trace| asked.contains(trace));
-            }
+            let asked = wanted_traces(filters);
+            let is_asked = |trace: &&String| asked.as_ref().is_none_or(|asked| asked.contains(*trace));
+            let traces: BTreeSet<&str> = traces.iter().filter(is_asked).map(String::as_str).collect();
             if !traces.is_empty() {
                 return self.apart(state, &wanted, filters, &exact, limit, &traces);
             }
@@ -319,7 +318,16 @@ fn is_correctable(filter: &Expr) -> bool {
     filter.column_refs().iter().any(|column| PATCHABLE.contains(&column.name.as_str()))
 }
 
-fn first_columns(plan: Arc<dyn ExecutionPlan>, columns: usize) -> Result<Arc<dyn ExecutionPlan>> {
+/// The first `columns` columns of the rows of `plan` for which all `filters` hold.
+fn filtered(
+    state: &dyn Session,
+    mut plan: Arc<dyn ExecutionPlan>,
+    filters: Vec<Expr>,
+    columns: usize,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(filter) = conjunction(filters) else { return Ok(plan) };
+    let predicate = state.create_physical_expr(filter, &DFSchema::try_from(plan.schema())?)?;
+    plan = Arc::new(FilterExec::try_new(predicate, plan)?);
     let first: Vec<_> = plan.schema().fields()[..columns]
         .iter()
         .enumerate()

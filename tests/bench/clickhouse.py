@@ -98,9 +98,7 @@ def clickhouse(bench):
 
 def _migrated(bench, service, database):
     server = Server(bench.folder / database, clickhouse_server.config(service.address, database, bench.config.removeprefix("[storage]\n")))
-    done = clickhouse_server.migrate(server._config_path)
-    assert done.returncode == 0, done.stderr
-    return server.start()
+    return clickhouse_server.migrated(server).start()
 
 
 def _ingest(bench, server, shape, figure):

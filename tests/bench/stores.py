@@ -113,8 +113,7 @@ def stores(bench):
 
 def _measure(bench, name, store, server, requests, end):
     if store.engine:
-        migrated = clickhouse_server.migrate(server._config_path)
-        assert migrated.returncode == 0, migrated.stderr
+        clickhouse_server.migrated(server)
     server.start()
     before, traces, sent_bytes = watched.cpu_seconds(server.process.pid), [], 0
     for trace_id, body in requests:

@@ -173,8 +173,8 @@ test('the first page and a change of page are quick', async ({ page }) => {
   });
   console.log(test.info().annotations.at(-1)?.description);
   expect(script).toBeLessThan(400 * 1024);
-  // The promise is 1.5 s and 200 ms; beside a debug server, on a machine that other journeys share, only what is far from it is a fault.
-  const [paint, turn] = process.env['ASSAY_OPTIMISED'] === undefined ? [5_000, 2_000] : [1_500, 200];
-  expect(painted).toBeLessThan(paint);
-  for (const change of changes) expect(change).toBeLessThan(turn);
+  expect(painted).toBeLessThan(1_500);
+  // The promise is 200 ms. Beside a debug server, on a machine that other journeys share, 498 have been seen.
+  const changeMs = process.env['ASSAY_OPTIMISED'] === undefined ? 1_000 : 200;
+  for (const change of changes) expect(change).toBeLessThan(changeMs);
 });

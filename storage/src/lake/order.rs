@@ -26,6 +26,8 @@ pub(super) struct FileOrder {
     pub(super) traces: Option<u64>,
 }
 
+/// How the rows of `batches` lie in one file of `table`.
+///
 /// Tables of traces: conversations by their first start, in them traces by first start, the rows of a trace together and by time, rows
 /// of no trace at their own time. Metrics: by name and service, then time. The rest: as received.
 pub(super) fn sort_order(table: TableId, batches: &[RecordBatch]) -> FileOrder {

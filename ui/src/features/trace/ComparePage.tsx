@@ -45,6 +45,7 @@ type Props = {
 export function ComparePage({ state, onChange, sqlHref, traceHref }: Props) {
   const a = useQuery({ ...traceQuery(state.a ?? ''), enabled: state.a !== null });
   const b = useQuery({ ...traceQuery(state.b ?? ''), enabled: state.b !== null });
+  const isLoading = a.isLoading || b.isLoading;
   return (
     <div className="compare">
       <header className="compare__head">
@@ -87,9 +88,9 @@ export function ComparePage({ state, onChange, sqlHref, traceHref }: Props) {
           />
         ) : null,
       )}
-      {(a.isFetching || b.isFetching) && !(a.data && b.data) && <Skeleton lines={10} label="loading the traces" />}
+      {isLoading && <Skeleton lines={10} label="loading the traces" />}
       {a.data && b.data && <Comparison a={a.data} b={b.data} state={state} onChange={onChange} sqlHref={sqlHref} />}
-      {(state.a === null || state.b === null) && (
+      {(state.a === null || state.b === null) && !isLoading && (
         <Choose
           like={a.data ?? b.data}
           not={state.a ?? state.b}
