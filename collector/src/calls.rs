@@ -20,6 +20,7 @@ mod seed;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod traces;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -35,8 +36,8 @@ use assay_schemas::{
 };
 use parking_lot::Mutex;
 
-use self::project::Project;
 pub use self::seed::SeedRow;
+use self::{project::Project, traces::Slot};
 use crate::{
     cost,
     normalised::{ScoreDraft, ScoreScope},
@@ -108,7 +109,7 @@ impl CallIndex {
     /// Fills the index at start from rows committed not long ago, a batch at a time, the oldest batch first. Nothing is decided anew.
     pub fn seed(&self, rows: impl IntoIterator<Item = SeedRow>) {
         let mut projects = self.projects.lock();
-        let mut seeded: HashMap<ProjectId, (i64, HashSet<u128>)> = HashMap::new();
+        let mut seeded: HashMap<ProjectId, (i64, HashSet<Slot>)> = HashMap::new();
         for row in rows {
             let (received_at, traces) = seeded.entry(row.project.clone()).or_default();
             *received_at = row.received_at_unix_nano.max(*received_at);
@@ -253,31 +254,18 @@ fn hash(value: &(impl Hash + ?Sized)) -> u64 {
     hasher.finish()
 }
 
-fn hex64(text: &str) -> u64 {
-    text.bytes().fold(0, |id, byte| id << 4 | u64::from(nibble(byte)))
-}
-
-fn hex128(text: &str) -> u128 {
-    text.bytes().fold(0, |id, byte| id << 4 | u128::from(nibble(byte)))
-}
-
-/// Identifiers are lower-case hex digits: `prepare` wrote them.
-fn nibble(byte: u8) -> u8 {
-    if byte.is_ascii_digit() { byte - b'0' } else { byte.wrapping_sub(b'a' - 10) & 15 }
-}
-
 /// Traces to look at, in the order they came up.
 #[derive(Default)]
 struct Dirty {
-    seen: HashSet<u128, ahash::RandomState>,
-    order: Vec<u128>,
+    seen: HashSet<Slot, ahash::RandomState>,
+    order: Vec<Slot>,
 }
 
 impl Dirty {
-    fn add(&mut self, trace: u128) {
+    fn add(&mut self, slot: Slot) {
         // Spans of a trace come together.
-        if self.order.last() != Some(&trace) && self.seen.insert(trace) {
-            self.order.push(trace);
+        if self.order.last() != Some(&slot) && self.seen.insert(slot) {
+            self.order.push(slot);
         }
     }
 }

@@ -8,6 +8,9 @@ use assay_schemas::{
 
 /// Fills `cost_usd` and `cost_source` of a span and returns its lines; none if its usage is unknown. `genai.counted` must be decided.
 pub(crate) fn price_span(row: &mut SpanRow, prices: &PriceTable) -> Vec<CostLineRow> {
+    if row.genai.is_blank() {
+        return Vec::new();
+    }
     let (started_at, completed_at) = (row.start_time, row.start_time.saturating_add(row.duration_ns / 1000));
     let call = PricedCall {
         origin: &row.origin,

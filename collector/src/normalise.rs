@@ -563,7 +563,7 @@ impl<'a> Reading<'a> {
     /// LiteLLM and its kin put the provider before the model (`openai/gpt-4o`): it is in a column of its own. Other prefixes are
     /// part of the name.
     fn models_without_provider(&mut self) {
-        let genai = &mut self.out.genai;
+        let genai = &mut *self.out.genai;
         for model in [&mut genai.request_model, &mut genai.response_model].into_iter().flatten() {
             let bare = model.split_once('/').filter(|(head, _)| {
                 lookup(&self.mapping.providers, head).is_some_and(|provider| genai.provider.as_deref() == Some(provider))

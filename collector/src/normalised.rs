@@ -1,7 +1,7 @@
 //! What normalisation says about one span or log record. Made by `normalise`, read by `prepared` (which builds the rows) and by
 //! `calls` (which decides what counts). Plain data: nothing here knows a dialect.
 
-use assay_schemas::genai::GenAi;
+use assay_schemas::{genai::GenAi, table::Sparse};
 use serde_json::Value;
 
 /// The canonical reading of one span or log record.
@@ -9,7 +9,7 @@ use serde_json::Value;
 pub struct Normalised {
     /// Canonical columns. `counted` is left false and the cost columns NULL, but for the reported cost: the call index and pricing
     /// fill them.
-    pub genai: Box<GenAi>,
+    pub genai: Sparse<GenAi>,
     /// What the call index needs to know.
     pub facts: CallFacts,
     /// Indices of the attributes that hold LLM payload (messages, tool arguments, documents), in rising order.

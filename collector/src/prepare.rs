@@ -123,7 +123,7 @@ impl Preparing<'_> {
                     let normalised = self.normaliser.span(resource.unwrap_or(&no_resource), scope.unwrap_or(&no_scope), &span);
                     let special = Special { payload: &normalised.payload_keys, same_as_column: &normalised.same_as_column };
                     let row = rows::span(span, self.origin.clone(), Arc::clone(&sender), normalised.genai, special, self.blobs)?;
-                    self.prepared.spans.push(SpanDraft { row, facts: normalised.facts, scores: normalised.scores });
+                    self.prepared.spans.push(SpanDraft::new(row, normalised.facts, normalised.scores));
                 }
             }
         }

@@ -50,6 +50,18 @@ pub struct SpanDraft {
     pub facts: CallFacts,
     /// Evaluation results found on it.
     pub scores: Vec<ScoreDraft>,
+    /// The row's identifiers.
+    pub(crate) key: SpanKey,
+}
+
+/// Identifiers of a span as numbers: text is read before the call index is held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanKey {
+    pub(crate) trace: u128,
+    pub(crate) span_id: u64,
+    /// Zero for a root.
+    pub(crate) parent: u64,
+    pub(crate) start_ns: i64,
 }
 
 /// A log record, before the call index saw it.
@@ -61,6 +73,20 @@ pub struct LogDraft {
     pub facts: CallFacts,
     /// Evaluation results found on it.
     pub scores: Vec<ScoreDraft>,
+}
+
+impl SpanDraft {
+    /// The draft of `row`.
+    #[must_use]
+    pub fn new(row: SpanRow, facts: CallFacts, scores: Vec<ScoreDraft>) -> Self {
+        let key = SpanKey {
+            trace: hex128(&row.trace_id),
+            span_id: hex64(&row.span_id),
+            parent: row.parent_span_id.as_deref().map_or(0, hex64),
+            start_ns: row.start_time.saturating_mul(1000).saturating_add(row.start_time_ns_part),
+        };
+        Self { row, facts, scores, key }
+    }
 }
 
 impl Receipt {
@@ -120,6 +146,21 @@ impl Prepared {
             request_bytes: i64::try_from(self.receipt.request_bytes).expect("limited far below"),
         }
     }
+}
+
+/// The number that `text` says.
+pub(crate) fn hex64(text: &str) -> u64 {
+    text.bytes().fold(0, |id, byte| id << 4 | u64::from(nibble(byte)))
+}
+
+/// The number that `text` says.
+pub(crate) fn hex128(text: &str) -> u128 {
+    text.bytes().fold(0, |id, byte| id << 4 | u128::from(nibble(byte)))
+}
+
+/// Identifiers are lower-case hex digits: `prepare` wrote them.
+fn nibble(byte: u8) -> u8 {
+    if byte.is_ascii_digit() { byte - b'0' } else { byte.wrapping_sub(b'a' - 10) & 15 }
 }
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;

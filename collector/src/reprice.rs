@@ -263,7 +263,7 @@ mod tests {
             log_id: None,
             start_time: row.start_time,
             duration_ns: 0,
-            genai: *row.genai,
+            genai: row.genai.into_inner(),
             lines,
         }
     }

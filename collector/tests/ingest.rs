@@ -178,7 +178,9 @@ async fn what_concurrent_requests_decide_is_what_a_replay_decides() {
     let decided = |storage: &Storage| {
         let mut rows: Vec<_> = hot::<SpanRow>(storage)
             .into_iter()
-            .map(|row| (row.origin.wal_position, row.trace_id, row.span_id, row.genai.counted, row.genai.uncounted_reason))
+            .map(|row| {
+                (row.origin.wal_position, row.trace_id, row.span_id, row.genai.counted, row.genai.into_inner().uncounted_reason)
+            })
             .collect();
         let mut corrections: Vec<_> = hot::<CorrectionRow>(storage)
             .into_iter()

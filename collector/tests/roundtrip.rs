@@ -84,8 +84,10 @@ impl Pipeline<'_> {
         assert!(prepared.quarantine.is_empty(), "{:?}", prepared.quarantine);
         prepared.set_position(self.position);
         let batches = self.calls.settle(prepared, self.prices);
-        self.written =
-            rows::<SpanRow>(&batches).map(|row| *row.genai).chain(rows::<LogRow>(&batches).map(|row| *row.genai)).collect();
+        self.written = rows::<SpanRow>(&batches)
+            .map(|row| row.genai.into_inner())
+            .chain(rows::<LogRow>(&batches).map(|row| row.genai.into_inner()))
+            .collect();
         let out = self.export(signal, &batches);
         let (mut found, mut expected) = (flat(out), flat(request));
         if signal == Signal::Traces {

@@ -2,7 +2,9 @@
 //!
 //! NULL is "unknown", 0 is "none". Which mapping rule filled a column is in `rules`.
 
-use crate::table::{Bool, Double, Int, Json, JsonLabel, JsonPayload, Label, Money, Opt, Text, TextPayload};
+use std::sync::OnceLock;
+
+use crate::table::{Blank, Bool, Double, Int, Json, JsonLabel, JsonPayload, Label, Money, Opt, Text, TextPayload};
 
 crate::columns! {
     /// What a span or a log record says about a generative AI operation, in one form for all dialects.
@@ -117,5 +119,12 @@ crate::columns! {
         error_message: Opt<Text>,
         /// The rule that filled each canonical column, as a JSON object of column → rule.
         rules: Opt<JsonLabel>,
+    }
+}
+
+impl Blank for GenAi {
+    fn blank() -> &'static Self {
+        static BLANK: OnceLock<GenAi> = OnceLock::new();
+        BLANK.get_or_init(Self::default)
     }
 }

@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     marker::PhantomData,
+    ops::{Deref, DerefMut},
     sync::{Arc, OnceLock, RwLock},
 };
 
@@ -134,25 +135,100 @@ impl<S: Scalar> Field for Opt<S> {
     }
 }
 
-/// A group of columns kept behind a pointer: most of its values are NULL in most rows, and rows are moved often.
-#[derive(Debug)]
-pub struct Boxed<G>(PhantomData<G>);
+/// A group of columns of which many rows say nothing: such a row is a null pointer, and reads as the group's default.
+#[derive(Clone, Debug)]
+pub struct Sparse<G>(Option<Box<G>>);
 
-impl<G: Field<Value = G>> Field for Boxed<G> {
-    type Value = Box<G>;
-    type Builder = G::Builder;
+/// A group with one default for all to look at.
+pub trait Blank: Default + 'static {
+    /// A group in which nothing is said.
+    fn blank() -> &'static Self;
+}
+
+impl<G> Sparse<G> {
+    /// Whether nothing was ever said.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl<G: Default> Sparse<G> {
+    /// The group.
+    #[must_use]
+    pub fn into_inner(self) -> G {
+        self.0.map_or_else(G::default, |group| *group)
+    }
+}
+
+impl<G> Default for Sparse<G> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<G> From<G> for Sparse<G> {
+    fn from(group: G) -> Self {
+        Self(Some(Box::new(group)))
+    }
+}
+
+impl<G: Blank> Deref for Sparse<G> {
+    type Target = G;
+
+    fn deref(&self) -> &G {
+        self.0.as_deref().unwrap_or_else(|| G::blank())
+    }
+}
+
+/// Costs memory even if nothing is said then: see [`Sparse::is_blank`].
+impl<G: Blank> DerefMut for Sparse<G> {
+    fn deref_mut(&mut self) -> &mut G {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl<G: Blank + PartialEq> PartialEq for Sparse<G> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+/// Collects rows; those that say nothing are counted until one says something.
+#[derive(Debug, Default)]
+pub struct SparseGroupBuilder<B> {
+    leading: u32,
+    columns: Option<B>,
+}
+
+impl<G: Field<Value = G> + Blank> Field for Sparse<G> {
+    type Value = Self;
+    type Builder = SparseGroupBuilder<G::Builder>;
 
     fn describe(name: &'static str, doc: &'static str, out: &mut Vec<Column>) {
         G::describe(name, doc, out);
     }
     fn push(builder: &mut Self::Builder, value: Self::Value) {
-        G::push(builder, *value);
+        if value.is_blank() && builder.columns.is_none() {
+            builder.leading += 1;
+            return;
+        }
+        let leading = builder.leading;
+        let columns = builder.columns.get_or_insert_with(|| {
+            let mut columns = G::Builder::default();
+            (0..leading).for_each(|_| G::push(&mut columns, G::default()));
+            columns
+        });
+        G::push(columns, value.into_inner());
     }
     fn collect(builder: Self::Builder, out: &mut Vec<ArrayRef>) {
-        G::collect(builder, out);
+        match builder.columns {
+            Some(columns) => G::collect(columns, out),
+            None => collect_repeated([G::default()], &vec![0; builder.leading as usize].into(), out),
+        }
     }
     fn take(arrays: &mut std::slice::Iter<'_, ArrayRef>, row: usize) -> Self::Value {
-        Box::new(G::take(arrays, row))
+        G::take(arrays, row).into()
     }
 }
 
@@ -188,21 +264,23 @@ impl<G: Field<Value = G> + Clone> Field for Shared<G> {
     fn collect(builder: Self::Builder, out: &mut Vec<ArrayRef>) {
         let rows: Vec<u32> =
             (0..).zip(&builder.runs).flat_map(|(nth, (_, rows))| std::iter::repeat_n(nth, *rows as usize)).collect();
-        let rows = UInt32Array::from(rows);
-        let mut once = Vec::new();
-        let mut columns = G::Builder::default();
-        for (value, _) in builder.runs {
-            G::push(&mut columns, Arc::unwrap_or_clone(value));
-        }
-        G::collect(columns, &mut once);
-        out.extend(once.into_iter().map(|column| match column.null_count() == column.len() {
-            true => nulls(column.data_type(), rows.len()),
-            false => take(&column, &rows, None).expect("each row is of a run"),
-        }));
+        collect_repeated(builder.runs.into_iter().map(|(value, _)| Arc::unwrap_or_clone(value)), &rows.into(), out);
     }
     fn take(arrays: &mut std::slice::Iter<'_, ArrayRef>, row: usize) -> Self::Value {
         Arc::new(G::take(arrays, row))
     }
+}
+
+/// Appends the columns of as many rows as `rows` has, each the one of `values` that it names.
+fn collect_repeated<G: Field<Value = G>>(values: impl IntoIterator<Item = G>, rows: &UInt32Array, out: &mut Vec<ArrayRef>) {
+    let mut columns = G::Builder::default();
+    values.into_iter().for_each(|value| G::push(&mut columns, value));
+    let mut once = Vec::new();
+    G::collect(columns, &mut once);
+    out.extend(once.into_iter().map(|column| match column.null_count() == column.len() {
+        true => nulls(column.data_type(), rows.len()),
+        false => take(&column, rows, None).expect("a row is one of the values"),
+    }));
 }
 
 /// Above so many rows, [`nulls`] makes an array for the one who asks.
@@ -623,6 +701,10 @@ mod tests {
         rows[35].genai.session_id = Some("s".to_owned());
         let batch = SpanRow::batch(rows.clone());
         assert_eq!((0..40).map(|row| SpanRow::read(&batch, row)).collect::<Vec<_>>(), rows);
+        rows.truncate(30);
+        assert!(rows.iter().all(|row| row.genai.is_blank()));
+        let batch = SpanRow::batch(rows.clone());
+        assert_eq!((0..30).map(|row| SpanRow::read(&batch, row)).collect::<Vec<_>>(), rows);
         assert_eq!(SpanRow::batch(Vec::new()).num_rows(), 0);
     }
 

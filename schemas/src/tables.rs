@@ -9,8 +9,8 @@ use arrow::datatypes::SchemaRef;
 use crate::{
     genai::GenAi,
     table::{
-        Bool, Boxed, Column, Day, Double, Field as _, Int, Json, JsonLabel, JsonPayload, Label, Money, Opt, OptTime, Shared,
-        SharedLabel, Text, Time, arrow_schema,
+        Bool, Column, Day, Double, Field as _, Int, Json, JsonLabel, JsonPayload, Label, Money, Opt, OptTime, Shared,
+        SharedLabel, Sparse, Text, Time, arrow_schema,
     },
 };
 
@@ -208,7 +208,7 @@ crate::table! {
         /// Links that the sender dropped.
         dropped_links_count: Int,
         /// Canonical values.
-        genai: Boxed<GenAi>,
+        genai: Sparse<GenAi>,
     }
 }
 
@@ -248,7 +248,7 @@ crate::table! {
         /// Attributes of the record.
         attributes: Attributes,
         /// Canonical values.
-        genai: Boxed<GenAi>,
+        genai: Sparse<GenAi>,
     }
 }
 

@@ -26,10 +26,10 @@ use chrono::{DateTime, Utc};
 
 use crate::outside;
 
-/// Batches of at least so many rows or bytes are not joined any more.
-const JOINED_ROWS: usize = 1024;
+/// Batches of at least so many rows or bytes are not joined any more: those of an SDK's usual size stay as they came.
+const JOINED_ROWS: usize = 256;
 const JOINED_BYTES: u64 = 512 << 10;
-/// So many batches of like size are joined into one: each row is copied at most three times.
+/// So many batches of like size are joined into one: each row is copied at most twice.
 const JOIN_FAN_IN: usize = 16;
 
 /// Rows of one project and day, published together or joined.
@@ -273,7 +273,7 @@ fn join_small(active: &mut Vec<HotChunk>, watermark: u64) -> (u64, u64) {
     }
 }
 
-/// 0 for up to 15 rows, 1 for up to 255, 2 for up to 1023; `None` if large enough.
+/// 0 for up to 15 rows, 1 for up to 255; `None` if large enough.
 fn size_class(chunk: &HotChunk) -> Option<u32> {
     let rows = chunk.batch.num_rows();
     (rows < JOINED_ROWS && chunk.bytes < JOINED_BYTES).then(|| rows.max(1).ilog(JOIN_FAN_IN))

@@ -7,17 +7,21 @@ use std::{
 
 use assay_schemas::{
     genai::GenAi,
+    table::Sparse,
     tables::{ScoreRow, Sender},
 };
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
+use twox_hash::XxHash3_128;
 
 use super::{
-    Correction, Dirty, FoundScore, Limits, SeedRow, Settled, hash, hex64, hex128,
+    Correction, Dirty, FoundScore, Limits, SeedRow, Settled, hash,
     trace::{Call, Map as QuickMap, More, Report, SessionAndUser, Trace, Verdict},
+    traces::{Slot, Traces},
 };
 use crate::{
     normalised::CallFacts,
-    prepared::{LogDraft, Prepared, SpanDraft},
+    prepared::{LogDraft, Prepared, SpanDraft, SpanKey, hex64, hex128},
 };
 
 /// Reports of one response start within this time of each other.
@@ -35,28 +39,8 @@ const INHERIT_MAX: usize = 10_000;
 /// A trace changes its place in the queue of the forgettable at most this often.
 const TOUCH_NS: i64 = 1_000_000_000;
 
-/// Identifiers of a span, read once.
-#[derive(Clone, Copy, Debug)]
-struct SpanKey {
-    trace: u128,
-    span_id: u64,
-    parent: u64,
-    start_ns: i64,
-}
-
-impl SpanKey {
-    fn of(draft: &SpanDraft) -> Self {
-        Self {
-            trace: hex128(&draft.row.trace_id),
-            span_id: hex64(&draft.row.span_id),
-            parent: draft.row.parent_span_id.as_deref().map_or(0, hex64),
-            start_ns: draft.row.start_time.saturating_mul(1000).saturating_add(draft.row.start_time_ns_part),
-        }
-    }
-}
-
 /// A call: its trace and its index there.
-type Member = (u128, u32);
+type Member = (Slot, u32);
 
 /// What a row with a certain usage is, as far as that alone rules out that it is the [twin](twins) of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +69,14 @@ impl Telling {
 
 #[derive(Debug, Default)]
 pub(super) struct Project {
-    traces: QuickMap<u128, Trace>,
-    /// Calls by the identifier of their response, in the order they came.
-    responses: QuickMap<Box<str>, Vec<Member>>,
+    traces: Traces,
+    /// Calls by [`Report::response`], in the order they came: nearly always one.
+    responses: QuickMap<u128, SmallVec<[Member; 2]>>,
     /// Calls by their usage, in the order they came, with what each is: thousands of calls have the same few tokens, and nearly all
     /// are passed over without a look into their traces.
-    usages: QuickMap<u64, VecDeque<(Member, Telling)>>,
+    usages: QuickMap<u64, SmallVec<[(Member, Telling); 1]>>,
     /// Traces by when they were last written to, oldest first; an entry may be out of date.
-    queue: VecDeque<(i64, u128)>,
+    queue: VecDeque<(i64, Slot)>,
     spans: usize,
     bytes: usize,
 }
@@ -106,13 +90,15 @@ impl Project {
         self.traces.is_empty()
     }
 
-    /// Whether nothing refers to a forgotten trace, and the totals are right.
+    /// Whether nothing refers to a forgotten trace, or to another in its place, and the totals are right.
     #[cfg(test)]
     pub(super) fn is_tidy(&self) -> bool {
-        let members = self.responses.values().flatten().chain(self.usages.values().flatten().map(|(member, _)| member));
-        members.into_iter().all(|member| self.call(*member).is_some())
-            && self.spans == self.traces.values().map(Trace::spans).sum::<usize>()
-            && self.bytes == self.traces.values().map(Trace::bytes).sum::<usize>()
+        let reports = |member: &Member, response: u128| self.call(*member).response == Some(response);
+        let uses = |member: &Member, usage: u64| self.call(*member).usage_hash == Some(usage);
+        self.responses.iter().all(|(response, members)| members.iter().all(|member| reports(member, *response)))
+            && self.usages.iter().all(|(usage, members)| members.iter().all(|(member, _)| uses(member, *usage)))
+            && self.spans == self.traces.iter().map(Trace::spans).sum::<usize>()
+            && self.bytes == self.traces.iter().map(Trace::bytes).sum::<usize>()
     }
 
     /// Registers the rows of a request, decides, and fills the rows.
@@ -123,33 +109,32 @@ impl Project {
         let mut settled = Settled::default();
 
         let n_received = prepared.spans.len();
-        let mut keys = Vec::with_capacity(n_received);
+        // Of each span that is kept, its trace.
+        let mut slots = Vec::with_capacity(n_received);
         prepared.spans.retain(|draft| {
-            let key = SpanKey::of(draft);
-            let new = self.register_span(&key, draft, now);
-            if new {
-                keys.push(key);
-            }
-            new
+            let new = self.register_span(draft, now);
+            slots.extend(new);
+            new.is_some()
         });
-        settled.n_resent = n_received - keys.len();
-        for (idx, (key, draft)) in keys.iter().zip(&prepared.spans).enumerate() {
-            touched.add(key.trace);
-            if self.register_span_call(key, idx, draft) {
-                dirty.add(key.trace);
+        settled.n_resent = n_received - slots.len();
+        for (idx, (slot, draft)) in slots.iter().zip(&prepared.spans).enumerate() {
+            touched.add(*slot);
+            if self.register_span_call(*slot, idx, draft) {
+                dirty.add(*slot);
             }
         }
         for (idx, draft) in prepared.logs.iter_mut().enumerate() {
-            let key = trace_of_log(draft);
-            if draft.facts.is_call || draft.facts.log_message.is_some() || !draft.scores.is_empty() {
-                touched.add(key);
+            let is_told = draft.facts.is_call || draft.facts.log_message.is_some() || !draft.scores.is_empty();
+            let Some((slot, is_dirty)) = self.register_log(idx, draft, now) else { continue };
+            if is_told {
+                touched.add(slot);
             }
-            if self.register_log(key, idx, draft, now) {
-                dirty.add(key);
+            if is_dirty {
+                dirty.add(slot);
             }
         }
         self.decide(&dirty, prepared, &mut settled.corrections);
-        self.complete_rows(&keys, prepared);
+        self.complete_rows(&slots, prepared);
         self.correct_late(&touched, &mut settled.corrections);
         self.collect_scores(prepared, &mut settled.scores);
         self.recount(touched.order.iter().chain(&dirty.order));
@@ -158,25 +143,25 @@ impl Project {
 
     /// Forgets what is idle, and the longest idle beyond the limits.
     pub(super) fn forget(&mut self, now: i64, limits: &Limits, share: usize) {
-        while let Some(&(touched_at, key)) = self.queue.front() {
+        while let Some(&(touched_at, slot)) = self.queue.front() {
             let full = self.spans > limits.spans_max / share || self.bytes > limits.bytes_max / share;
             if !full && touched_at > now - limits.idle_ns {
                 break;
             }
             self.queue.pop_front();
-            let Some(trace) = self.traces.get(&key) else { continue };
-            if trace.touched_at > touched_at {
+            let last = self.traces[slot].touched_at;
+            if last > touched_at {
                 // Written to since: its turn comes later. Its place is by the new time, which may be in the middle.
-                let at = self.queue.partition_point(|(touched_at, _)| *touched_at <= trace.touched_at);
-                self.queue.insert(at, (trace.touched_at, key));
+                let at = self.queue.partition_point(|(touched_at, _)| *touched_at <= last);
+                self.queue.insert(at, (last, slot));
                 continue;
             }
-            self.forget_trace(key);
+            self.forget_trace(slot);
         }
     }
 
-    /// Takes up a row written before a restart, as it was decided then. Returns the key of its trace: see [`Project::seeded`].
-    pub(super) fn seed(&mut self, row: SeedRow) -> u128 {
+    /// Takes up a row written before a restart, as it was decided then. Returns its trace: see [`Project::seeded`].
+    pub(super) fn seed(&mut self, row: SeedRow) -> Slot {
         const CALLS: [&str; 4] = ["chat", "text_completion", "embeddings", "rerank"];
         let span_id = row.span_id.as_deref().map_or(0, hex64);
         let key = match &row.trace_id {
@@ -184,7 +169,8 @@ impl Project {
             None => u128::from(hash(&row.session_id)),
         };
         let parent = row.parent_span_id.as_deref().map_or(0, hex64);
-        let trace = self.touch(key, row.received_at_unix_nano);
+        let slot = self.touch(key, row.received_at_unix_nano);
+        let trace = &mut self.traces[slot];
         if !row.is_log {
             trace.insert(span_id, parent, row.start_time_unix_nano, row.session_id.is_some(), row.user_id.is_some());
             let names = GenAi { session_id: row.session_id.clone(), user_id: row.user_id.clone(), ..GenAi::default() };
@@ -207,7 +193,7 @@ impl Project {
                 says_session: row.session_id.is_some(),
                 failed: row.failed,
                 has_parent: parent != 0,
-                response_id: row.response_id.as_deref().map(Into::into),
+                response: row.response_id.as_deref().map(response),
                 usage_hash: usage_hash(row.input_tokens, row.output_tokens, row.failed),
                 session_hash: row.session_id.as_deref().map(hash),
                 start_ns: row.start_time_unix_nano,
@@ -219,49 +205,51 @@ impl Project {
                 Some(_) => Verdict::Duplicate,
                 None => Verdict::Counts,
             };
-            self.register_call(key, call);
+            self.register_call(slot, call);
         }
-        key
+        slot
     }
 
     /// Looks at the traces that rows were taken up for, once for all of their rows.
-    pub(super) fn seeded(&mut self, traces: &HashSet<u128>) {
-        for key in traces {
-            if let Some(trace) = self.traces.get_mut(key) {
-                trace.analyse();
-            }
+    pub(super) fn seeded(&mut self, traces: &HashSet<Slot>) {
+        for slot in traces {
+            self.traces[*slot].analyse();
         }
         self.recount(traces.iter());
     }
 
-    /// Returns false if this very span is known: a client sent it again.
-    fn register_span(&mut self, key: &SpanKey, draft: &SpanDraft, now: i64) -> bool {
+    /// Returns its trace, or `None` if this very span is known: a client sent it again.
+    fn register_span(&mut self, draft: &SpanDraft, now: i64) -> Option<Slot> {
         let genai = &draft.row.genai;
-        let trace = self.touch(key.trace, now);
-        if trace.has(key.span_id, key.start_ns) {
-            return false;
+        let SpanKey { trace, span_id, parent, start_ns } = draft.key;
+        let slot = self.touch(trace, now);
+        let trace = &mut self.traces[slot];
+        if trace.has(span_id, start_ns) {
+            return None;
         }
-        trace.insert(key.span_id, key.parent, key.start_ns, genai.session_id.is_some(), genai.user_id.is_some());
-        trace.learn(key.span_id, genai);
-        true
+        trace.insert(span_id, parent, start_ns, genai.session_id.is_some(), genai.user_id.is_some());
+        trace.learn(span_id, genai);
+        Some(slot)
     }
 
     /// Returns whether the tree of calls may look different now.
-    fn register_span_call(&mut self, key: &SpanKey, idx: usize, draft: &SpanDraft) -> bool {
+    fn register_span_call(&mut self, slot: Slot, idx: usize, draft: &SpanDraft) -> bool {
         let (row, facts) = (&draft.row, &draft.facts);
         if !facts.is_call && !facts.has_usage {
-            return self.traces.get(&key.trace).is_some_and(|trace| !trace.calls().is_empty());
+            return !self.traces[slot].calls().is_empty();
         }
         let failed = row.status_code == "ERROR" || row.genai.error_type.is_some();
-        let SpanKey { span_id, parent, start_ns, .. } = *key;
+        let SpanKey { span_id, parent, start_ns, .. } = draft.key;
         let end_ns = start_ns.saturating_add(row.duration_ns);
         let report = report(facts, &row.genai, failed, &row.sender);
         let report = Report { span_id, has_parent: parent != 0, start_ns, end_ns, draft: Some(idx), ..report };
-        self.register_call(key.trace, Call::new(report));
+        self.register_call(slot, Call::new(report));
         true
     }
 
-    fn register_log(&mut self, key: u128, idx: usize, draft: &mut LogDraft, now: i64) -> bool {
+    /// Returns its trace, if that is remembered, and whether the tree of calls may look different now.
+    fn register_log(&mut self, idx: usize, draft: &mut LogDraft, now: i64) -> Option<(Slot, bool)> {
+        let key = trace_of_log(draft);
         let (row, facts) = (&draft.row, &mut draft.facts);
         let span_id = row.span_id.as_deref().map_or(0, hex64);
         if row.trace_id.is_some()
@@ -269,72 +257,70 @@ impl Project {
             && let Some(message) = facts.log_message.take()
         {
             let time = if row.time_unix_nano == 0 { row.observed_time_unix_nano } else { row.time_unix_nano };
-            self.touch(key, now).more_mut().messages.entry(span_id).or_default().add(time, message);
+            let slot = self.touch(key, now);
+            self.traces[slot].more_mut().messages.entry(span_id).or_default().add(time, message);
         }
         if row.trace_id.is_some() && (row.genai.session_id.is_some() || row.genai.user_id.is_some()) {
-            self.touch(key, now).learn(0, &row.genai);
+            let slot = self.touch(key, now);
+            self.traces[slot].learn(0, &row.genai);
         }
         if !facts.is_call {
-            return false;
+            return Some((self.traces.slot(key)?, false));
         }
-        self.touch(key, now);
+        let slot = self.touch(key, now);
         let failed = row.genai.error_type.is_some();
         let time = row.time.saturating_mul(1000);
         let report = report(facts, &row.genai, failed, &row.sender);
         let report = Report { span_id, is_log: true, start_ns: time, end_ns: time, draft: Some(idx), ..report };
-        self.register_call(key, Call::new(report));
-        true
+        self.register_call(slot, Call::new(report));
+        Some((slot, true))
     }
 
-    fn register_call(&mut self, key: u128, call: Call) {
-        let (response_id, usage_hash, telling) = (call.response_id.clone(), call.usage_hash, Telling::of(&call));
-        let idx = self.traces.entry(key).or_default().insert_call(call);
-        if let Some(response_id) = response_id {
-            let members = self.responses.entry(response_id).or_insert_with(|| Vec::with_capacity(1));
+    fn register_call(&mut self, slot: Slot, call: Call) {
+        let (response, usage_hash, telling) = (call.response, call.usage_hash, Telling::of(&call));
+        let idx = self.traces[slot].insert_call(call);
+        if let Some(response) = response {
+            let members = self.responses.entry(response).or_default();
             if members.len() < REPORTS_MAX {
-                members.push((key, idx));
+                members.push((slot, idx));
             }
         }
         if let Some(usage) = usage_hash {
             let members = self.usages.entry(usage).or_default();
             if members.len() == TWINS_MAX {
-                members.pop_front();
+                members.remove(0);
             }
-            members.push_back(((key, idx), telling));
+            members.push(((slot, idx), telling));
         }
     }
 
-    fn call(&self, (key, idx): Member) -> Option<&Call> {
-        self.traces.get(&key)?.calls().get(idx as usize)
+    fn call(&self, (slot, idx): Member) -> &Call {
+        &self.traces[slot].calls()[idx as usize]
     }
 
-    fn call_mut(&mut self, (key, idx): Member) -> Option<&mut Call> {
-        self.traces.get_mut(&key)?.calls_mut().get_mut(idx as usize)
+    fn call_mut(&mut self, (slot, idx): Member) -> &mut Call {
+        &mut self.traces[slot].calls_mut()[idx as usize]
     }
 
     /// Decides which calls of `dirty` count, and of other traces that report the same responses.
     fn decide(&mut self, dirty: &Dirty, prepared: &mut Prepared, corrections: &mut Vec<Correction>) {
         let mut concerned = Dirty::default();
-        for &key in &dirty.order {
-            concerned.add(key);
-            if let Some(trace) = self.traces.get_mut(&key) {
-                trace.analyse();
-            }
-            for member in self.rank_responses(key) {
+        for &slot in &dirty.order {
+            concerned.add(slot);
+            self.traces[slot].analyse();
+            for member in self.rank_responses(slot) {
                 concerned.add(member.0);
             }
         }
-        for &key in &dirty.order {
-            for changed in self.pair_twins(key) {
+        for &slot in &dirty.order {
+            for changed in self.pair_twins(slot) {
                 concerned.add(changed);
-                if let Some(trace) = self.traces.get_mut(&changed) {
-                    trace.analyse();
-                }
+                self.traces[changed].analyse();
             }
         }
-        for key in concerned.order {
-            let Some(trace) = self.traces.get_mut(&key) else { continue };
-            for call in trace.calls_mut() {
+        for slot in concerned.order {
+            let trace = self.traces.key(slot);
+            for call in self.traces[slot].calls_mut() {
                 let verdict = call.verdict();
                 match call.report.draft.take() {
                     Some(draft) => {
@@ -353,12 +339,7 @@ impl Project {
                         ];
                         let late_child = verdict == Verdict::Wrapper || counted && call.told == Verdict::Wrapper;
                         let reason = if late_child { "late_child" } else { "duplicate" };
-                        corrections.push(Correction {
-                            trace: key,
-                            span_id: call.span_id,
-                            patch: patch.into_iter().collect(),
-                            reason,
-                        });
+                        corrections.push(Correction { trace, span_id: call.span_id, patch: patch.into_iter().collect(), reason });
                     }
                 }
                 call.told = verdict;
@@ -366,23 +347,20 @@ impl Project {
         }
     }
 
-    /// Among the reports of each response that trace `key` reports, lets the best stand. Returns the reports.
-    fn rank_responses(&mut self, key: u128) -> Vec<Member> {
-        let Some(trace) = self.traces.get(&key) else { return Vec::new() };
-        let reports = trace.calls().iter().filter_map(|call| self.responses.get(call.response_id.as_ref()?));
-        let several: Vec<Vec<Member>> = reports.filter(|members| members.len() > 1).cloned().collect();
+    /// Among the reports of each response that the trace at `slot` reports, lets the best stand. Returns the reports.
+    fn rank_responses(&mut self, slot: Slot) -> Vec<Member> {
+        let reports = self.traces[slot].calls().iter().filter_map(|call| self.responses.get(&call.response?));
+        let several: Vec<SmallVec<[Member; 2]>> = reports.filter(|members| members.len() > 1).cloned().collect();
         let mut concerned = Vec::new();
         for members in several {
             // Reports far apart in time are different calls of a sender that numbers them anew.
-            let starts: Vec<i64> = members.iter().map(|member| self.call(*member).map_or(0, |call| call.start_ns)).collect();
+            let starts: Vec<i64> = members.iter().map(|member| self.call(*member).start_ns).collect();
             for (idx, member) in members.iter().enumerate() {
                 let near = |other: &usize| starts[*other].abs_diff(starts[idx]) <= RESPONSE_WITHIN_NS.unsigned_abs();
-                let mut rivals =
-                    (0..members.len()).filter(near).filter_map(|other| self.call(members[other]).filter(|_| other != idx));
-                let outdone = self.call(*member).is_some_and(|call| rivals.any(|rival| rival.worth() > call.worth()));
-                if let Some(call) = self.call_mut(*member) {
-                    call.outdone = outdone;
-                }
+                let rivals = (0..members.len()).filter(near).filter(|other| *other != idx);
+                let call = self.call(*member);
+                let outdone = rivals.map(|rival| self.call(members[rival])).any(|rival| rival.worth() > call.worth());
+                self.call_mut(*member).outdone = outdone;
             }
             concerned.extend(members);
         }
@@ -390,68 +368,62 @@ impl Project {
     }
 
     /// Pairs rows that report one call without a common identifier, see [`twins`]. Returns the traces in which that changes something.
-    fn pair_twins(&mut self, key: u128) -> Vec<u128> {
-        let Some(trace) = self.traces.get(&key) else { return Vec::new() };
-        let new = |call: &Call| call.draft.is_some() && call.usage_hash.is_some();
-        let new: Vec<Member> = (0_u32..).zip(trace.calls()).filter(|(_, call)| new(call)).map(|(idx, _)| (key, idx)).collect();
+    fn pair_twins(&mut self, slot: Slot) -> Vec<Slot> {
+        let new = |call: &Call| call.draft.and(call.usage_hash);
+        let calls = (0_u32..).zip(self.traces[slot].calls());
+        let new: Vec<(Member, u64)> = calls.filter_map(|(idx, call)| Some(((slot, idx), new(call)?))).collect();
         let mut changed = Vec::new();
-        for member in new {
-            let Some((call, usage)) = self.call(member).and_then(|call| Some((call, call.usage_hash?))) else { continue };
+        for (member, usage) in new {
+            let call = self.call(member);
             if call.has_twin || call.twin_counts || call.verdict() != Verdict::Counts {
                 continue;
             }
             let telling = Telling::of(call);
-            let is_twin = |other: &Member| {
-                *other != member && self.call(*other).is_some_and(|found| twins(call, found, other.0 == member.0))
-            };
+            let is_twin = |other: &Member| *other != member && twins(call, self.call(*other), other.0 == member.0);
             let others = self.usages.get(&usage).into_iter().flatten().filter(|(_, other)| telling.may_match(*other));
             let Some(twin) = others.map(|(other, _)| *other).find(is_twin) else { continue };
-            let Some(other) = self.call(twin) else { continue };
-            let (counts, repeats) = if other.stands_for(call) { (twin, member) } else { (member, twin) };
-            if let Some(call) = self.call_mut(counts) {
-                call.has_twin = true;
-            }
-            if let Some(call) = self.call_mut(repeats) {
-                call.twin_counts = true;
-            }
+            let (counts, repeats) = if self.call(twin).stands_for(call) { (twin, member) } else { (member, twin) };
+            self.call_mut(counts).has_twin = true;
+            self.call_mut(repeats).twin_counts = true;
             changed.extend([counts.0, repeats.0]);
         }
         changed
     }
 
     /// Fills into the rows of the request what other rows said before: session and user where they name none, and their messages.
-    fn complete_rows(&mut self, keys: &[SpanKey], prepared: &mut Prepared) {
-        for (key, draft) in keys.iter().zip(&mut prepared.spans) {
-            let Some(trace) = self.traces.get_mut(&key.trace) else { continue };
-            fill(&mut draft.row.genai, || trace.inherited(key.span_id));
+    fn complete_rows(&mut self, slots: &[Slot], prepared: &mut Prepared) {
+        for (slot, draft) in slots.iter().zip(&mut prepared.spans) {
+            let (trace, span_id) = (&mut self.traces[*slot], draft.key.span_id);
+            fill(&mut draft.row.genai, || trace.inherited(span_id));
             // The row leaves as it is now: from here on it is what a later row corrects.
-            trace.written(key.span_id, &draft.row.genai);
-            let has_messages = trace.more().is_some_and(|more| more.messages.contains_key(&key.span_id));
+            trace.written(span_id, &draft.row.genai);
+            let has_messages = trace.more().is_some_and(|more| more.messages.contains_key(&span_id));
             // Only call-like spans are described by log records; the others must not cost memory.
             if draft.facts.is_call || draft.facts.has_usage || has_messages {
-                trace.more_mut().messages.entry(key.span_id).or_default().fill(&mut draft.row.genai);
+                trace.more_mut().messages.entry(span_id).or_default().fill(&mut draft.row.genai);
             }
         }
         for draft in &mut prepared.logs {
-            let Some(trace) = draft.row.trace_id.as_deref().and_then(|trace_id| self.traces.get(&hex128(trace_id))) else {
+            let Some(slot) = draft.row.trace_id.as_deref().and_then(|trace_id| self.traces.slot(hex128(trace_id))) else {
                 continue;
             };
             let span_id = draft.row.span_id.as_deref().map_or(0, hex64);
-            fill(&mut draft.row.genai, || trace.inherited(span_id));
+            fill(&mut draft.row.genai, || self.traces[slot].inherited(span_id));
         }
     }
 
     /// Corrects spans written before a row named their session or user, or told their messages.
     fn correct_late(&mut self, touched: &Dirty, corrections: &mut Vec<Correction>) {
-        for &key in &touched.order {
-            let Some(trace) = self.traces.get_mut(&key) else { continue };
+        for &slot in &touched.order {
+            let (key, trace) = (self.traces.key(slot), &mut self.traces[slot]);
             let Some(more) = trace.more() else { continue };
             if trace.n_without_session > 0 && more.session.is_some() || trace.n_without_user > 0 && more.user.is_some() {
                 trace.tell_late(key, corrections);
             }
         }
-        for &key in &touched.order {
-            let Some(more) = self.traces.get_mut(&key).and_then(Trace::existing_more_mut) else { continue };
+        for &slot in &touched.order {
+            let key = self.traces.key(slot);
+            let Some(more) = self.traces[slot].existing_more_mut() else { continue };
             let mut spans: Vec<_> = more.messages.iter_mut().filter(|(_, messages)| messages.is_fresh()).collect();
             spans.sort_by_key(|(span_id, _)| **span_id);
             for (span_id, messages) in spans {
@@ -463,7 +435,7 @@ impl Project {
     }
 
     fn collect_scores(&mut self, prepared: &mut Prepared, rows: &mut Vec<ScoreRow>) {
-        for draft in &mut prepared.spans {
+        for draft in prepared.spans.iter_mut().filter(|draft| !draft.scores.is_empty()) {
             let row = &draft.row;
             let found = FoundScore {
                 origin: &row.origin,
@@ -475,7 +447,7 @@ impl Project {
             let scores = std::mem::take(&mut draft.scores);
             rows.extend(scores.into_iter().map(|score| found.row(score)).filter(|score| self.is_new_score(score)));
         }
-        for draft in &mut prepared.logs {
+        for draft in prepared.logs.iter_mut().filter(|draft| !draft.scores.is_empty()) {
             let row = &draft.row;
             let found = FoundScore {
                 origin: &row.origin,
@@ -499,22 +471,22 @@ impl Project {
 
     /// The span that gave the response which a result is about.
     fn find_scored(&self, response_id: Option<&str>, score: &mut ScoreRow) {
-        let members = response_id.and_then(|response_id| self.responses.get(response_id));
-        let spans =
-            members.into_iter().flatten().filter_map(|member| Some((member.0, self.call(*member).filter(|call| !call.is_log)?)));
-        if let Some((key, call)) = spans.max_by_key(|(_, call)| call.verdict() == Verdict::Counts) {
-            score.trace_id = Some(format!("{key:032x}"));
+        let members = response_id.and_then(|response_id| self.responses.get(&response(response_id)));
+        let calls = members.into_iter().flatten().map(|member| (member.0, self.call(*member)));
+        let spans = calls.filter(|(_, call)| !call.is_log);
+        if let Some((slot, call)) = spans.max_by_key(|(_, call)| call.verdict() == Verdict::Counts) {
+            score.trace_id = Some(format!("{:032x}", self.traces.key(slot)));
             score.span_id = Some(format!("{:016x}", call.span_id));
         }
     }
 
     fn is_new_score(&mut self, score: &ScoreRow) -> bool {
-        let Some(trace) = score.trace_id.as_deref().and_then(|trace_id| self.traces.get_mut(&hex128(trace_id))) else {
+        let Some(slot) = score.trace_id.as_deref().and_then(|trace_id| self.traces.slot(hex128(trace_id))) else {
             return true;
         };
         let value = score.value.map(f64::to_bits);
         let seen = hash(&(&score.span_id, &score.name, value, &score.label, &score.explanation));
-        let scores = &mut trace.more_mut().scores;
+        let scores = &mut self.traces[slot].more_mut().scores;
         let new = !scores.contains(&seen);
         if new {
             scores.push(seen);
@@ -522,21 +494,22 @@ impl Project {
         new
     }
 
-    fn touch(&mut self, key: u128, now: i64) -> &mut Trace {
-        let trace = self.traces.entry(key).or_insert_with(|| {
-            self.queue.push_back((now, key));
-            Trace::touched(now)
-        });
+    fn touch(&mut self, key: u128, now: i64) -> Slot {
+        let (slot, is_new) = self.traces.slot_or_insert(key, || Trace::touched(now));
+        if is_new {
+            self.queue.push_back((now, slot));
+        }
+        let trace = &mut self.traces[slot];
         if now - trace.touched_at > TOUCH_NS {
             trace.touched_at = now;
         }
-        trace
+        slot
     }
 
-    /// Brings the totals up to date after `keys` changed.
-    fn recount<'a>(&mut self, keys: impl Iterator<Item = &'a u128>) {
-        for key in keys {
-            let Some(trace) = self.traces.get_mut(key) else { continue };
+    /// Brings the totals up to date after `slots` changed.
+    fn recount<'a>(&mut self, slots: impl Iterator<Item = &'a Slot>) {
+        for slot in slots {
+            let trace = &mut self.traces[*slot];
             let (spans, bytes) = (trace.spans(), trace.bytes());
             let counted = u32::try_from(spans).expect("the index holds far fewer spans");
             self.spans = self.spans + spans - std::mem::replace(&mut trace.counted_spans, counted) as usize;
@@ -544,23 +517,23 @@ impl Project {
         }
     }
 
-    fn forget_trace(&mut self, key: u128) {
-        let Some(trace) = self.traces.remove(&key) else { return };
+    fn forget_trace(&mut self, slot: Slot) {
+        let trace = self.traces.remove(slot);
         self.spans -= trace.counted_spans as usize;
         self.bytes -= trace.counted_bytes;
         for call in trace.calls() {
-            if let Some(response_id) = &call.response_id
-                && let Some(members) = self.responses.get_mut(response_id)
+            if let Some(response) = &call.response
+                && let Some(members) = self.responses.get_mut(response)
             {
-                members.retain(|member| member.0 != key);
+                members.retain(|member| member.0 != slot);
                 if members.is_empty() {
-                    self.responses.remove(response_id);
+                    self.responses.remove(response);
                 }
             }
             if let Some(usage) = call.usage_hash
                 && let Some(members) = self.usages.get_mut(&usage)
             {
-                members.retain(|(member, _)| member.0 != key);
+                members.retain(|(member, _)| member.0 != slot);
                 if members.is_empty() {
                     self.usages.remove(&usage);
                 }
@@ -658,7 +631,7 @@ fn same_failure(call: &Call, other: &Call) -> bool {
 }
 
 fn is_nameless_failure(call: &Call) -> bool {
-    call.is_call && call.failed && !call.has_usage && call.response_id.is_none()
+    call.is_call && call.failed && !call.has_usage && call.response.is_none()
 }
 
 fn report(facts: &CallFacts, genai: &GenAi, failed: bool, sender: &Sender) -> Report {
@@ -670,7 +643,7 @@ fn report(facts: &CallFacts, genai: &GenAi, failed: bool, sender: &Sender) -> Re
         native: facts.native,
         repeats_parent: facts.repeats_parent,
         failed,
-        response_id: facts.response_id.as_deref().filter(|id| !id.is_empty()).map(Into::into),
+        response: facts.response_id.as_deref().filter(|id| !id.is_empty()).map(response),
         usage_hash: usage_hash(genai.input_tokens, genai.output_tokens, failed),
         service_hash: hash(&sender.service_name),
         model_hash: genai.request_model.as_ref().map(hash),
@@ -679,16 +652,24 @@ fn report(facts: &CallFacts, genai: &GenAi, failed: bool, sender: &Sender) -> Re
     }
 }
 
+/// What stands for the identifier of a response: two are the same if this is.
+fn response(response_id: &str) -> u128 {
+    XxHash3_128::oneshot(response_id.as_bytes())
+}
+
 /// What log record and span of one call have in common. Without tokens only a failure is telling.
 fn usage_hash(input: Option<i64>, output: Option<i64>, failed: bool) -> Option<u64> {
     (input.is_some() || output.is_some() || failed).then(|| hash(&(input, output)))
 }
 
-fn fill(genai: &mut GenAi, inherited: impl Fn() -> SessionAndUser) {
+fn fill(genai: &mut Sparse<GenAi>, inherited: impl Fn() -> SessionAndUser) {
     if genai.session_id.is_some() && genai.user_id.is_some() {
         return;
     }
     let (session, user) = inherited();
+    if session.is_none() && user.is_none() {
+        return;
+    }
     genai.session_id = genai.session_id.take().or_else(|| session.map(|session| session.to_string()));
     genai.user_id = genai.user_id.take().or_else(|| user.map(|user| user.to_string()));
 }

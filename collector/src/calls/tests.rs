@@ -88,7 +88,7 @@ impl S {
             repeats_parent: self.repeats_parent,
             log_message: None,
         };
-        SpanDraft { row, facts, scores: Vec::new() }
+        SpanDraft::new(row, facts, Vec::new())
     }
 }
 

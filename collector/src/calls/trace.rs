@@ -59,7 +59,8 @@ pub(super) struct Report {
     pub(super) repeats_parent: bool,
     pub(super) failed: bool,
     pub(super) has_parent: bool,
-    pub(super) response_id: Option<Box<str>>,
+    /// Hash of the response's identifier, long enough to stand for it.
+    pub(super) response: Option<u128>,
     /// Hash of the token counts; the same call has the same.
     pub(super) usage_hash: Option<u64>,
     pub(super) session_hash: Option<u64>,
@@ -166,7 +167,7 @@ impl Call {
     }
 
     fn same_response(&self, other: &Self) -> bool {
-        self.response_id.is_some() && self.response_id == other.response_id
+        self.response.is_some() && self.response == other.response
     }
 }
 

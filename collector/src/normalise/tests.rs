@@ -34,7 +34,9 @@ fn rules(normalised: &Normalised) -> Value {
 
 #[test]
 fn a_span_without_any_sign_is_left_alone() {
-    assert_eq!(read(json!({"http.request.method": "GET", "user_agent.original": "x", "gen": 1})), Normalised::default());
+    let found = read(json!({"http.request.method": "GET", "user_agent.original": "x", "gen": 1}));
+    assert_eq!(found, Normalised::default());
+    assert!(found.genai.is_blank());
 }
 
 #[test]

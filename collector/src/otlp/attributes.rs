@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use assay_schemas::{genai::GenAi, tables::Attributes};
+use assay_schemas::{genai::GenAi, table::Sparse, tables::Attributes};
 use assay_storage::{BlobError, ProjectBlobs};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -283,7 +283,10 @@ pub fn blobs_of(columns: &Attributes, genai: &GenAi) -> Result<Vec<String>, Rest
 ///
 /// # Errors
 /// [`BlobError`] if the content could not be stored.
-pub(super) fn take_binary_out(genai: &mut GenAi, blobs: &dyn BlobSink) -> Result<(), BlobError> {
+pub(super) fn take_binary_out(genai: &mut Sparse<GenAi>, blobs: &dyn BlobSink) -> Result<(), BlobError> {
+    if genai.is_blank() {
+        return Ok(());
+    }
     for text in payload_columns_mut(genai) {
         if let Some(without) = binary::take_out(text, blobs)? {
             *text = without;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use assay_schemas::{
     genai::GenAi,
+    table::Sparse,
     tables::{
         Attributes, ExponentialHistogramRow, GaugeRow, HistogramRow, LogRow, Origin, Point, Sender, SpanRow, SumRow, SummaryRow,
     },
@@ -81,7 +82,7 @@ pub fn span(
     span: Span,
     origin: Origin,
     sender: Arc<Sender>,
-    mut genai: Box<GenAi>,
+    mut genai: Sparse<GenAi>,
     special: Special<'_>,
     blobs: &dyn BlobSink,
 ) -> Result<SpanRow, BlobError> {
@@ -137,7 +138,7 @@ pub struct LogExtras {
     /// Sender of the row.
     pub sender: Arc<Sender>,
     /// Canonical columns.
-    pub genai: Box<GenAi>,
+    pub genai: Sparse<GenAi>,
 }
 
 /// A log record as a row.

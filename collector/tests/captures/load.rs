@@ -110,7 +110,7 @@ fn rows(view: &ReadView, project: &ProjectId) -> Vec<Row> {
                 is_log: false,
                 is_error: row.status_code == "ERROR" || row.genai.error_type.is_some(),
                 counts: row.genai.counted,
-                genai: *row.genai,
+                genai: row.genai.into_inner(),
             });
         }
     }
@@ -123,7 +123,7 @@ fn rows(view: &ReadView, project: &ProjectId) -> Vec<Row> {
                 is_log: true,
                 is_error: row.genai.error_type.is_some(),
                 counts: row.genai.counted,
-                genai: *row.genai,
+                genai: row.genai.into_inner(),
             });
         }
     }

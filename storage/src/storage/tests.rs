@@ -407,7 +407,7 @@ async fn correct(storage: &Storage, trace: u64, n: u64, patch: &str) {
 async fn seen(storage: &Storage, n: u64) -> (Option<String>, bool) {
     let rows: Vec<SpanRow> = rows(storage, &storage.view()).await;
     let found = rows.into_iter().find(|r| r.span_id == format!("{n:016x}")).expect("a span");
-    (found.genai.session_id, found.genai.counted)
+    (found.genai.session_id.clone(), found.genai.counted)
 }
 
 async fn correction_rows(storage: &Storage) -> usize {
