@@ -174,7 +174,7 @@ test('the first page and a change of page are quick', async ({ page }) => {
   console.log(test.info().annotations.at(-1)?.description);
   expect(script).toBeLessThan(400 * 1024);
   expect(painted).toBeLessThan(1_500);
-  // The promise is 200 ms. Beside a debug server, on a machine that other journeys share, 498 have been seen.
-  const changeMs = process.env['ASSAY_OPTIMISED'] === undefined ? 1_000 : 200;
+  // The promise is 200 ms; a debug server beside other journeys has twice that.
+  const changeMs = process.env['ASSAY_OPTIMISED'] === undefined ? 400 : 200;
   for (const change of changes) expect(change).toBeLessThan(changeMs);
 });

@@ -281,7 +281,7 @@ test('the numbers of a comparison', async ({ page, request }) => {
 
   await page.goto(`/compare?a=${text(traces[0]?.['trace_id'])}`);
   const others = region(page, 'Traces to compare with');
-  // Until the trace is read, the latest ones are offered.
+  // The list is there once the trace is read.
   await expect(others.getByRole('heading', { name: /^Other runs of / })).toBeVisible();
   await expect(others.getByRole('listitem').first()).toBeVisible();
   await check(request, others, sqlOf(others, 'these traces'), 4);
