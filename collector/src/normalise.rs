@@ -24,9 +24,7 @@ mod values;
 use std::{borrow::Cow, collections::HashMap, rc::Rc, sync::Arc};
 
 use assay_schemas::dialects::{Dialect, DialectError, EMBEDDED, Part};
-use opentelemetry_proto::tonic::{
-    common::v1::InstrumentationScope, logs::v1::LogRecord, resource::v1::Resource, trace::v1::Span,
-};
+use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, logs::v1::LogRecord, resource::v1::Resource};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
@@ -38,7 +36,10 @@ use self::{
     record::{Found, Record},
     usage::UsageFacts,
 };
-use crate::normalised::{CallFacts, LogMessage, Normalised, ScoreDraft, ScoreScope};
+use crate::{
+    normalised::{CallFacts, LogMessage, Normalised, ScoreDraft, ScoreScope},
+    otlp::borrowed::{KeyValueRef, SpanRef},
+};
 
 /// Characters of a preview column.
 const PREVIEW_CHARS: usize = 240;
@@ -78,14 +79,14 @@ impl Normaliser {
 
     /// The canonical reading of `span`. A span without a sign of any dialect costs a look-up per attribute.
     #[must_use]
-    pub fn span(&self, resource: &Resource, scope: &InstrumentationScope, span: &Span) -> Normalised {
+    pub fn span(&self, resource: &Resource, scope: &InstrumentationScope, span: &SpanRef<'_>) -> Normalised {
         let record = Record::of_span(&self.mapping, resource, scope, span);
         if record.says_nothing() && !record.is_error() {
             return Normalised::default();
         }
         let mut reading = Reading::new(&self.mapping, record);
         reading.fill();
-        for event in &span.events {
+        for event in &*span.events {
             if reading.is_evaluation(&event.name) {
                 let score = documents::evaluation_event(&values::object_of(&event.attributes));
                 reading.out.scores.extend(score.map(|score| ScoreDraft { time_unix_nano: Some(event.time_unix_nano), ..score }));
@@ -97,7 +98,8 @@ impl Normaliser {
     /// The canonical reading of `log`.
     #[must_use]
     pub fn log(&self, resource: &Resource, scope: &InstrumentationScope, log: &LogRecord) -> Normalised {
-        let record = Record::of_log(&self.mapping, resource, scope, log);
+        let attributes = KeyValueRef::list(&log.attributes);
+        let record = Record::of_log(&self.mapping, resource, scope, log, &attributes);
         if record.says_nothing() {
             return Normalised::default();
         }
@@ -738,7 +740,7 @@ impl<'a> Reading<'a> {
             ("retrieval_documents", &genai.retrieval_documents),
         ];
         for index in &self.out.payload_keys {
-            let Some(text) = record::text(&self.record.attributes[*index]) else { continue };
+            let Some(text) = self.record.attributes[*index].text() else { continue };
             let same = columns.iter().find(|(_, column)| column.as_deref() == Some(text));
             self.out.same_as_column.extend(same.map(|(name, _)| (*index, *name)));
         }
@@ -793,7 +795,7 @@ impl<'a> Reading<'a> {
         }
         let number = |key: &str| {
             let attribute = self.record.attributes.iter().find(|attribute| attribute.key == key)?;
-            values::int_of(&values::json_of(attribute.value.as_ref()?))
+            values::int_of(&values::json_of_ref(attribute.value.as_ref()?))
         };
         self.dialects.iter().find_map(|dialect| self.record.log_message(dialect)).map(|(input, output, system)| LogMessage {
             input,

@@ -3,9 +3,10 @@
 //! A record that is refused costs only itself: it becomes a row of `quarantine` with the reason and is counted in the partial
 //! success. What the protocol allows is kept, however odd: an end before its start, an empty name, an unknown enum.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{borrow::Borrow, fmt::Write as _, sync::Arc};
 
 use assay_schemas::{
+    ids::Signal,
     table::Row,
     tables::{Origin, QuarantineRow, Sender},
 };
@@ -14,7 +15,7 @@ use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
     },
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    common::v1::{AnyValue, InstrumentationScope, KeyValue},
     logs::v1::LogRecord,
     metrics::v1::{Metric, metric},
     resource::v1::Resource,
@@ -26,9 +27,11 @@ use crate::{
     normalise::Normaliser,
     otlp::{
         attributes::{BlobSink, Special},
-        binary, json,
+        binary,
+        borrowed::{KeyValueRef, SpanRef, ValueRef},
+        json::{self, Defect},
         rows::{self, LogExtras, MetricColumns},
-        wire::{self, DecodeRequestError, Request},
+        wire::{self, DecodeRequestError, Opened, Records},
     },
     prepared::{LogDraft, Prepared, Receipt, SpanDraft},
 };
@@ -60,7 +63,6 @@ pub enum PrepareError {
 /// # Errors
 /// [`PrepareError`] if the body as a whole is not a request of its signal, or the disk failed.
 pub fn prepare(normaliser: &Normaliser, blobs: &dyn BlobSink, record: &WalRecord) -> Result<Prepared, PrepareError> {
-    let (request, defects) = wire::decode(record.signal, record.encoding, &record.body)?;
     let receipt = Receipt {
         project: record.project.clone(),
         signal: record.signal,
@@ -69,14 +71,10 @@ pub fn prepare(normaliser: &Normaliser, blobs: &dyn BlobSink, record: &WalRecord
         wal_position: 0,
     };
     let mut preparing = Preparing { origin: receipt.origin(), prepared: Prepared::new(receipt), normaliser, blobs };
-    for defect in defects {
-        let found = Found { bytes: defect.record_bytes, json: defect.record, ..Found::default() };
-        preparing.refuse(Refused { reason: "undecodable", detail: defect.detail }, found);
-    }
-    match request {
-        Request::Traces(request) => preparing.traces(request)?,
-        Request::Logs(request) => preparing.logs(request, log_id_prefix(record))?,
-        Request::Metrics(request) => preparing.metrics(request),
+    match record.signal {
+        Signal::Traces => preparing.traces(wire::open(record.encoding, &record.body)?)?,
+        Signal::Logs => preparing.logs(wire::open(record.encoding, &record.body)?, log_id_prefix(record))?,
+        Signal::Metrics => preparing.metrics(wire::open(record.encoding, &record.body)?),
     }
     Ok(preparing.prepared)
 }
@@ -104,42 +102,79 @@ struct Found {
     bytes: usize,
 }
 
+/// What a span was sent in.
+struct Within<'a> {
+    resource: &'a Resource,
+    scope: &'a InstrumentationScope,
+    sender: Arc<Sender>,
+}
+
 impl Preparing<'_> {
-    fn traces(&mut self, request: ExportTraceServiceRequest) -> Result<(), BlobError> {
+    /// The record, if it could be decoded.
+    fn decoded<R>(&mut self, record: Result<R, Defect>) -> Option<R> {
+        record.map_err(|defect| self.undecodable(defect)).ok()
+    }
+
+    fn undecodable(&mut self, defect: Defect) {
+        let found = Found { bytes: defect.record_bytes, json: defect.record, ..Found::default() };
+        self.refuse(Refused { reason: "undecodable", detail: defect.detail }, found);
+    }
+
+    fn traces(&mut self, request: Opened<'_, ExportTraceServiceRequest>) -> Result<(), BlobError> {
         let (no_resource, no_scope) = (Resource::default(), InstrumentationScope::default());
-        let n_spans = request.resource_spans.iter().flat_map(|r| &r.scope_spans).map(|s| s.spans.len()).sum();
+        request.defects.into_iter().for_each(|defect| self.undecodable(defect));
+        let n_spans = request.resources.iter().flat_map(|(_, scopes)| scopes).map(|(_, spans)| spans.len()).sum();
         self.prepared.spans.reserve(n_spans);
-        for resource_spans in request.resource_spans {
+        for (resource_spans, scopes) in request.resources {
             let resource = resource_spans.resource.as_ref();
             let shared = rows::resource_columns(resource, &resource_spans.schema_url);
-            for scope_spans in resource_spans.scope_spans {
+            for (scope_spans, spans) in scopes {
                 let scope = scope_spans.scope.as_ref();
                 let sender = rows::sender_columns(&shared, scope, &scope_spans.schema_url);
-                for span in scope_spans.spans {
-                    if let Err(refused) = check_span(&span) {
-                        self.refuse(refused, found(&span.trace_id, &span.span_id, &sender, &span));
-                        continue;
-                    }
-                    let normalised = self.normaliser.span(resource.unwrap_or(&no_resource), scope.unwrap_or(&no_scope), &span);
-                    let special = Special { payload: &normalised.payload_keys, same_as_column: &normalised.same_as_column };
-                    let row = rows::span(span, self.origin.clone(), Arc::clone(&sender), normalised.genai, special, self.blobs)?;
-                    self.prepared.spans.push(SpanDraft::new(row, normalised.facts, normalised.scores));
+                let within = Within { resource: resource.unwrap_or(&no_resource), scope: scope.unwrap_or(&no_scope), sender };
+                match spans {
+                    Records::Decoded(spans) => spans.iter().try_for_each(|span| self.span(&SpanRef::of(span), &within))?,
+                    Records::Encoded(bodies) => bodies.into_iter().try_for_each(|body| match SpanRef::read(body) {
+                        Some(span) => self.span(&span, &within),
+                        None => match wire::record::<Span>(body) {
+                            Ok(span) => self.span(&SpanRef::of(&span), &within),
+                            Err(defect) => {
+                                self.undecodable(defect);
+                                Ok(())
+                            }
+                        },
+                    })?,
                 }
             }
         }
         Ok(())
     }
 
-    fn logs(&mut self, request: ExportLogsServiceRequest, id_prefix: String) -> Result<(), BlobError> {
+    fn span(&mut self, span: &SpanRef<'_>, within: &Within<'_>) -> Result<(), BlobError> {
+        let Within { resource, scope, sender } = within;
+        if let Err(refused) = check_span(span) {
+            self.refuse(refused, found(span.trace_id, span.span_id, sender, &span.to_span()));
+            return Ok(());
+        }
+        let normalised = self.normaliser.span(resource, scope, span);
+        let special = Special { payload: &normalised.payload_keys, same_as_column: &normalised.same_as_column };
+        let row = rows::span(span, self.origin.clone(), Arc::clone(sender), normalised.genai, special, self.blobs)?;
+        self.prepared.spans.push(SpanDraft::new(row, normalised.facts, normalised.scores));
+        Ok(())
+    }
+
+    fn logs(&mut self, request: Opened<'_, ExportLogsServiceRequest>, id_prefix: String) -> Result<(), BlobError> {
         let (no_resource, no_scope) = (Resource::default(), InstrumentationScope::default());
+        request.defects.into_iter().for_each(|defect| self.undecodable(defect));
         let mut index = 0_u32;
-        for resource_logs in request.resource_logs {
+        for (resource_logs, scopes) in request.resources {
             let resource = resource_logs.resource.as_ref();
             let shared = rows::resource_columns(resource, &resource_logs.schema_url);
-            for scope_logs in resource_logs.scope_logs {
+            for (scope_logs, records) in scopes {
                 let scope = scope_logs.scope.as_ref();
                 let sender = rows::sender_columns(&shared, scope, &scope_logs.schema_url);
-                for log in scope_logs.log_records {
+                for log in records.decoded() {
+                    let Some(log) = self.decoded(log) else { continue };
                     index += 1;
                     if let Err(refused) = check_log(&log) {
                         self.refuse(refused, found(&log.trace_id, &log.span_id, &sender, &log));
@@ -166,14 +201,16 @@ impl Preparing<'_> {
         Ok(())
     }
 
-    fn metrics(&mut self, request: ExportMetricsServiceRequest) {
+    fn metrics(&mut self, request: Opened<'_, ExportMetricsServiceRequest>) {
+        request.defects.into_iter().for_each(|defect| self.undecodable(defect));
         let origin = self.origin.clone();
         let (mut gauges, mut sums, mut histograms, mut exponentials, mut summaries) = (vec![], vec![], vec![], vec![], vec![]);
-        for resource_metrics in request.resource_metrics {
+        for (resource_metrics, scopes) in request.resources {
             let shared = rows::resource_columns(resource_metrics.resource.as_ref(), &resource_metrics.schema_url);
-            for scope_metrics in resource_metrics.scope_metrics {
+            for (scope_metrics, metrics) in scopes {
                 let sender = rows::sender_columns(&shared, scope_metrics.scope.as_ref(), &scope_metrics.schema_url);
-                for mut metric in scope_metrics.metrics {
+                for metric in metrics.decoded() {
+                    let Some(mut metric) = self.decoded(metric) else { continue };
                     let Some(data) = metric.data.take() else { continue };
                     let columns = MetricColumns::new(&metric, &origin, &sender);
                     // `ok` keeps the points that are fit to be stored and quarantines the others.
@@ -277,19 +314,21 @@ fn found<M: json::Message + prost::Message>(trace_id: &[u8], span_id: &[u8], sen
     }
 }
 
-pub(crate) fn check_span(span: &Span) -> Result<(), Refused> {
-    check_id("trace_id", &span.trace_id, 16)?;
-    check_id("span_id", &span.span_id, 8)?;
+pub(crate) fn check_span(span: &SpanRef<'_>) -> Result<(), Refused> {
+    check_id("trace_id", span.trace_id, 16)?;
+    check_id("span_id", span.span_id, 8)?;
     if !matches!(span.parent_span_id.len(), 0 | 8) {
-        return Err(wrong_length("parent_span_id", "bad_parent_span_id", &span.parent_span_id, "0 or 8"));
+        return Err(wrong_length("parent_span_id", "bad_parent_span_id", span.parent_span_id, "0 or 8"));
     }
     check_time("start_time_unix_nano", span.start_time_unix_nano)?;
     check_time("end_time_unix_nano", span.end_time_unix_nano)?;
-    check_attributes("attributes", &span.attributes)?;
+    check_attributes("attributes", span.attributes.iter())?;
     check_count("events", "too_many_events", span.events.len(), EVENTS_MAX)?;
     check_count("links", "too_many_links", span.links.len(), LINKS_MAX)?;
-    span.events.iter().try_for_each(|event| check_attributes("events.attributes", &event.attributes))?;
-    span.links.iter().try_for_each(|link| check_attributes("links.attributes", &link.attributes))
+    span.events
+        .iter()
+        .try_for_each(|event| check_attributes("events.attributes", event.attributes.iter().map(KeyValueRef::of)))?;
+    span.links.iter().try_for_each(|link| check_attributes("links.attributes", link.attributes.iter().map(KeyValueRef::of)))
 }
 
 fn check_log(log: &LogRecord) -> Result<(), Refused> {
@@ -302,8 +341,8 @@ fn check_log(log: &LogRecord) -> Result<(), Refused> {
     }
     check_time("time_unix_nano", log.time_unix_nano)?;
     check_time("observed_time_unix_nano", log.observed_time_unix_nano)?;
-    check_attributes("attributes", &log.attributes)?;
-    log.body.as_ref().map_or(Ok(()), |body| check_nesting("body", body))
+    check_attributes("attributes", log.attributes.iter().map(KeyValueRef::of))?;
+    log.body.as_ref().map_or(Ok(()), |body| check_nesting("body", &ValueRef::of(body)))
 }
 
 fn check_metric(metric: &Metric) -> Result<(), Refused> {
@@ -313,13 +352,13 @@ fn check_metric(metric: &Metric) -> Result<(), Refused> {
             detail: "`name`: found an empty text, expected the metric's name".to_owned(),
         });
     }
-    check_attributes("metadata", &metric.metadata)
+    check_attributes("metadata", metric.metadata.iter().map(KeyValueRef::of))
 }
 
 fn check_point(attributes: &[KeyValue], start: u64, time: u64) -> Result<(), Refused> {
     check_time("start_time_unix_nano", start)?;
     check_time("time_unix_nano", time)?;
-    check_attributes("attributes", attributes)
+    check_attributes("attributes", attributes.iter().map(KeyValueRef::of))
 }
 
 fn check_id(field: &'static str, id: &[u8], len: usize) -> Result<(), Refused> {
@@ -356,18 +395,22 @@ fn check_count(field: &str, reason: &'static str, found: usize, max: usize) -> R
     Err(Refused { reason, detail: format!("`{field}`: found `{found}`, expected at most `{max}`") })
 }
 
-fn check_attributes(field: &str, attributes: &[KeyValue]) -> Result<(), Refused> {
+fn check_attributes<'a>(
+    field: &str,
+    mut attributes: impl ExactSizeIterator<Item: Borrow<KeyValueRef<'a>>>,
+) -> Result<(), Refused> {
     check_count(field, "too_many_attributes", attributes.len(), ATTRIBUTES_MAX)?;
-    attributes.iter().filter_map(|kv| Some((kv, kv.value.as_ref()?))).try_for_each(|(kv, value)| {
+    attributes.try_for_each(|attribute| {
+        let KeyValueRef { key, value: Some(value), .. } = attribute.borrow() else { return Ok(()) };
         check_nesting(field, value).map_err(|mut refused| {
-            write!(refused.detail, " (attribute `{}`)", kv.key.chars().take(80).collect::<String>())
+            write!(refused.detail, " (attribute `{}`)", key.chars().take(80).collect::<String>())
                 .expect("a String takes any text");
             refused
         })
     })
 }
 
-fn check_nesting(field: &str, value: &AnyValue) -> Result<(), Refused> {
+fn check_nesting(field: &str, value: &ValueRef<'_>) -> Result<(), Refused> {
     if is_within(value, NESTING_MAX) {
         return Ok(());
     }
@@ -377,12 +420,11 @@ fn check_nesting(field: &str, value: &AnyValue) -> Result<(), Refused> {
     })
 }
 
-fn is_within(value: &AnyValue, levels: usize) -> bool {
-    match &value.value {
-        Some(Value::ArrayValue(array)) => levels > 0 && array.values.iter().all(|value| is_within(value, levels - 1)),
-        Some(Value::KvlistValue(list)) => {
-            levels > 0 && list.values.iter().filter_map(|kv| kv.value.as_ref()).all(|value| is_within(value, levels - 1))
-        }
+fn is_within(value: &ValueRef<'_>, levels: usize) -> bool {
+    let is_within = |value: &AnyValue| is_within(&ValueRef::of(value), levels - 1);
+    match value {
+        ValueRef::Array(values) => levels > 0 && values.iter().all(is_within),
+        ValueRef::Map(values) => levels > 0 && values.iter().filter_map(|kv| kv.value.as_ref()).all(is_within),
         _ => true,
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     normalise::Normaliser,
     otlp::{
         attributes::{self, RestoreError},
+        borrowed::SpanRef,
         json::JsonError,
         wire::{self, DecodeRequestError, Request},
     },
@@ -96,7 +97,7 @@ pub fn try_span(
         span.start_time_unix_nano = now_unix_nano;
         span.end_time_unix_nano = span.end_time_unix_nano.max(now_unix_nano);
     }
-    check_span(&span).map_err(|refused| TrialError { detail: refused.detail, found: None, expected: None })?;
+    check_span(&SpanRef::of(&span)).map_err(|refused| TrialError { detail: refused.detail, found: None, expected: None })?;
     let resource = resource_spans.resource.clone().unwrap_or_default();
     let scope = scope_spans.scope.clone().unwrap_or_default();
     Ok(tried(normaliser, prices, &resource, &scope, &span))
@@ -126,12 +127,12 @@ pub fn try_attributes(
         attributes,
         ..Span::default()
     };
-    check_span(&span).map_err(|refused| TrialError { detail: refused.detail, found: None, expected: None })?;
+    check_span(&SpanRef::of(&span)).map_err(|refused| TrialError { detail: refused.detail, found: None, expected: None })?;
     Ok(tried(normaliser, prices, &Resource::default(), &InstrumentationScope::default(), &span))
 }
 
 fn tried(normaliser: &Normaliser, prices: &PriceTable, resource: &Resource, scope: &InstrumentationScope, span: &Span) -> Trial {
-    let normalised = normaliser.span(resource, scope, span);
+    let normalised = normaliser.span(resource, scope, &SpanRef::of(span));
     let is_call = normalised.facts.is_call;
     let duration = span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano);
     let mut row = SpanRow {

@@ -35,6 +35,7 @@ pub const TARGETS: &[Target] = &[
         memory_bytes_max: 64 << 20,
         short_runs: 1500,
     },
+    Target { name: "otlp_span", run: otlp::span, seeds: otlp::span_seeds, memory_bytes_max: 16 << 20, short_runs: 3000 },
     Target { name: "otlp_json", run: otlp::json, seeds: otlp::json_seeds, memory_bytes_max: 64 << 20, short_runs: 1500 },
     Target { name: "messages", run: otlp::messages, seeds: otlp::message_seeds, memory_bytes_max: 64 << 20, short_runs: 1500 },
     Target { name: "body", run: body::run, seeds: body::seeds, memory_bytes_max: 8 << 20, short_runs: 1500 },

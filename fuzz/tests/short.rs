@@ -51,4 +51,4 @@ macro_rules! targets {
     };
 }
 
-targets! { otlp_protobuf otlp_json messages body wal filter filter_sql sql url dialect trial prices }
+targets! { otlp_protobuf otlp_span otlp_json messages body wal filter filter_sql sql url dialect trial prices }

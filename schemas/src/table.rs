@@ -5,6 +5,7 @@
 //! Adding a column is adding a field.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     marker::PhantomData,
     ops::{Deref, DerefMut},
@@ -13,8 +14,8 @@ use std::{
 
 use arrow::{
     array::{
-        Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBuilder, PrimitiveBuilder, RecordBatch, StringArray, StringBuilder,
-        UInt32Array, new_null_array,
+        Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBuilder, PrimitiveBuilder, RecordBatch, StringBuilder, UInt32Array,
+        new_null_array,
     },
     compute::take,
     datatypes::{
@@ -307,15 +308,21 @@ pub fn nulls(data_type: &DataType, rows: usize) -> ArrayRef {
 }
 
 /// Collects text. The bytes are copied once, into memory that is exactly as large: prompts make columns of megabytes.
-#[derive(Debug, Default)]
-pub struct TextBuilder {
+#[derive(Debug)]
+pub struct TextBuilder<T = String> {
     /// NULLs before the first value: most columns of most tables are never more than that.
     leading: usize,
-    values: Vec<Option<String>>,
+    values: Vec<Option<T>>,
 }
 
-impl TextBuilder {
-    fn append(&mut self, value: Option<String>) {
+impl<T> Default for TextBuilder<T> {
+    fn default() -> Self {
+        Self { leading: 0, values: Vec::new() }
+    }
+}
+
+impl<T: AsRef<str>> TextBuilder<T> {
+    fn append(&mut self, value: Option<T>) {
         if value.is_none() && self.values.is_empty() {
             self.leading += 1;
         } else {
@@ -328,7 +335,7 @@ impl TextBuilder {
         if self.values.is_empty() {
             return nulls(&DataType::Utf8, rows);
         }
-        let bytes = self.values.iter().flatten().map(String::len).sum();
+        let bytes = self.values.iter().flatten().map(|value| value.as_ref().len()).sum();
         let mut builder = StringBuilder::with_capacity(rows, bytes);
         builder.append_nulls(self.leading);
         for value in self.values {
@@ -339,14 +346,14 @@ impl TextBuilder {
 }
 
 macro_rules! text_scalars {
-    ($($(#[doc = $doc:literal])* $name:ident: $layout:expr, json $json:literal;)*) => {$(
+    ($($(#[doc = $doc:literal])* $name:ident: $Native:ty, $layout:expr, json $json:literal;)*) => {$(
         $(#[doc = $doc])*
         #[derive(Debug)]
         pub struct $name;
 
         impl Scalar for $name {
-            type Native = String;
-            type Builder = TextBuilder;
+            type Native = $Native;
+            type Builder = TextBuilder<$Native>;
             const TYPE: DataType = DataType::Utf8;
             const LAYOUT: Layout = $layout;
             const JSON: bool = $json;
@@ -358,7 +365,7 @@ macro_rules! text_scalars {
                 builder.finish()
             }
             fn read(array: &dyn Array, row: usize) -> Self::Native {
-                array.as_string::<i32>().value(row).to_owned()
+                array.as_string::<i32>().value(row).to_owned().into()
             }
         }
     )*};
@@ -366,38 +373,21 @@ macro_rules! text_scalars {
 
 text_scalars! {
     /// Text with many distinct values.
-    Text: Layout::Plain, json false;
+    Text: String, Layout::Plain, json false;
     /// Text with few distinct values.
-    Label: Layout::Dictionary, json false;
+    Label: String, Layout::Dictionary, json false;
+    /// Text with few distinct values, mostly that of the row before: rows of one request hold it together.
+    SharedLabel: Arc<str>, Layout::Dictionary, json false;
+    /// Text that is nearly always one of the words that the code knows.
+    Word: Cow<'static, str>, Layout::Dictionary, json false;
     /// A JSON document as text, many distinct values.
-    Json: Layout::Plain, json true;
+    Json: String, Layout::Plain, json true;
     /// A JSON document as text, few distinct values.
-    JsonLabel: Layout::Dictionary, json true;
+    JsonLabel: String, Layout::Dictionary, json true;
     /// A JSON document as text, large.
-    JsonPayload: Layout::Payload, json true;
+    JsonPayload: String, Layout::Payload, json true;
     /// Large text.
-    TextPayload: Layout::Payload, json false;
-}
-
-/// Text with few distinct values, mostly that of the row before: rows of one request hold it together.
-#[derive(Debug)]
-pub struct SharedLabel;
-
-impl Scalar for SharedLabel {
-    type Native = Arc<str>;
-    type Builder = Vec<Option<Arc<str>>>;
-    const TYPE: DataType = DataType::Utf8;
-    const LAYOUT: Layout = Layout::Dictionary;
-
-    fn append(builder: &mut Self::Builder, value: Option<Self::Native>) {
-        builder.push(value);
-    }
-    fn finish(builder: Self::Builder) -> ArrayRef {
-        Arc::new(StringArray::from_iter(builder))
-    }
-    fn read(array: &dyn Array, row: usize) -> Self::Native {
-        array.as_string::<i32>().value(row).into()
-    }
+    TextPayload: String, Layout::Payload, json false;
 }
 
 /// Collects values of which there may be none: nothing is kept of NULLs before the first value but their number.

@@ -10,7 +10,7 @@ use crate::{
     genai::GenAi,
     table::{
         Bool, Column, Day, Double, Field as _, Int, Json, JsonLabel, JsonPayload, Label, Money, Opt, OptTime, Shared,
-        SharedLabel, Sparse, Text, Time, arrow_schema,
+        SharedLabel, Sparse, Text, Time, Word, arrow_schema,
     },
 };
 
@@ -176,7 +176,7 @@ crate::table! {
         /// Span name.
         name: Label,
         /// `INTERNAL`, `SERVER`, `CLIENT`, `PRODUCER`, `CONSUMER` or `UNSPECIFIED`.
-        span_kind: Label,
+        span_kind: Word,
         /// Start, to the microsecond.
         start_time: Time,
         /// Nanoseconds (0 to 999) to add to `start_time`.
@@ -186,7 +186,7 @@ crate::table! {
         /// True if the row only announces a span that had begun, as the Logfire SDK does; the span itself is another row, once it has ended. Else NULL.
         pending: Opt<Bool>,
         /// `UNSET`, `OK` or `ERROR`.
-        status_code: Label,
+        status_code: Word,
         /// Status message.
         status_message: Opt<Text>,
         /// W3C trace state.
@@ -376,7 +376,7 @@ crate::table! {
         /// Value where it was sent as an integer.
         int_value: Opt<Int>,
         /// `DELTA`, `CUMULATIVE` or `UNSPECIFIED`.
-        temporality: Label,
+        temporality: Word,
         /// Whether the sum only grows.
         monotonic: Bool,
         /// Sender of the row.
@@ -406,7 +406,7 @@ crate::table! {
         /// Upper bounds of all buckets but the last, as a JSON array.
         explicit_bounds: JsonLabel,
         /// `DELTA`, `CUMULATIVE` or `UNSPECIFIED`.
-        temporality: Label,
+        temporality: Word,
         /// Sender of the row.
         sender: Shared<Sender>,
         /// Attributes of the point.
@@ -440,7 +440,7 @@ crate::table! {
         /// Negative buckets, as OTLP/JSON.
         negative: Opt<Json>,
         /// `DELTA`, `CUMULATIVE` or `UNSPECIFIED`.
-        temporality: Label,
+        temporality: Word,
         /// Sender of the row.
         sender: Shared<Sender>,
         /// Attributes of the point.

@@ -67,7 +67,7 @@ impl S {
             parent_span_id: (self.parent != 0).then(|| format!("{:016x}", self.parent)),
             start_time: (NOON + self.at * SECOND) / 1000,
             duration_ns: 2 * SECOND,
-            status_code: if self.failed { "ERROR" } else { "UNSET" }.to_owned(),
+            status_code: if self.failed { "ERROR" } else { "UNSET" }.into(),
             ..SpanRow::default()
         };
         row.genai.input_tokens = self.tokens.map(|(input, _)| input);

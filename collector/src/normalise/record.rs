@@ -3,10 +3,10 @@
 use std::{cell::RefCell, rc::Rc};
 
 use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value as Any},
+    common::v1::{InstrumentationScope, KeyValue, any_value::Value as Any},
     logs::v1::LogRecord,
     resource::v1::Resource,
-    trace::v1::{Span, span::Event, status::StatusCode},
+    trace::v1::{span::Event, status::StatusCode},
 };
 use serde_json::{Map, Value, json};
 
@@ -14,8 +14,9 @@ use super::{
     compile::{Condition, DialectSet, EventMessages, Glob, Mapping, ReadyDialect, Source},
     messages,
     search::search,
-    values::{self, json_of, parse_structure, unflatten, unquoted},
+    values::{self, json_of, json_of_ref, parse_structure, unflatten, unquoted},
 };
+use crate::otlp::borrowed::{KeyValueRef, SpanRef, ValueRef};
 
 /// What a rule found.
 #[derive(Debug)]
@@ -33,9 +34,9 @@ pub(super) struct Record<'a> {
     mapping: &'a Mapping,
     resource: &'a Resource,
     scope: &'a str,
-    pub(super) span: Option<&'a Span>,
+    pub(super) span: Option<&'a SpanRef<'a>>,
     log: Option<&'a LogRecord>,
-    pub(super) attributes: &'a [KeyValue],
+    pub(super) attributes: &'a [KeyValueRef<'a>],
     pub(super) event_name: Option<&'a str>,
     /// By key number: index of the attribute plus one, 0 for none.
     slots: Vec<u16>,
@@ -49,10 +50,15 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// A span.
-    pub(super) fn of_span(mapping: &'a Mapping, resource: &'a Resource, scope: &'a InstrumentationScope, span: &'a Span) -> Self {
+    pub(super) fn of_span(
+        mapping: &'a Mapping,
+        resource: &'a Resource,
+        scope: &'a InstrumentationScope,
+        span: &'a SpanRef<'a>,
+    ) -> Self {
         let mut record = Self::new(mapping, resource, &scope.name, &span.attributes);
         record.span = Some(span);
-        for event in &span.events {
+        for event in &*span.events {
             if let Some(bits) = mapping.span_events.get(&event.name) {
                 record.dialects |= bits;
             }
@@ -60,19 +66,17 @@ impl<'a> Record<'a> {
         record
     }
 
-    /// A log record.
+    /// A log record and its attributes.
     pub(super) fn of_log(
         mapping: &'a Mapping,
         resource: &'a Resource,
         scope: &'a InstrumentationScope,
         log: &'a LogRecord,
+        attributes: &'a [KeyValueRef<'a>],
     ) -> Self {
-        let mut record = Self::new(mapping, resource, &scope.name, &log.attributes);
+        let mut record = Self::new(mapping, resource, &scope.name, attributes);
         record.log = Some(log);
-        let named = |key: &str| {
-            let attribute = log.attributes.iter().find(|attribute| attribute.key == key)?;
-            text(attribute)
-        };
+        let named = |key: &str| attributes.iter().find(|attribute| attribute.key == key)?.text();
         // Codex fills the field with the place in its source code: the attribute is the name.
         record.event_name =
             named("event.name").or_else(|| named("event_name")).or(Some(log.event_name.as_str()).filter(|name| !name.is_empty()));
@@ -86,7 +90,7 @@ impl<'a> Record<'a> {
         record
     }
 
-    fn new(mapping: &'a Mapping, resource: &'a Resource, scope: &'a str, attributes: &'a [KeyValue]) -> Self {
+    fn new(mapping: &'a Mapping, resource: &'a Resource, scope: &'a str, attributes: &'a [KeyValueRef<'a>]) -> Self {
         let mut record = Self {
             mapping,
             resource,
@@ -103,7 +107,7 @@ impl<'a> Record<'a> {
         };
         for (index, attribute) in attributes.iter().enumerate().take(usize::from(u16::MAX)) {
             #[expect(clippy::cast_possible_truncation, reason = "taken at most u16::MAX")]
-            record.note(index as u16, &attribute.key);
+            record.note(index as u16, attribute.key);
         }
         for (glob, bits) in &mapping.scopes {
             if glob.matches(scope) {
@@ -169,11 +173,10 @@ impl<'a> Record<'a> {
     }
 
     /// The attribute with key number `key`.
-    fn attribute(&self, key: u16) -> Option<(u16, &'a KeyValue)> {
+    fn attribute(&self, key: u16) -> Option<(u16, &'a KeyValueRef<'a>)> {
         let index = self.slots.get(usize::from(key))?.checked_sub(1)?;
         let attribute = &self.attributes[usize::from(index)];
-        attribute.value.as_ref()?.value.as_ref()?;
-        Some((index, attribute))
+        (!matches!(attribute.value, None | Some(ValueRef::Empty))).then_some((index, attribute))
     }
 
     /// Whether `source` may hold something: the cheap part of [`Record::find`].
@@ -211,11 +214,11 @@ impl<'a> Record<'a> {
                     None => Found::Value(Rc::new(json_of(attribute.value.as_ref()?))),
                 })
             }
-            Source::SpanName => self.span.map(|span| Found::Text(&span.name)),
+            Source::SpanName => self.span.map(|span| Found::Text(span.name)),
             Source::ScopeName => Some(Found::Text(self.scope)),
             Source::StatusMessage => {
                 let status = self.span?.status.as_ref()?;
-                (!status.message.is_empty()).then_some(Found::Text(&status.message))
+                (!status.message.is_empty()).then_some(Found::Text(status.message))
             }
             Source::Body => {
                 let body = self.log?.body.as_ref()?;
@@ -262,12 +265,9 @@ impl<'a> Record<'a> {
         if object.is_empty() {
             // Gemini CLI and some frameworks put the fields into attributes.
             for attribute in self.attributes {
-                if matches!(
-                    attribute.key.as_str(),
-                    "content" | "message" | "role" | "id" | "index" | "finish_reason" | "tool_calls"
-                ) {
-                    let value = attribute.value.as_ref().map_or(Value::Null, json_of);
-                    object.insert(attribute.key.clone(), structure_of(value));
+                if matches!(attribute.key, "content" | "message" | "role" | "id" | "index" | "finish_reason" | "tool_calls") {
+                    let value = attribute.value.as_ref().map_or(Value::Null, json_of_ref);
+                    object.insert(attribute.key.to_owned(), structure_of(value));
                 }
             }
         }
@@ -281,7 +281,7 @@ impl<'a> Record<'a> {
                 let attribute = &self.attributes[usize::from(*index)];
                 let text = self.mapping.prefixes.iter().find(|known| known.info.id == prefix)?.text.as_str();
                 let rest = &attribute.key[text.len()..];
-                let value = attribute.value.as_ref().map_or(Value::Null, json_of);
+                let value = attribute.value.as_ref().map_or(Value::Null, json_of_ref);
                 if !rest.is_empty() && !value.is_null() {
                     entries.push((rest, value));
                 }
@@ -326,7 +326,7 @@ impl<'a> Record<'a> {
     }
 
     fn json_at(&self, index: u16) -> Option<Rc<Value>> {
-        self.remembered(index, || self.attributes[usize::from(index)].value.as_ref().map(json_of))
+        self.remembered(index, || self.attributes[usize::from(index)].value.as_ref().map(json_of_ref))
     }
 
     fn remembered(&self, index: u16, parse: impl FnOnce() -> Option<Value>) -> Option<Rc<Value>> {
@@ -350,7 +350,7 @@ impl<'a> Record<'a> {
             && condition.present.iter().all(|key| self.attribute(*key).is_some())
             && condition.absent.iter().all(|key| self.attribute(*key).is_none())
             && self.key_holds(condition)
-            && fits(&condition.span_name, self.span.map(|span| span.name.as_str()))
+            && fits(&condition.span_name, self.span.map(|span| span.name))
             && (condition.span_event.is_empty()
                 || self.span.is_some_and(|span| span.events.iter().any(|event| condition.span_event.contains(&event.name))))
             && fits(&condition.event, self.event_name)
@@ -371,16 +371,16 @@ impl<'a> Record<'a> {
 }
 
 /// The text of `attribute`, if it is text or bytes that hold text: LangSmith's older releases encode what they send.
-fn readable(attribute: &KeyValue) -> Option<&str> {
-    match attribute.value.as_ref()?.value.as_ref()? {
-        Any::StringValue(text) => Some(text),
-        Any::BytesValue(bytes) => std::str::from_utf8(bytes).ok(),
+fn readable<'a>(attribute: &KeyValueRef<'a>) -> Option<&'a str> {
+    match attribute.value {
+        Some(ValueRef::Text(text)) => Some(text),
+        Some(ValueRef::Bytes(bytes)) => std::str::from_utf8(bytes).ok(),
         _ => None,
     }
 }
 
 /// The text of `attribute`, if it is text.
-pub(super) fn text(attribute: &KeyValue) -> Option<&str> {
+fn text(attribute: &KeyValue) -> Option<&str> {
     match attribute.value.as_ref()?.value.as_ref()? {
         Any::StringValue(text) => Some(text),
         _ => None,
@@ -388,10 +388,10 @@ pub(super) fn text(attribute: &KeyValue) -> Option<&str> {
 }
 
 /// `value` as a word to compare: without the quotes of a JSON scalar.
-fn word(value: &AnyValue) -> String {
-    match &value.value {
-        Some(Any::StringValue(text)) => unquoted(text),
-        _ => match json_of(value) {
+fn word(value: &ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Text(text) => unquoted(text),
+        _ => match json_of_ref(value) {
             Value::String(text) => text,
             other => other.to_string(),
         },

@@ -1,6 +1,9 @@
 //! Properties of the engine that no single capture shows.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value as Any};
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value::Value as Any},
+    trace::v1::Span,
+};
 use serde_json::json;
 
 use super::*;
@@ -25,7 +28,7 @@ fn span(attributes: Value) -> Span {
 }
 
 fn read(attributes: Value) -> Normalised {
-    Normaliser::embedded().span(&Resource::default(), &InstrumentationScope::default(), &span(attributes))
+    Normaliser::embedded().span(&Resource::default(), &InstrumentationScope::default(), &SpanRef::of(&span(attributes)))
 }
 
 fn rules(normalised: &Normalised) -> Value {
@@ -72,7 +75,7 @@ fn a_failed_call_has_no_tokens_rather_than_none_of_them() {
     let mut failed =
         span(json!({"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 0, "gen_ai.usage.output_tokens": 0}));
     failed.status = Some(opentelemetry_proto::tonic::trace::v1::Status { code: 2, message: "429".to_owned() });
-    let found = Normaliser::embedded().span(&Resource::default(), &InstrumentationScope::default(), &failed);
+    let found = Normaliser::embedded().span(&Resource::default(), &InstrumentationScope::default(), &SpanRef::of(&failed));
     assert_eq!((found.genai.input_tokens, found.genai.output_tokens, found.facts.is_call), (None, None, true));
 }
 
@@ -85,7 +88,7 @@ fn bytes_that_hold_text_are_read_as_text() {
         value: Some(AnyValue { value: Some(bytes) }),
         ..KeyValue::default()
     });
-    let found = Normaliser::embedded().span(&Resource::default(), &InstrumentationScope::default(), &given);
+    let found = Normaliser::embedded().span(&Resource::default(), &InstrumentationScope::default(), &SpanRef::of(&given));
     assert_eq!(found.genai.input_preview.as_deref(), Some("Q"));
     assert!(found.same_as_column.is_empty(), "bytes come back as bytes");
 }
@@ -134,7 +137,7 @@ fn invented_parameters_are_unknown_and_real_ones_are_not() {
         "gen_ai.operation.name": "chat", "gen_ai.request.temperature": 1.0, "gen_ai.request.top_p": 0.9, "gen_ai.request.seed": 0,
         "gen_ai.usage.cost": 0,
     }));
-    let found = Normaliser::embedded().span(&resource, &InstrumentationScope::default(), &given);
+    let found = Normaliser::embedded().span(&resource, &InstrumentationScope::default(), &SpanRef::of(&given));
     assert_eq!((found.genai.temperature, found.genai.top_p, found.genai.reported_cost_usd), (None, Some(0.9), None));
     assert_eq!(found.genai.request_parameters.as_deref(), Some(r#"{"top_p":0.9}"#));
 }
@@ -188,7 +191,7 @@ input_tokens = [{ key = "acme.usage", path = "in.0" }]
     let files = [("acme.toml".to_owned(), own.to_owned()), ("oi.toml".to_owned(), replaced.to_owned())];
     let normaliser = Normaliser::with_files(files).expect("good files");
     let given = span(json!({"acme.kind": "x", "acme.usage": "{'in': [7]}", "llm.token_count.prompt": 9}));
-    let found = normaliser.span(&Resource::default(), &InstrumentationScope::default(), &given);
+    let found = normaliser.span(&Resource::default(), &InstrumentationScope::default(), &SpanRef::of(&given));
     assert_eq!((found.genai.input_tokens, found.genai.operation.as_deref()), (Some(7), Some("chat")));
     assert_eq!(rules(&found)["input_tokens"], "acme.acme.usage#in.0");
 }

@@ -1,26 +1,30 @@
 //! Pure readers of the values that SDKs write: OTLP values, JSON in text, JSON scalars with their quotes, Python literals, times.
 //! They are tolerant: what cannot be read is `None`, never an error, and never fails a span.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value as Any};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use serde_json::{Map, Number, Value};
+
+use crate::otlp::borrowed::ValueRef;
 
 /// The attribute value `any` as JSON; bytes as base64, NaN and infinities as text.
 pub(super) fn json_of(any: &AnyValue) -> Value {
-    match &any.value {
-        None => Value::Null,
-        Some(Any::StringValue(text)) => Value::String(text.clone()),
-        Some(Any::BoolValue(flag)) => Value::Bool(*flag),
-        Some(Any::IntValue(int)) => Value::from(*int),
-        Some(Any::DoubleValue(double)) => {
-            Number::from_f64(*double).map_or_else(|| Value::String(double.to_string()), Value::Number)
-        }
-        Some(Any::ArrayValue(array)) => Value::Array(array.values.iter().map(json_of).collect()),
-        Some(Any::KvlistValue(list)) => object_of(&list.values),
-        Some(Any::BytesValue(bytes)) => {
+    json_of_ref(&ValueRef::of(any))
+}
+
+/// See [`json_of`].
+pub(super) fn json_of_ref(value: &ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Empty | ValueRef::TextIndex(_) => Value::Null,
+        ValueRef::Text(text) => Value::String((*text).to_owned()),
+        ValueRef::Bool(flag) => Value::Bool(*flag),
+        ValueRef::Int(int) => Value::from(*int),
+        ValueRef::Double(double) => Number::from_f64(*double).map_or_else(|| Value::String(double.to_string()), Value::Number),
+        ValueRef::Array(values) => Value::Array(values.iter().map(json_of).collect()),
+        ValueRef::Map(values) => object_of(values),
+        ValueRef::Bytes(bytes) => {
             use base64::Engine as _;
             Value::String(base64::engine::general_purpose::STANDARD.encode(bytes))
         }
-        Some(_) => Value::Null,
     }
 }
 

@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, Key
 
 use super::{
     binary,
+    borrowed::{KeyValueRef, ValueRef},
     json::{
         self, JsonError,
         reader::{Reader, Result as ReadResult},
@@ -71,7 +72,7 @@ pub struct Special<'a> {
 /// # Errors
 /// [`BlobError`] if a large value could not be stored.
 pub fn to_columns(
-    attributes: &[KeyValue],
+    attributes: &[KeyValueRef<'_>],
     dropped: u32,
     special: Special<'_>,
     genai: &GenAi,
@@ -80,7 +81,7 @@ pub fn to_columns(
     let mut natural = Writer { out: String::with_capacity(48 * attributes.len() + 2) };
     let mut payload: Option<Writer> = None;
     let mut exact = false;
-    let shadowed = shadowed(attributes);
+    let shadowed = shadowed(attributes, |attribute| attribute.key);
     natural.open('{');
     for (idx, attribute) in attributes.iter().enumerate() {
         exact |= attribute.key_strindex != 0 || attribute.value.is_none();
@@ -89,9 +90,9 @@ pub fn to_columns(
             continue;
         }
         natural.element();
-        push_string(&mut natural.out, &attribute.key);
+        push_string(&mut natural.out, attribute.key);
         natural.out.push(':');
-        let value = attribute.value.as_ref().and_then(|value| value.value.as_ref());
+        let value = attribute.value.as_ref().unwrap_or(&ValueRef::Empty);
         if let Some(column) = column_with_text(idx, value, special, genai) {
             natural.out.push_str("{\"$column\":");
             push_string(&mut natural.out, column);
@@ -102,7 +103,7 @@ pub fn to_columns(
         let mut move_out = |content: &str, rendered: &str, is_text: bool| -> Result<(), BlobError> {
             let payload = payload.get_or_insert_with(|| Writer { out: "{".to_owned() });
             payload.element();
-            push_string(&mut payload.out, &attribute.key);
+            push_string(&mut payload.out, attribute.key);
             payload.out.push(':');
             if let Some(pieces) = binary::to_pieces(content, blobs)? {
                 payload.out.push_str("{\"$pieces\":");
@@ -121,7 +122,7 @@ pub fn to_columns(
         };
         let moved = match value {
             // Text is measured before it is written, so that a prompt is copied once.
-            Some(Value::StringValue(text)) if is_payload || text.len() > PAYLOAD_BYTES => {
+            ValueRef::Text(text) if is_payload || text.len() > PAYLOAD_BYTES => {
                 move_out(text, "", true)?;
                 Some(text.len())
             }
@@ -151,7 +152,7 @@ pub fn to_columns(
             payload.close('}');
             payload.out
         }),
-        attributes_exact: exact.then(|| json::encode_list(attributes)),
+        attributes_exact: exact.then(|| json::encode_list(&attributes.iter().map(KeyValueRef::to_key_value).collect::<Vec<_>>())),
         dropped_attributes_count: i64::from(dropped),
     })
 }
@@ -164,12 +165,12 @@ pub fn to_object(attributes: &[KeyValue]) -> (String, bool) {
     (out, exact)
 }
 
-/// A value as JSON, and whether JSON cannot say all.
+/// A value as JSON, which may not say all of it.
 #[must_use]
-pub fn to_json(value: Option<&AnyValue>) -> (String, bool) {
+pub fn to_json(any: &AnyValue) -> String {
     let mut out = String::new();
-    let exact = push_natural(&mut out, value.and_then(|value| value.value.as_ref()));
-    (out, exact)
+    push_natural(&mut out, &ValueRef::of(any));
+    out
 }
 
 /// The columns cannot be turned back into attributes.
@@ -295,11 +296,11 @@ pub(super) fn take_binary_out(genai: &mut Sparse<GenAi>, blobs: &dyn BlobSink) -
     Ok(())
 }
 
-fn column_with_text(idx: usize, value: Option<&Value>, special: Special<'_>, genai: &GenAi) -> Option<&'static str> {
+fn column_with_text(idx: usize, value: &ValueRef<'_>, special: Special<'_>, genai: &GenAi) -> Option<&'static str> {
     let (_, column) = special.same_as_column.iter().find(|(at, _)| *at == idx)?;
-    let Some(Value::StringValue(text)) = value else { return None };
+    let ValueRef::Text(text) = value else { return None };
     // What reads like our own references could not be told from them later.
-    (payload_column(genai, column) == Some(text) && !binary::is_ambiguous(text)).then_some(*column)
+    (payload_column(genai, column) == Some(*text) && !binary::is_ambiguous(text)).then_some(*column)
 }
 
 /// Makes `payload_column` and `payload_column_mut` from one list.
@@ -345,23 +346,23 @@ fn push_blob(out: &mut String, content: &str, is_text: bool, blobs: &dyn BlobSin
 }
 
 /// Indices of entries whose key comes again later: an object shows the last one, as SDKs that overwrite would have sent.
-fn shadowed(list: &[KeyValue]) -> HashSet<usize> {
+fn shadowed<'a, A>(list: &'a [A], key: impl Fn(&'a A) -> &'a str) -> HashSet<usize> {
     // Comparing each with each is quicker than hashing for the usual dozen.
     let repeats = if list.len() <= 16 {
-        list.iter().enumerate().any(|(idx, kv)| list[..idx].iter().any(|other| other.key == kv.key))
+        list.iter().enumerate().any(|(idx, entry)| list[..idx].iter().any(|other| key(other) == key(entry)))
     } else {
         let mut seen = HashSet::with_capacity(list.len());
-        list.iter().any(|kv| !seen.insert(kv.key.as_str()))
+        list.iter().any(|entry| !seen.insert(key(entry)))
     };
     if !repeats {
         return HashSet::new();
     }
-    let last: HashMap<&str, usize> = list.iter().enumerate().map(|(idx, kv)| (kv.key.as_str(), idx)).collect();
-    (0..list.len()).filter(|idx| last[list[*idx].key.as_str()] != *idx).collect()
+    let last: HashMap<&str, usize> = list.iter().enumerate().map(|(idx, entry)| (key(entry), idx)).collect();
+    (0..list.len()).filter(|idx| last[key(&list[*idx])] != *idx).collect()
 }
 
 fn push_object(out: &mut String, list: &[KeyValue]) -> bool {
-    let shadowed = shadowed(list);
+    let shadowed = shadowed(list, |kv| &kv.key);
     let mut exact = !shadowed.is_empty();
     out.push('{');
     let mut first = true;
@@ -375,47 +376,47 @@ fn push_object(out: &mut String, list: &[KeyValue]) -> bool {
         }
         push_string(out, &kv.key);
         out.push(':');
-        exact |= push_natural(out, kv.value.as_ref().and_then(|value| value.value.as_ref()));
+        exact |= push_natural(out, &kv.value.as_ref().map_or(ValueRef::Empty, ValueRef::of));
     }
     out.push('}');
     exact
 }
 
 /// Appends the value as JSON; returns whether JSON cannot say all of it.
-fn push_natural(out: &mut String, value: Option<&Value>) -> bool {
+fn push_natural(out: &mut String, value: &ValueRef<'_>) -> bool {
     match value {
-        None => out.push_str("null"),
-        Some(Value::StringValue(text)) => push_string(out, text),
-        Some(Value::BoolValue(value)) => out.push_str(if *value { "true" } else { "false" }),
-        Some(Value::IntValue(value)) => push_int(out, *value),
-        Some(Value::DoubleValue(value)) => {
-            push_double(out, *value);
-            return !value.is_finite();
+        ValueRef::Empty => out.push_str("null"),
+        ValueRef::Text(text) => push_string(out, text),
+        ValueRef::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        ValueRef::Int(int) => push_int(out, *int),
+        ValueRef::Double(double) => {
+            push_double(out, *double);
+            return !double.is_finite();
         }
-        Some(Value::ArrayValue(array)) => {
+        ValueRef::Array(values) => {
             let mut exact = false;
             out.push('[');
-            for (idx, value) in array.values.iter().enumerate() {
+            for (idx, value) in values.iter().enumerate() {
                 if idx > 0 {
                     out.push(',');
                 }
-                exact |= push_natural(out, value.value.as_ref());
+                exact |= push_natural(out, &ValueRef::of(value));
             }
             out.push(']');
             return exact;
         }
-        Some(Value::KvlistValue(list)) => {
+        ValueRef::Map(values) => {
             let reserved =
-                list.values.first().is_some_and(|kv| matches!(kv.key.as_str(), "$payload" | "$column" | "$blob" | "$pieces"));
-            return push_object(out, &list.values) || reserved;
+                values.first().is_some_and(|kv| matches!(kv.key.as_str(), "$payload" | "$column" | "$blob" | "$pieces"));
+            return push_object(out, values) || reserved;
         }
-        Some(Value::BytesValue(bytes)) => {
+        ValueRef::Bytes(bytes) => {
             out.push('"');
             BASE64_STANDARD.encode_string(bytes, out);
             out.push('"');
             return true;
         }
-        Some(Value::StringValueStrindex(index)) => {
+        ValueRef::TextIndex(index) => {
             push_int(out, *index);
             return true;
         }

@@ -2,7 +2,7 @@
 //!
 //! Whatever several records share (resource, scope, metric) is rendered once.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use assay_schemas::{
     genai::GenAi,
@@ -19,11 +19,11 @@ use opentelemetry_proto::tonic::{
         Exemplar, ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint, SummaryDataPoint, number_data_point,
     },
     resource::v1::Resource,
-    trace::v1::{Span, Status},
 };
 
 use super::{
     attributes::{self, BlobSink, Special},
+    borrowed::{KeyValueRef, SpanRef, StatusRef},
     json,
     json::writer::{Writer, push_double, push_int},
 };
@@ -79,28 +79,28 @@ pub fn sender_columns(resource: &Sender, scope: Option<&InstrumentationScope>, s
 /// # Errors
 /// [`BlobError`] if a large value could not be stored.
 pub fn span(
-    span: Span,
+    span: &SpanRef<'_>,
     origin: Origin,
     sender: Arc<Sender>,
     mut genai: Sparse<GenAi>,
     special: Special<'_>,
     blobs: &dyn BlobSink,
 ) -> Result<SpanRow, BlobError> {
-    let pending = announces(&span).then_some(true);
+    let pending = announces(span).then_some(true);
     let attributes = attributes::to_columns(&span.attributes, span.dropped_attributes_count, special, &genai, blobs)?;
     attributes::take_binary_out(&mut genai, blobs)?;
     // A status that is present but empty differs from an absent one by an empty message.
     let (status_code, status_message) = match span.status {
         None => (label(&STATUS_CODES, 0), None),
-        Some(Status { code: 0, message }) => (label(&STATUS_CODES, 0), Some(message)),
-        Some(Status { code, message }) => (label(&STATUS_CODES, code), some(message)),
+        Some(StatusRef { code: 0, message }) => (label(&STATUS_CODES, 0), Some(message.to_owned())),
+        Some(StatusRef { code, message }) => (label(&STATUS_CODES, code), some_text(message)),
     };
     Ok(SpanRow {
         origin,
-        trace_id: hexadecimal(&span.trace_id),
-        span_id: hexadecimal(&span.span_id),
-        parent_span_id: id(&span.parent_span_id),
-        name: span.name,
+        trace_id: hexadecimal(span.trace_id),
+        span_id: hexadecimal(span.span_id),
+        parent_span_id: id(span.parent_span_id),
+        name: span.name.to_owned(),
         span_kind: label(&SPAN_KINDS, span.kind),
         start_time: micros(span.start_time_unix_nano),
         start_time_ns_part: (span.start_time_unix_nano % 1000) as i64,
@@ -108,7 +108,7 @@ pub fn span(
         pending,
         status_code,
         status_message,
-        trace_state: some(span.trace_state),
+        trace_state: some_text(span.trace_state),
         flags: i64::from(span.flags),
         sender,
         attributes,
@@ -123,9 +123,9 @@ pub fn span(
 
 /// Whether the span is only the announcement of one that has begun: the Logfire SDK sends a span of no duration, with an identifier of its
 /// own, as a child of the span it announces.
-fn announces(span: &Span) -> bool {
-    span.start_time_unix_nano == span.end_time_unix_nano
-        && text_of(&span.attributes, "logfire.span_type").as_deref() == Some("pending_span")
+fn announces(span: &SpanRef<'_>) -> bool {
+    let kind = || span.attributes.iter().rfind(|attribute| attribute.key == "logfire.span_type");
+    span.start_time_unix_nano == span.end_time_unix_nano && kind().and_then(KeyValueRef::text) == Some("pending_span")
 }
 
 /// What a log row needs besides the record.
@@ -147,14 +147,15 @@ pub struct LogExtras {
 /// [`BlobError`] if a large value could not be stored.
 pub fn log(log: LogRecord, extras: LogExtras, special: Special<'_>, blobs: &dyn BlobSink) -> Result<LogRow, BlobError> {
     let LogExtras { origin, log_id, sender, mut genai } = extras;
-    let attributes = attributes::to_columns(&log.attributes, log.dropped_attributes_count, special, &genai, blobs)?;
+    let list = KeyValueRef::list(&log.attributes);
+    let attributes = attributes::to_columns(&list, log.dropped_attributes_count, special, &genai, blobs)?;
     attributes::take_binary_out(&mut genai, blobs)?;
     let nanos = if log.time_unix_nano == 0 { log.observed_time_unix_nano } else { log.time_unix_nano };
     let event_name_field = some(log.event_name);
     let (body, body_exact) = match log.body {
         None => (None, None),
         Some(AnyValue { value: Some(Value::StringValue(text)) }) => (Some(text), None),
-        Some(body) => (Some(attributes::to_json(Some(&body)).0), Some(json::encode(&body))),
+        Some(body) => (Some(attributes::to_json(&body)), Some(json::encode(&body))),
     };
     Ok(LogRow {
         log_id,
@@ -335,9 +336,9 @@ fn micros(nanos: u64) -> i64 {
     i64::try_from(nanos / 1000).expect("a thousandth of 64 bits")
 }
 
-fn label(names: &[&str], number: i32) -> String {
+fn label(names: &[&'static str], number: i32) -> Cow<'static, str> {
     let name = usize::try_from(number).ok().and_then(|idx| names.get(idx));
-    name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
+    name.map_or_else(|| number.to_string().into(), |name| (*name).into())
 }
 
 fn some(text: String) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Decoding a request body, in either encoding. A record that cannot be decoded costs only itself.
 //!
-//! Protobuf is decoded by prost in one go. Only when that fails, the envelope is walked by hand and each record decoded apart, so
-//! that one text that is not UTF-8 does not refuse a whole batch.
+//! Of protobuf only the envelope is read at first, and its records one by one, as they are asked for: the memory of one is used again by
+//! the next, a request is never there as a whole beside its rows, and one text that is not UTF-8 does not refuse a whole batch.
 
 use assay_schemas::ids::{Encoding, Signal};
 use opentelemetry_proto::tonic::{
@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::{
-    DecodeError, Message as _,
+    DecodeError, Message,
     bytes::Buf,
     encoding::{WireType, decode_key, decode_varint},
 };
@@ -45,36 +45,130 @@ pub enum DecodeRequestError {
     NotARequest,
 }
 
-/// Decodes `body`. Records that could not be decoded are left out and returned beside the request.
+/// Decodes `body` as a whole. Records that could not be decoded are left out and returned beside the request.
 ///
 /// # Errors
 /// [`DecodeRequestError`] if the envelope around the records is broken.
 pub fn decode(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<(Request, Vec<Defect>), DecodeRequestError> {
     match signal {
-        Signal::Traces => decode_as::<ExportTraceServiceRequest>(encoding, body).map(|(m, d)| (Request::Traces(m), d)),
-        Signal::Logs => decode_as::<ExportLogsServiceRequest>(encoding, body).map(|(m, d)| (Request::Logs(m), d)),
-        Signal::Metrics => decode_as::<ExportMetricsServiceRequest>(encoding, body).map(|(m, d)| (Request::Metrics(m), d)),
+        Signal::Traces => open(encoding, body).map(Opened::whole).map(|(m, d)| (Request::Traces(m), d)),
+        Signal::Logs => open(encoding, body).map(Opened::whole).map(|(m, d)| (Request::Logs(m), d)),
+        Signal::Metrics => open(encoding, body).map(Opened::whole).map(|(m, d)| (Request::Metrics(m), d)),
     }
 }
 
-fn decode_as<M: json::Message + Envelope>(encoding: Encoding, body: &[u8]) -> Result<(M, Vec<Defect>), DecodeRequestError> {
+/// A request whose envelope is decoded.
+pub(crate) struct Opened<'a, M: Envelope> {
+    /// Resources without their scopes, and those without their records, in the order received.
+    pub(crate) resources: Vec<(M::Resource, Vec<(M::Scope, Records<'a, M::Record>)>)>,
+    /// Records of JSON that could not be decoded.
+    pub(crate) defects: Vec<Defect>,
+}
+
+/// The records of one scope.
+pub(crate) enum Records<'a, R> {
+    Decoded(Vec<R>),
+    Encoded(Vec<&'a [u8]>),
+}
+
+impl<'a, R: Message + Default> Records<'a, R> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Decoded(records) => records.len(),
+            Self::Encoded(records) => records.len(),
+        }
+    }
+
+    /// The records, each decoded when its turn comes; why one could not be.
+    pub(crate) fn decoded(self) -> impl Iterator<Item = Result<R, Defect>> + use<'a, R> {
+        let (decoded, encoded) = match self {
+            Self::Decoded(records) => (records, Vec::new()),
+            Self::Encoded(records) => (Vec::new(), records),
+        };
+        decoded.into_iter().map(Ok).chain(encoded.into_iter().map(record::<R>))
+    }
+}
+
+/// Decodes one record.
+pub(crate) fn record<R: Message + Default>(body: &[u8]) -> Result<R, Defect> {
+    R::decode(body).map_err(|error| {
+        let name = std::any::type_name::<R>().rsplit("::").next().unwrap_or_default();
+        let detail = format!("found a broken `{name}` ({error}), expected valid protobuf");
+        Defect { detail, record: String::new(), record_bytes: body.len() }
+    })
+}
+
+/// Reads the envelope of `body`.
+///
+/// # Errors
+/// [`DecodeRequestError`] if it is broken.
+pub(crate) fn open<M: Envelope>(encoding: Encoding, body: &[u8]) -> Result<Opened<'_, M>, DecodeRequestError> {
     match encoding {
-        Encoding::Json => json::decode(body).map_err(DecodeRequestError::Json),
+        Encoding::Json => {
+            let (message, defects) = json::decode(body).map_err(DecodeRequestError::Json)?;
+            Ok(Opened { defects, ..Opened::of(message) })
+        }
         Encoding::Rows => Err(DecodeRequestError::NotARequest),
-        Encoding::Protobuf => match M::decode(body) {
-            Ok(message) => Ok((message, Vec::new())),
-            Err(error) => salvage(body).map_err(|Broken| DecodeRequestError::Protobuf(error)),
+        Encoding::Protobuf => match Opened::walked(body) {
+            Ok(opened) => Ok(opened),
+            // Prost's error about the whole body says how it is broken.
+            Err(Broken) => M::decode(body).map(Opened::of).map_err(DecodeRequestError::Protobuf),
         },
     }
 }
 
-/// A message whose records can be decoded one by one.
-trait Envelope: prost::Message + Default {
-    /// Decodes the element `body` of the repeated field `tag`, or returns `None` if that field is decoded as usual.
-    fn element(&mut self, tag: u32, body: &[u8], defects: &mut Vec<Defect>) -> Option<Result<(), Broken>>;
+impl<'a, M: Envelope> Opened<'a, M> {
+    fn of(mut message: M) -> Self {
+        let scopes = |resource: &mut M::Resource| {
+            let scopes = std::mem::take(M::scopes(resource)).into_iter();
+            scopes.map(|mut scope| (std::mem::take(M::records(&mut scope)), scope)).collect::<Vec<_>>()
+        };
+        let resources = std::mem::take(message.resources()).into_iter().map(|mut resource| {
+            let scopes = scopes(&mut resource).into_iter().map(|(records, scope)| (scope, Records::Decoded(records)));
+            (resource, scopes.collect())
+        });
+        Self { resources: resources.collect(), defects: Vec::new() }
+    }
+
+    fn walked(body: &'a [u8]) -> Result<Self, Broken> {
+        let mut resources = Vec::new();
+        walk::<M>(body, M::RESOURCES, &mut |body| {
+            let mut scopes = Vec::new();
+            let resource = walk::<M::Resource>(body, M::SCOPES, &mut |body| {
+                let mut records = Vec::new();
+                let scope = walk::<M::Scope>(body, M::RECORDS, &mut |body| {
+                    records.push(body);
+                    Ok(())
+                })?;
+                scopes.push((scope, Records::Encoded(records)));
+                Ok(())
+            })?;
+            resources.push((resource, scopes));
+            Ok(())
+        })?;
+        Ok(Self { resources, defects: Vec::new() })
+    }
+
+    /// All of it, and the records that could not be decoded.
+    fn whole(self) -> (M, Vec<Defect>) {
+        let (mut message, mut defects) = (M::default(), self.defects);
+        for (mut resource, scopes) in self.resources {
+            for (mut scope, records) in scopes {
+                for record in records.decoded() {
+                    match record {
+                        Ok(record) => M::records(&mut scope).push(record),
+                        Err(defect) => defects.push(defect),
+                    }
+                }
+                M::scopes(&mut resource).push(scope);
+            }
+            message.resources().push(resource);
+        }
+        (message, defects)
+    }
 }
 
-/// The envelope is broken. Prost's error about the whole body says how.
+/// The envelope is broken.
 struct Broken;
 
 impl From<DecodeError> for Broken {
@@ -83,65 +177,68 @@ impl From<DecodeError> for Broken {
     }
 }
 
-fn salvage<M: Envelope>(body: &[u8]) -> Result<(M, Vec<Defect>), Broken> {
-    let mut defects = Vec::new();
-    let message = salvage_into(body, &mut defects)?;
-    Ok((message, defects))
-}
-
-fn salvage_into<M: Envelope>(mut body: &[u8], defects: &mut Vec<Defect>) -> Result<M, Broken> {
+/// Decodes `body`, but for the elements of the repeated field `tag`, which `each` gets.
+fn walk<'a, M: Message + Default>(
+    mut body: &'a [u8],
+    tag: u32,
+    each: &mut dyn FnMut(&'a [u8]) -> Result<(), Broken>,
+) -> Result<M, Broken> {
     let mut message = M::default();
     while !body.is_empty() {
         let field = body;
-        let (tag, wire_type) = decode_key(&mut body)?;
+        let (found, wire_type) = decode_key(&mut body)?;
         if wire_type == WireType::LengthDelimited {
             let len = usize::try_from(decode_varint(&mut body)?).unwrap_or(usize::MAX);
             let element = body.get(..len).ok_or(Broken)?;
             body.advance(len);
-            if let Some(result) = message.element(tag, element, defects) {
-                result?;
+            if found == tag {
+                each(element)?;
                 continue;
             }
         } else {
-            prost::encoding::skip_field(wire_type, tag, &mut body, prost::encoding::DecodeContext::default())?;
+            prost::encoding::skip_field(wire_type, found, &mut body, prost::encoding::DecodeContext::default())?;
         }
         message.merge(&field[..field.len() - body.len()])?;
     }
     Ok(message)
 }
 
+/// A request: resources, in each of them scopes, in each of those records.
+pub(crate) trait Envelope: json::Message + Message + Default {
+    type Resource: Message + Default;
+    type Scope: Message + Default;
+    type Record: Message + Default;
+    /// Tags of the repeated fields.
+    const RESOURCES: u32 = 1;
+    const SCOPES: u32 = 2;
+    const RECORDS: u32 = 2;
+    fn resources(&mut self) -> &mut Vec<Self::Resource>;
+    fn scopes(resource: &mut Self::Resource) -> &mut Vec<Self::Scope>;
+    fn records(scope: &mut Self::Scope) -> &mut Vec<Self::Record>;
+}
+
 macro_rules! envelopes {
-    ($($Message:ident { $tag:literal $field:ident: $how:ident $Element:ident })*) => {$(
-        impl Envelope for $Message {
-            fn element(&mut self, tag: u32, body: &[u8], defects: &mut Vec<Defect>) -> Option<Result<(), Broken>> {
-                (tag == $tag).then(|| envelopes!(@$how self $field $Element body defects))
+    ($($Request:ident { $resources:ident: $Resource:ident { $scopes:ident: $Scope:ident { $records:ident: $Record:ident } } })*) => {$(
+        impl Envelope for $Request {
+            type Resource = $Resource;
+            type Scope = $Scope;
+            type Record = $Record;
+
+            fn resources(&mut self) -> &mut Vec<$Resource> {
+                &mut self.$resources
+            }
+            fn scopes(resource: &mut $Resource) -> &mut Vec<$Scope> {
+                &mut resource.$scopes
+            }
+            fn records(scope: &mut $Scope) -> &mut Vec<$Record> {
+                &mut scope.$records
             }
         }
     )*};
-    (@envelopes $self:ident $field:ident $Element:ident $body:ident $defects:ident) => {
-        salvage_into::<$Element>($body, $defects).map(|element| $self.$field.push(element))
-    };
-    (@records $self:ident $field:ident $Element:ident $body:ident $defects:ident) => {{
-        match $Element::decode($body) {
-            Ok(record) => $self.$field.push(record),
-            Err(error) => $defects.push(Defect {
-                detail: format!("found a broken `{}` ({error}), expected valid protobuf", stringify!($Element)),
-                record: String::new(),
-                record_bytes: $body.len(),
-            }),
-        }
-        Ok(())
-    }};
 }
 
 envelopes! {
-    ExportTraceServiceRequest { 1 resource_spans: envelopes ResourceSpans }
-    ResourceSpans { 2 scope_spans: envelopes ScopeSpans }
-    ScopeSpans { 2 spans: records Span }
-    ExportLogsServiceRequest { 1 resource_logs: envelopes ResourceLogs }
-    ResourceLogs { 2 scope_logs: envelopes ScopeLogs }
-    ScopeLogs { 2 log_records: records LogRecord }
-    ExportMetricsServiceRequest { 1 resource_metrics: envelopes ResourceMetrics }
-    ResourceMetrics { 2 scope_metrics: envelopes ScopeMetrics }
-    ScopeMetrics { 2 metrics: records Metric }
+    ExportTraceServiceRequest { resource_spans: ResourceSpans { scope_spans: ScopeSpans { spans: Span } } }
+    ExportLogsServiceRequest { resource_logs: ResourceLogs { scope_logs: ScopeLogs { log_records: LogRecord } } }
+    ExportMetricsServiceRequest { resource_metrics: ResourceMetrics { scope_metrics: ScopeMetrics { metrics: Metric } } }
 }

@@ -2,7 +2,7 @@
 
 use assay_schemas::ids::{Encoding, ProjectId, Signal};
 use opentelemetry_proto::tonic::{
-    common::v1::ArrayValue,
+    common::v1::{ArrayValue, any_value::Value},
     logs::v1::{ResourceLogs, ScopeLogs},
     metrics::v1::{Gauge, NumberDataPoint, ResourceMetrics, ScopeMetrics},
     trace::v1::{ResourceSpans, ScopeSpans, span},

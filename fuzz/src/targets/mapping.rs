@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use assay_collector::{
     normalise::Normaliser,
+    otlp::borrowed::SpanRef,
     trial::{TrialSpan, try_span},
 };
 use assay_schemas::{
@@ -30,9 +31,9 @@ pub(super) fn dialect(input: &[u8]) {
     }
     let Ok(normaliser) = Normaliser::with_files([("fuzz.toml".to_owned(), text)]) else { return };
     let (resource, scope) = (Resource::default(), InstrumentationScope::default());
-    for span in spans() {
-        let first = format!("{:?}", normaliser.span(&resource, &scope, span));
-        assert_eq!(first, format!("{:?}", normaliser.span(&resource, &scope, span)), "one file reads one span in one way");
+    for span in spans().iter().map(SpanRef::of) {
+        let first = format!("{:?}", normaliser.span(&resource, &scope, &span));
+        assert_eq!(first, format!("{:?}", normaliser.span(&resource, &scope, &span)), "one file reads one span in one way");
     }
 }
 

@@ -10,6 +10,7 @@ use assay_collector::{
     normalise::Normaliser,
     otlp::{
         attributes::BlobSink,
+        borrowed::SpanRef,
         json,
         wire::{self, Request},
     },
@@ -48,6 +49,20 @@ pub(super) fn protobuf(input: &[u8]) {
         in_json(signal, &request);
     }
     in_and_out(signal, Encoding::Protobuf, body, &request, defects.is_empty());
+}
+
+/// A span in protobuf: what is borrowed from it is what prost reads.
+pub(super) fn span(input: &[u8]) {
+    let Some(borrowed) = SpanRef::read(input) else { return };
+    match Span::decode(input) {
+        // Compared as bytes: a NaN is not equal to itself.
+        Ok(span) => {
+            assert!(borrowed.to_span().encode_to_vec() == span.encode_to_vec(), "prost reads something else");
+            assert!(SpanRef::of(&span).to_span().encode_to_vec() == span.encode_to_vec(), "a view of a span is another");
+        }
+        // Prost counts the levels around a value as well.
+        Err(error) => assert!(error.to_string().contains("recursion limit"), "prost does not take it: {error}"),
+    }
 }
 
 /// JSON; the first byte chooses the signal.
@@ -99,6 +114,13 @@ pub(super) fn messages(input: &[u8]) {
 
 pub(super) fn protobuf_seeds() -> Vec<Vec<u8>> {
     seeds(false)
+}
+
+pub(super) fn span_seeds() -> Vec<Vec<u8>> {
+    let captured = corpus::captures().into_iter().filter(|captured| captured.signal == Signal::Traces && !captured.json);
+    let requests = captured.filter_map(|captured| ExportTraceServiceRequest::decode(captured.body.as_slice()).ok());
+    let spans = requests.flat_map(|request| request.resource_spans).flat_map(|r| r.scope_spans).flat_map(|s| s.spans);
+    spans.map(|span| span.encode_to_vec()).collect()
 }
 
 pub(super) fn json_seeds() -> Vec<Vec<u8>> {

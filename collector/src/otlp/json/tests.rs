@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
+use crate::otlp::borrowed::SpanRef;
 
 fn span(json: &str) -> Span {
     decode(json.as_bytes()).expect("a span").0
@@ -234,6 +235,13 @@ proptest! {
         let (again, defects) = decode::<Span>(json.as_bytes()).expect("own JSON");
         prop_assert!(defects.is_empty());
         prop_assert_eq!(again.encode_to_vec(), span.encode_to_vec());
+    }
+
+    #[test]
+    fn a_span_is_borrowed_from_protobuf_as_prost_reads_it(span in any_span()) {
+        let body = span.encode_to_vec();
+        let borrowed = SpanRef::read(&body).expect("SDKs write no more than these fields");
+        prop_assert_eq!(borrowed.to_span().encode_to_vec(), body);
     }
 
     #[test]
