@@ -47,7 +47,7 @@ pub(crate) struct QueryArgs {
     /// Where this node keeps its own files: WAL, and lake and blobs where they are not in a bucket [default: assay-data].
     #[arg(long, env = "ASSAY_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// Where lake and blobs live, such as `s3://bucket/folder` [default: in the data folder].
+    /// Where lake and blobs live, such as `s3://bucket/folder`, `gs://bucket/folder` or `az://container/folder` [default: in the data folder].
     #[arg(long, env = "ASSAY_STORAGE_URL")]
     storage_url: Option<String>,
     /// Where saved items and notes are kept, such as `postgres://assay@db.example/assay` [default: in the data folder].

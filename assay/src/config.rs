@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use assay_accounts::{PostgresConfig, PostgresUrl};
 use assay_schemas::prices::PriceOverride;
-use assay_storage::{BucketConfig, Secret};
+use assay_storage::{AzureAccess, BucketConfig, GcsAccess, S3Access, Secret};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{distributed::DistributedConfig, kafka::KafkaConfig};
@@ -104,7 +104,7 @@ pub(crate) struct StorageConfig {
     /// How long files that were merged or dropped stay, for other engines that still read them. Default `1h`.
     #[serde(with = "humantime_serde")]
     pub(crate) vacuum_grace: Duration,
-    /// Where lake and blobs live, such as `s3://bucket/folder`. Default: in `data_dir`.
+    /// Where lake and blobs live, such as `s3://bucket/folder`, `gs://bucket/folder` or `az://container/folder`. Default: in `data_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
     /// Other nodes may write the lake in `url`, or the database of `clickhouse`, too. Always so for `assay collector` and `assay query`. Default `false`.
@@ -114,8 +114,12 @@ pub(crate) struct StorageConfig {
     pub(crate) follow_interval: Duration,
     /// What was read from the bucket lately takes at most this much disk. Default `10GiB`.
     pub(crate) cache_max: ByteSize,
-    /// How to reach the bucket of `url`.
+    /// How to reach the bucket of an `url` that begins with `s3://`.
     pub(crate) s3: S3Config,
+    /// How to reach the bucket of an `url` that begins with `gs://`.
+    pub(crate) gcs: GcsConfig,
+    /// How to reach the container of an `url` that begins with `az://`.
+    pub(crate) azure: AzureConfig,
     /// Where rows are kept in the place of a lake.
     pub(crate) clickhouse: ClickHouseConfig,
 }
@@ -149,7 +153,7 @@ pub(crate) struct ClickHouseConfig {
     pub(crate) allow_http: bool,
 }
 
-/// How to reach a bucket. What is not said is taken from the `AWS_…` variables.
+/// How to reach a bucket of AWS S3, or of a service that speaks its protocol. What is not said is taken from the `AWS_…` variables.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct S3Config {
@@ -167,6 +171,37 @@ pub(crate) struct S3Config {
     pub(crate) secret_access_key_file: Option<PathBuf>,
     /// The bucket is in the path of requests, not in the name of the host. Default `true`.
     pub(crate) path_style: bool,
+    /// Allow connections that are not encrypted. Default `false`.
+    pub(crate) allow_http: bool,
+}
+
+/// How to reach a bucket of Google Cloud Storage.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GcsConfig {
+    /// Address of the service, for an emulator. Default: that of Google.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoint: Option<String>,
+    /// File that holds the key of a service account. Default: what the `GOOGLE_…` variables name, else the service account of the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service_account_file: Option<PathBuf>,
+    /// Allow connections that are not encrypted. Default `false`.
+    pub(crate) allow_http: bool,
+}
+
+/// How to reach a container of Azure Blob Storage. What is not said is taken from the `AZURE_…` variables.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AzureConfig {
+    /// Address of the account, for an emulator or another cloud. Default: that of the account at Azure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoint: Option<String>,
+    /// Storage account. Default: `AZURE_STORAGE_ACCOUNT_NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<String>,
+    /// File that holds a key of the account. Default: `AZURE_STORAGE_ACCOUNT_KEY`, else what other variables name, else the identity of the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access_key_file: Option<PathBuf>,
     /// Allow connections that are not encrypted. Default `false`.
     pub(crate) allow_http: bool,
 }
@@ -283,6 +318,8 @@ impl Default for StorageConfig {
             follow_interval: of.follow_interval,
             cache_max: ByteSize::mib(10 << 10),
             s3: S3Config::default(),
+            gcs: GcsConfig::default(),
+            azure: AzureConfig::default(),
             clickhouse: ClickHouseConfig::default(),
         }
     }
@@ -390,7 +427,7 @@ impl Config {
         }
         if self.storage.shared && !self.storage.can_be_shared() {
             bail!(
-                "`storage.shared` is `true` and there is no `storage.url`: expected `s3://BUCKET/FOLDER` or `storage.clickhouse.url`, nodes can share \
+                "`storage.shared` is `true` and there is no `storage.url`: expected a bucket, such as `s3://BUCKET/FOLDER`, or `storage.clickhouse.url`, nodes can share \
                  only a lake in a bucket or a database in ClickHouse"
             );
         }
@@ -398,7 +435,10 @@ impl Config {
         self.accounts.postgres()?;
         self.kafka.validate()?;
         self.storage.clickhouse.validate()?;
-        self.storage.s3.validate()
+        self.storage.s3.validate()?;
+        let StorageConfig { gcs, azure, .. } = &self.storage;
+        check_endpoint("storage.gcs", gcs.endpoint.as_deref(), gcs.allow_http, "http://localhost:4443")?;
+        check_endpoint("storage.azure", azure.endpoint.as_deref(), azure.allow_http, "https://telemetry.blob.core.windows.net")
     }
 }
 
@@ -415,24 +455,36 @@ impl StorageConfig {
         self.url.is_some() || self.clickhouse.url.is_some()
     }
 
-    /// The bucket of `url`, with the secret that the configuration refers to.
+    /// The bucket of `url`, with the secrets that the configuration refers to.
     ///
     /// # Errors
-    /// If the file of the secret cannot be read.
+    /// If the file of a secret cannot be read.
     pub(crate) fn bucket(&self) -> anyhow::Result<Option<BucketConfig>> {
         let Some(url) = self.url.clone() else { return Ok(None) };
-        let s3 = self.s3.clone();
+        let Self { s3, gcs, azure, .. } = self.clone();
         let read = |path: &PathBuf| secret(path, "the secret key", "storage.s3.secret_access_key_file");
-        Ok(Some(BucketConfig {
-            url,
+        let s3 = S3Access {
             endpoint: s3.endpoint,
             region: s3.region,
             access_key_id: s3.access_key_id,
             secret_access_key: s3.secret_access_key_file.as_ref().map(read).transpose()?,
             path_style: s3.path_style,
             allow_http: s3.allow_http,
-            cache_bytes_max: self.cache_max.bytes(),
-        }))
+        };
+        let read = |path: &PathBuf| secret(path, "the key of the service account", "storage.gcs.service_account_file");
+        let gcs = GcsAccess {
+            endpoint: gcs.endpoint,
+            service_account: gcs.service_account_file.as_ref().map(read).transpose()?,
+            allow_http: gcs.allow_http,
+        };
+        let read = |path: &PathBuf| secret(path, "the access key", "storage.azure.access_key_file");
+        let azure = AzureAccess {
+            endpoint: azure.endpoint,
+            account: azure.account,
+            access_key: azure.access_key_file.as_ref().map(read).transpose()?,
+            allow_http: azure.allow_http,
+        };
+        Ok(Some(BucketConfig { url, s3, gcs, azure, cache_bytes_max: self.cache_max.bytes() }))
     }
 }
 
@@ -501,23 +553,25 @@ impl AccountsConfig {
 
 impl S3Config {
     fn validate(&self) -> anyhow::Result<()> {
-        if let Some(endpoint) = &self.endpoint {
-            let found = || format!("`storage.s3.endpoint` is `{endpoint}`");
-            match endpoint.split_once("://") {
-                Some(("https", _)) => {}
-                Some(("http", _)) if self.allow_http => {}
-                Some(("http", _)) => bail!(
-                    "{}: expected `https://…`, because anyone on the way could read what is stored (hint: `storage.s3.allow_http = \
-                     true` allows it on a network you trust)",
-                    found()
-                ),
-                _ => bail!("{}: expected an address such as `https://minio.example:9000`", found()),
-            }
-        }
+        check_endpoint("storage.s3", self.endpoint.as_deref(), self.allow_http, "https://minio.example:9000")?;
         if self.access_key_id.is_some() != self.secret_access_key_file.is_some() {
             bail!("found one of `storage.s3.access_key_id` and `storage.s3.secret_access_key_file`, expected both or none");
         }
         Ok(())
+    }
+}
+
+/// Checks the `endpoint` of a bucket, a key of `section`.
+fn check_endpoint(section: &str, endpoint: Option<&str>, allow_http: bool, example: &str) -> anyhow::Result<()> {
+    let Some(endpoint) = endpoint else { return Ok(()) };
+    match endpoint.split_once("://") {
+        Some(("https", _)) => Ok(()),
+        Some(("http", _)) if allow_http => Ok(()),
+        Some(("http", _)) => bail!(
+            "`{section}.endpoint` is `{endpoint}`: expected `https://…`, because anyone on the way could read what is stored (hint: \
+             `{section}.allow_http = true` allows it on a network you trust)"
+        ),
+        _ => bail!("`{section}.endpoint` is `{endpoint}`: expected an address such as `{example}`"),
     }
 }
 
@@ -625,16 +679,24 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_bucket_fits_together() {
-        let check = |s3: &str| {
-            let config: Config =
-                toml::from_str(&format!("[storage]\nurl = \"s3://telemetry\"\n[storage.s3]\n{s3}")).expect("TOML");
+        let check = |section: &str, keys: &str| {
+            let text = format!("[storage]\nurl = \"s3://telemetry\"\n[storage.{section}]\n{keys}");
+            let config: Config = toml::from_str(&text).expect("TOML");
             config.validate().map_err(|error| error.to_string())
         };
-        assert_eq!(check("endpoint = \"https://s3.example\""), Ok(()));
-        assert_eq!(check("endpoint = \"http://s3.example\"\nallow_http = true"), Ok(()));
-        assert!(check("endpoint = \"http://s3.example\"").expect_err("not encrypted").contains("expected `https://…`"));
-        assert!(check("endpoint = \"s3.example\"").expect_err("no scheme").contains("expected an address such as"));
-        assert!(check("access_key_id = \"id\"").expect_err("half a key").contains("expected both or none"));
+        for section in ["s3", "gcs", "azure"] {
+            assert_eq!(check(section, "endpoint = \"https://store.example\""), Ok(()));
+            assert_eq!(check(section, "endpoint = \"http://store.example\"\nallow_http = true"), Ok(()));
+            let error = check(section, "endpoint = \"http://store.example\"").expect_err("not encrypted");
+            assert!(
+                error.starts_with(&format!("`storage.{section}.endpoint` is ")) && error.contains("expected `https://…`"),
+                "{error}"
+            );
+            assert!(
+                check(section, "endpoint = \"store.example\"").expect_err("no scheme").contains("expected an address such as")
+            );
+        }
+        assert!(check("s3", "access_key_id = \"id\"").expect_err("half a key").contains("expected both or none"));
     }
 
     #[test]
@@ -682,10 +744,17 @@ mod tests {
     #[test]
     fn a_secret_comes_from_a_file() {
         let mut config = StorageConfig { url: Some("s3://telemetry/x".to_owned()), ..StorageConfig::default() };
-        config.s3.secret_access_key_file = Some("/nowhere/key".into());
-        let error = config.bucket().expect_err("no such file").to_string();
-        assert!(error.contains("`/nowhere/key` (`storage.s3.secret_access_key_file`)"), "{error}");
-        config.s3.secret_access_key_file = None;
+        let keys: [(&str, fn(&mut StorageConfig) -> &mut Option<PathBuf>); 3] = [
+            ("storage.s3.secret_access_key_file", |config| &mut config.s3.secret_access_key_file),
+            ("storage.gcs.service_account_file", |config| &mut config.gcs.service_account_file),
+            ("storage.azure.access_key_file", |config| &mut config.azure.access_key_file),
+        ];
+        for (name, key) in keys {
+            *key(&mut config) = Some("/nowhere/key".into());
+            let error = config.bucket().expect_err("no such file").to_string();
+            assert!(error.contains(&format!("`/nowhere/key` (`{name}`)")), "{error}");
+            *key(&mut config) = None;
+        }
         assert_eq!(config.bucket().expect("no file is needed").expect("a bucket").url, "s3://telemetry/x");
     }
 

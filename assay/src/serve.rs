@@ -72,7 +72,7 @@ pub(crate) async fn run(config: anyhow::Result<Config>, ready_file: Option<&Path
     let config = config?;
     if part != Part::Serve && !config.storage.can_be_shared() {
         bail!(
-            "there is no `storage.url`: expected `s3://BUCKET/FOLDER`, or `storage.clickhouse.url`, where collectors and query nodes share their rows"
+            "there is no `storage.url`: expected a bucket, such as `s3://BUCKET/FOLDER`, or `storage.clickhouse.url`, where collectors and query nodes share their rows"
         );
     }
     start_logging(config.log.format)?;

@@ -12,19 +12,15 @@
 //! puts under one name, both on condition that it is free, one is refused. [`open`] makes it prove that at every start of a node that writes.
 
 mod cache;
+mod client;
 mod lease;
 mod members;
 mod requests;
 
-use std::{fmt, path::Path as FsPath, sync::Arc, time::Duration};
+use std::{fmt, path::Path as FsPath, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use object_store::{
-    BackoffConfig, ClientConfigKey, Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig, UpdateVersion,
-    aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut},
-    path::Path,
-    prefix::PrefixStore,
-};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion, path::Path};
 use serde::{Deserialize, Serialize};
 
 use self::cache::DiskCache;
@@ -45,18 +41,25 @@ const OWNER: &str = "assay-owner.json";
 const CACHE: &str = "cache";
 /// The file of the data folder that says where its lake is.
 const LAKE_URL: &str = "lake-url";
-/// No answer within this time is one that was lost: what it was is looked up.
-const REQUEST_TIMEOUT: &str = "30 seconds";
-const CONNECT_TIMEOUT: &str = "5 seconds";
-/// A request that failed for a moment is sent again for so long; what takes longer is an error, and flushes have their own patience.
-const RETRY_FOR: Duration = Duration::from_secs(15);
-const RETRIES_MAX: usize = 6;
 
-/// Where the lake is, if not in the data folder. What is `None` is taken from the `AWS_…` variables, as other tools do.
+/// Where the lake is, if not in the data folder: its URL names the service.
 #[derive(Clone, Debug)]
 pub struct BucketConfig {
-    /// The bucket and the folder in it, such as `s3://telemetry/assay`.
+    /// The bucket and the folder in it, such as `s3://telemetry/assay`, `gs://telemetry/assay` or `az://telemetry/assay`.
     pub url: String,
+    /// How a bucket at `s3://…` is reached.
+    pub s3: S3Access,
+    /// How a bucket at `gs://…` is reached.
+    pub gcs: GcsAccess,
+    /// How a container at `az://…` is reached.
+    pub azure: AzureAccess,
+    /// Bytes of what was read lately that are kept in `cache/` of the data folder.
+    pub cache_bytes_max: u64,
+}
+
+/// How AWS S3, or a service that speaks its protocol, is reached. What is `None` is taken from the `AWS_…` variables, as other tools do.
+#[derive(Clone, Debug)]
+pub struct S3Access {
     /// Address of the service, such as `https://minio.example:9000`; without it that of AWS.
     pub endpoint: Option<String>,
     /// Region, where the service has any.
@@ -69,24 +72,45 @@ pub struct BucketConfig {
     pub path_style: bool,
     /// Whether requests may go over connections that are not encrypted.
     pub allow_http: bool,
-    /// Bytes of what was read lately that are kept in `cache/` of the data folder.
-    pub cache_bytes_max: u64,
+}
+
+/// How Google Cloud Storage is reached.
+#[derive(Clone, Debug, Default)]
+pub struct GcsAccess {
+    /// Address of the service; without it that of Google.
+    pub endpoint: Option<String>,
+    /// The key of a service account, as the JSON that Google hands out. Without it the `GOOGLE_…` variables say who asks, else the machine does.
+    pub service_account: Option<Secret>,
+    /// Whether requests may go over connections that are not encrypted.
+    pub allow_http: bool,
+}
+
+/// How Azure Blob Storage is reached. What is `None` is taken from the `AZURE_…` variables, as other tools do.
+#[derive(Clone, Debug, Default)]
+pub struct AzureAccess {
+    /// Address of the account, such as `https://telemetry.blob.core.windows.net`, which is what it is without one.
+    pub endpoint: Option<String>,
+    /// The storage account.
+    pub account: Option<String>,
+    /// One of its two keys, in base64. Without it the variables say who asks, else the machine does.
+    pub access_key: Option<Secret>,
+    /// Whether requests may go over connections that are not encrypted.
+    pub allow_http: bool,
 }
 
 #[cfg(test)]
 impl BucketConfig {
     /// The bucket at `url`, with nothing else said.
     pub(crate) fn at(url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
+        let s3 = S3Access {
             endpoint: None,
             region: None,
             access_key_id: None,
             secret_access_key: None,
             path_style: true,
             allow_http: false,
-            cache_bytes_max: 1 << 30,
-        }
+        };
+        Self { url: url.to_owned(), s3, gcs: GcsAccess::default(), azure: AzureAccess::default(), cache_bytes_max: 1 << 30 }
     }
 }
 
@@ -118,7 +142,9 @@ impl fmt::Debug for Secret {
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
     /// The URL is none of a bucket.
-    #[error("the lake's URL is `{found}`, expected `s3://BUCKET` or `s3://BUCKET/FOLDER`")]
+    #[error(
+        "the lake's URL is `{found}`, expected `s3://BUCKET`, `gs://BUCKET` or `az://CONTAINER`, or a folder in it such as `s3://BUCKET/FOLDER`"
+    )]
     Url {
         /// The URL.
         found: String,
@@ -145,9 +171,9 @@ pub enum BucketError {
     },
     /// Two commits of one version could both succeed.
     #[error(
-        "the store of `{url}` does not honour conditional puts: {found}, expected a refusal (status 412) of a second `PUT` with \
-         `If-None-Match: *` under one name, and of one with `If-Match` that names what is no longer there; without them two commits could both \
-         succeed"
+        "the store of `{url}` does not honour conditional puts: {found}, expected a refusal of the second of two puts on condition that the \
+         name is free (`If-None-Match: *`; at Google `x-goog-if-generation-match: 0`), and of one on condition that an object is one that is no \
+         longer there; without them two commits could both succeed"
     )]
     Unconditional {
         /// Where the lake is.
@@ -437,7 +463,8 @@ impl Bucket {
         }
         let second = self.create(&path, "second").await;
         let content = self.read(&path).await;
-        let stale = UpdateVersion { e_tag: Some("\"0\"".to_owned()), version: None };
+        // Google goes by the version, the others by the tag.
+        let stale = UpdateVersion { e_tag: Some("\"0\"".to_owned()), version: Some("1".to_owned()) };
         let third =
             if self.role.is_shared() { Some(self.put(&path, b"third".to_vec(), PutMode::Update(stale)).await) } else { None };
         self.store.delete(&path).await.map_err(self.failed("delete", &path))?;
@@ -508,49 +535,7 @@ fn client(config: &BucketConfig) -> Result<Arc<dyn ObjectStore>, BucketError> {
     if let Some(store) = crate::simulation::store(FsPath::new("")).or_else(|| tests::in_memory(&config.url)) {
         return Ok(store);
     }
-    let wrong = || BucketError::Url { found: config.url.clone() };
-    let url = url::Url::parse(&config.url).map_err(|_| wrong())?;
-    let bucket = url.host_str().filter(|host| url.scheme() == "s3" && !host.is_empty()).ok_or_else(wrong)?;
-    if url.query().is_some() || url.fragment().is_some() || url.port().is_some() || !url.username().is_empty() {
-        return Err(wrong());
-    }
-    let prefix = Path::from_url_path(url.path()).map_err(|_| wrong())?;
-    let retry = RetryConfig {
-        backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(3), base: 2.0 },
-        max_retries: RETRIES_MAX,
-        retry_timeout: RETRY_FOR,
-    };
-    let client_key = AmazonS3ConfigKey::Client;
-    let mut builder = AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_retry(retry)
-        .with_config(client_key(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
-        .with_config(client_key(ClientConfigKey::ConnectTimeout), CONNECT_TIMEOUT)
-        .with_virtual_hosted_style_request(!config.path_style)
-        .with_allow_http(config.allow_http);
-    if let Some(endpoint) = &config.endpoint {
-        builder = builder.with_endpoint(if config.path_style { endpoint.clone() } else { with_host_of(bucket, endpoint) });
-    }
-    if let Some(region) = &config.region {
-        builder = builder.with_region(region);
-    }
-    if let Some(id) = &config.access_key_id {
-        builder = builder.with_access_key_id(id);
-    }
-    if let Some(key) = &config.secret_access_key {
-        builder = builder.with_secret_access_key(key.expose());
-    }
-    let client = builder.build().map_err(|source| BucketError::Client { url: config.url.clone(), source: source.into() })?;
-    Ok(Arc::new(PrefixStore::new(client, prefix)))
-}
-
-/// `endpoint` with the bucket in the name of its host.
-fn with_host_of(bucket: &str, endpoint: &str) -> String {
-    match endpoint.split_once("://") {
-        Some((scheme, rest)) => format!("{scheme}://{bucket}.{rest}"),
-        None => format!("{bucket}.{endpoint}"),
-    }
+    client::client(config)
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub use self::wal::read_wal;
 pub use self::{
     admission::{Overload, Overloaded, Reservation},
     blobs::{BlobError, BlobStore, ProjectBlobs},
-    bucket::{BucketConfig, BucketError, Secret},
+    bucket::{AzureAccess, BucketConfig, BucketError, GcsAccess, S3Access, Secret},
     clickhouse::{ClickHouseClient, ClickHouseConfig, ClickHouseError, Day, Settings, StoredRows, migrate},
     config::{Role, StorageConfig},
     corrections::{CorrectionSet, PATCHABLE, patchable, row_key_columns},

@@ -59,7 +59,7 @@ impl DistributedConfig {
         }
         if !in_bucket {
             bail!(
-                "found `query.distributed.nodes` and no `storage.url`: expected `s3://BUCKET/FOLDER`, whose files all nodes can read"
+                "found `query.distributed.nodes` and no `storage.url`: expected a bucket, such as `s3://BUCKET/FOLDER`, whose files all nodes can read"
             );
         }
         for node in &self.nodes {

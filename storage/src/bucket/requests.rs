@@ -21,9 +21,9 @@ use futures::{
     stream::{self, BoxStream},
 };
 use object_store::{
-    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, OBJECT_STORE_COALESCE_DEFAULT,
-    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, coalesce_ranges,
-    path::Path,
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result, coalesce_ranges, path::Path,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -318,7 +318,7 @@ impl ObjectStore for Requests {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         self.counters.deletes.fetch_add(1, Ordering::Relaxed);
-        self.inner.delete_stream(locations)
+        self.inner.delete_stream(locations).map(gone).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -328,7 +328,10 @@ impl ObjectStore for Requests {
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
         self.counters.lists.fetch_add(1, Ordering::Relaxed);
-        self.inner.list_with_offset(prefix, offset)
+        // Not every service knows where a listing is to begin.
+        let listed = self.inner.list_with_offset(prefix, offset);
+        let offset = offset.clone();
+        listed.try_filter(move |meta| std::future::ready(meta.location > offset)).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -338,6 +341,15 @@ impl ObjectStore for Requests {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// What was to be deleted and is not there is deleted. S3 answers so; Google and Azure say that they did not find it, as when the first answer to a
+/// deletion was lost. The path is then the one in the bucket, with the folder of the lake.
+fn gone(deleted: Result<Path>) -> Result<Path> {
+    match deleted {
+        Err(Error::NotFound { path, .. }) => Ok(Path::parse(path)?),
+        deleted => deleted,
     }
 }
 
