@@ -95,8 +95,8 @@ cp $(CARGO_TARGET_DIR)/debug/assay $(CARGO_TARGET_DIR)/debug/assay-with-$(1)
 cargo build --locked --package assay
 endef
 
-test-external: ui/dist $(EXTERNAL_ENV)/complete ## deploy/ against Helm, Compose, systemd; MinIO; Kafka: needs Go, Java, Maven, perl, strace, systemd-analyze, root
-	@for tool in go java keytool mvn perl strace systemd-analyze; do command -v $$tool >/dev/null || { echo "missing: $$tool: found nothing, expected it for these tests" >&2; exit 1; }; done
+test-external: ui/dist $(EXTERNAL_ENV)/complete ## deploy/ against Helm, Compose, systemd; MinIO, Azurite, fake-gcs-server; Kafka: needs Go, Java, Maven, Node, perl, strace, systemd-analyze, root
+	@for tool in go java keytool mvn node npm perl strace systemd-analyze; do command -v $$tool >/dev/null || { echo "missing: $$tool: found nothing, expected it for these tests" >&2; exit 1; }; done
 	$(call with-feature,kafka,collector)
 	$(EXTERNAL_ENV)/bin/pytest tests/external
 

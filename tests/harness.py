@@ -71,7 +71,8 @@ class Server:
             known = self.addresses.get(name) if self.keep_addresses else None
             command += [f"--{name.replace('_', '-')}", known or "127.0.0.1:0"]
         command += ["--log-format", "json", "--ready-file", self._ready_path]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("ASSAY_", "OTEL_", "AWS_"))} | self.environment
+        ours = ("ASSAY_", "OTEL_", "AWS_", "AZURE_", "GOOGLE_")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)} | self.environment
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         # Whatever a failing test forgets, no server outlives the tests.

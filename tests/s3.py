@@ -1,6 +1,8 @@
-"""A bucket for tests: SeaweedFS or MinIO, real S3 services, and a proxy before them that fails as networks and services do."""
+"""A bucket for tests: SeaweedFS or MinIO, real S3 services, or an emulator of Azure's or Google's; and a proxy before it that fails as networks and
+services do."""
 
 import atexit
+import base64
 import hashlib
 import hmac
 import http.client
@@ -14,6 +16,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,15 +30,19 @@ START_TIMEOUT_SECONDS = 60
 FAULTS = ("unavailable", "hang", "drop before", "drop after", "error after")
 PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")
 PORTS += ("s3.port.iceberg", "s3.port.lance")
-
-
-def service(folder):
-    """The service that the tests use: SeaweedFS, or MinIO if `$ASSAY_MINIO` names its program."""
-    return MinIO(folder, os.environ["ASSAY_MINIO"]) if os.environ.get("ASSAY_MINIO") else SeaweedFS(folder)
+# By which Google is told the version that an object must have.
+GENERATION_MATCH = "x-goog-if-generation-match"
 
 
 class Service:
-    """One S3 service in `folder`, on free ports, with the bucket `assay`. The key of the tests and anyone without a key may do everything in it."""
+    """One service in `folder`, on free ports, with the bucket `assay`; if it speaks S3, anyone without a key may do everything in it. How the server
+    is told of it: `SCHEME` of the lake's URL, `SETTINGS` besides, variables that are `CREDENTIALS`, and with `WRONG` ones it says `REFUSED`."""
+
+    SCHEME = "s3"
+    SETTINGS = '[storage.s3]\nregion = "us-east-1"\nendpoint = "http://{address}"'
+    CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    WRONG = {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    REFUSED = "could not .* `s3://assay/key/assay-probe-.*403"
 
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -82,9 +89,9 @@ class Service:
     def _log(self):
         return (self.folder / "service.log").read_text(errors="replace")[-4000:]
 
-    def request(self, method, path, body=None):
-        """One request without a key; returns the body."""
-        request = urllib.request.Request(f"http://{self.address}{path}", data=body, method=method)
+    def request(self, method, path, body=None, headers=None):
+        """One request, without a key where none is asked for; returns the body."""
+        request = urllib.request.Request(f"http://{self.address}{path}", data=body, headers=headers or {}, method=method)
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.read()
 
@@ -99,6 +106,11 @@ class Service:
             if not following:
                 return names
             token = f"&continuation-token={urllib.request.quote(following)}"
+
+    def storage_options(self):
+        """What another engine needs to read the bucket."""
+        address = {"aws_endpoint": f"http://{self.address}", "aws_region": "us-east-1", "aws_allow_http": "true"}
+        return address | {name.lower(): value for name, value in self.CREDENTIALS.items()}
 
 
 class SeaweedFS(Service):
@@ -161,6 +173,101 @@ class MinIO(Service):
         urllib.request.urlopen(urllib.request.Request(url, data=body, headers=headers, method=method), timeout=30).read()
 
 
+class Azurite(Service):
+    """Azurite, which emulates Azure Blob Storage, from the folder `program` of its packages."""
+
+    ACCOUNT = "devstoreaccount1"
+    # The one that every Azurite has.
+    KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    VERSION = "2023-11-03"
+    SCHEME = "az"
+    SETTINGS = f'[storage.azure]\nendpoint = "http://{{address}}/{ACCOUNT}"'
+    CREDENTIALS = {"AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": KEY}
+    WRONG = {"AZURE_STORAGE_ACCOUNT_KEY": base64.b64encode(b"wrong").decode()}
+    REFUSED = "could not .* `az://assay/key/assay-probe-.*403"
+
+    def __init__(self, folder, program):
+        super().__init__(folder)
+        self.program = Path(program)
+
+    def _start(self):
+        [port] = free_ports(1)
+        self.address = f"127.0.0.1:{port}"
+        command = ["node", self.program / "node_modules/azurite/dist/src/blob/main.js", "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+        self._run(command + ["--location", self.folder, "--silent", "--disableTelemetry"])
+
+    def _make_bucket(self):
+        try:
+            self.request("PUT", "/assay?restype=container")
+        except urllib.error.HTTPError as error:
+            if error.code != 409:
+                raise
+
+    def request(self, method, path, body=None, headers=None):
+        """A request with the key: "Authorize with Shared Key" of the reference of Azure Storage."""
+        path, _, query = f"/{self.ACCOUNT}{path}".partition("?")
+        headers = {"x-ms-blob-type": "BlockBlob", "x-ms-date": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()), "x-ms-version": self.VERSION}
+        length, kind = (str(len(body)), "application/octet-stream") if body else ("", "")
+        text = [method, "", "", length, "", kind, *[""] * 6, *(f"{name}:{value}" for name, value in headers.items()), f"/{self.ACCOUNT}{path}"]
+        text += [f"{name}:{value}" for name, value in sorted(urllib.parse.parse_qsl(query, keep_blank_values=True))]
+        signature = hmac.digest(base64.b64decode(self.KEY), "\n".join(text).encode(), "sha256")
+        headers["Authorization"] = f"SharedKey {self.ACCOUNT}:{base64.b64encode(signature).decode()}"
+        return super().request(method, f"{path}?{query}", body, headers | ({"Content-Type": kind} if kind else {}))
+
+    def objects(self, prefix):
+        names, marker = [], ""
+        while True:
+            page = ElementTree.fromstring(self.request("GET", f"/assay?restype=container&comp=list&prefix={prefix}{marker}"))
+            names += [name.text for name in page.iterfind("Blobs/Blob/Name")]
+            following = page.findtext("NextMarker")
+            if not following:
+                return names
+            marker = f"&marker={urllib.request.quote(following)}"
+
+    def storage_options(self):
+        # Its emulator is where this variable says, and there alone.
+        os.environ["AZURITE_BLOB_STORAGE_URL"] = f"http://{self.address}"
+        return {"azure_storage_use_emulator": "true"} | {name.lower(): value for name, value in self.CREDENTIALS.items()}
+
+
+class FakeGcs(Service):
+    """fake-gcs-server, which emulates Google Cloud Storage, as the program at `program`. It asks nobody for a key."""
+
+    SCHEME = "gs"
+    SETTINGS = '[storage.gcs]\nendpoint = "http://{address}"'
+    CREDENTIALS = {
+        "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps({"client_email": "", "private_key": "", "private_key_id": "", "disable_oauth": True})
+    }
+    WRONG = {"GOOGLE_SERVICE_ACCOUNT_KEY": "wrong"}
+    REFUSED = "could not set up access to `gs://assay/key`: .*service account"
+
+    def __init__(self, folder, program):
+        super().__init__(folder)
+        self.program = program
+        self._front = None
+
+    def _start(self):
+        [port] = free_ports(1)
+        command = [self.program, "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", "127.0.0.1"]
+        self._run([*command, "-log-level", "warn"])
+        self._front = XmlUploads(f"127.0.0.1:{port}").__enter__()
+        self.address = self._front.address
+
+    def __exit__(self, *arguments):
+        self._front.__exit__(*arguments)
+        super().__exit__(*arguments)
+
+    def _make_bucket(self):
+        try:
+            self.request("POST", "/storage/v1/b", b'{"name": "assay"}', {"Content-Type": "application/json"})
+        except urllib.error.HTTPError as error:
+            if error.code != 409:
+                raise
+
+    def storage_options(self):
+        return {"google_base_url": f"http://{self.address}"} | {name.lower(): value for name, value in self.CREDENTIALS.items()}
+
+
 class Proxy:
     """Passes requests on to `upstream`. `failing(chance, faults)` lets that share of them, chosen by a seed, meet the `faults` in turn. `requests` are
     all (method, path) so far, `met` the (method, fault) since the last change."""
@@ -205,7 +312,11 @@ class Proxy:
             self.met.add((method, fault))
             return fault
 
-    def answer(self, _request_headers, status, headers, body):
+    def ask(self, method, path, _headers):
+        """What the service is asked, for what the client asks."""
+        return method, path
+
+    def answer(self, _method, _request_headers, status, headers, body):
         """What the client gets for what the service answered."""
         return status, headers, body
 
@@ -213,10 +324,30 @@ class Proxy:
 class CarelessProxy(Proxy):
     """As a service that does not know conditions: the second of two puts under one name is answered as the first."""
 
-    def answer(self, request_headers, status, headers, body):
-        if status == 412 and "If-None-Match" in request_headers:
+    def answer(self, _method, request_headers, status, headers, body):
+        if status in (409, 412) and ("If-None-Match" in request_headers or GENERATION_MATCH in request_headers):
             return 200, {"ETag": '"0"'}, b""
         return status, headers, body
+
+
+class XmlUploads(Proxy):
+    """Before fake-gcs-server, which knows the uploads of Google's JSON API and not those of its XML API: says the second in the words of the first.
+    Whether a condition holds is for fake-gcs-server to say."""
+
+    def ask(self, method, path, headers):
+        if method != "PUT":
+            return method, path
+        _, bucket, name = path.split("/", 2)
+        query = {"uploadType": "media", "name": urllib.parse.unquote(name)}
+        if GENERATION_MATCH in headers:
+            query["ifGenerationMatch"] = headers[GENERATION_MATCH]
+        return "POST", f"/upload/storage/v1/b/{bucket}/o?{urllib.parse.urlencode(query)}"
+
+    def answer(self, method, _request_headers, status, headers, body):
+        if method != "PUT" or status != 200:
+            return status, headers, body
+        stored = json.loads(body)
+        return 200, {"ETag": f'"{stored["etag"]}"', "x-goog-generation": stored["generation"]}, b""
 
 
 class _QuietServer(ThreadingHTTPServer):
@@ -235,7 +366,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self):
         body = self._body()
-        fault = self.owner.fate(self.command, self.path, body)
+        path, mark, query = self.path.partition("?")
+        fault = self.owner.fate(self.command, urllib.parse.unquote(path) + mark + query, body)
         if fault == "unavailable":
             return self._reply(503, {}, b"<Error><Code>SlowDown</Code></Error>")
         if fault == "hang":
@@ -245,14 +377,14 @@ class _Handler(BaseHTTPRequestHandler):
         upstream = http.client.HTTPConnection(self.owner.upstream, timeout=30)
         try:
             # The address that the client signed, not the upstream's.
-            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            upstream.putrequest(*self.owner.ask(self.command, self.path, self.headers), skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() not in ("transfer-encoding", "content-length"):
                     upstream.putheader(name, value)
             upstream.putheader("Content-Length", str(len(body)))
             upstream.endheaders(body)
             response = upstream.getresponse()
-            status, headers, content = self.owner.answer(self.headers, response.status, dict(response.getheaders()), response.read())
+            status, headers, content = self._answer(response)
         except OSError:
             return self._drop()
         finally:
@@ -262,6 +394,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "error after":
             return self._reply(500, {}, b"<Error><Code>InternalError</Code></Error>")
         return self._reply(status, headers, content)
+
+    def _answer(self, response):
+        return self.owner.answer(self.command, self.headers, response.status, dict(response.getheaders()), response.read())
 
     def _body(self):
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
@@ -302,22 +437,36 @@ def free_ports(count):
         return [each.getsockname()[1] for each in sockets]
 
 
+# Services other than the usual one, by the variable that names the program.
+OTHERS = {"ASSAY_MINIO": MinIO, "ASSAY_AZURITE": Azurite, "ASSAY_FAKE_GCS": FakeGcs}
+[PROGRAM] = [name for name in OTHERS if os.environ.get(name)] or [None]
+KIND = OTHERS.get(PROGRAM, SeaweedFS)
+
+
+def service(folder):
+    """The service that the tests use: SeaweedFS, or the one whose program a variable names."""
+    return KIND(folder, os.environ[PROGRAM]) if PROGRAM else KIND(folder)
+
+
+def url(folder):
+    """The URL of the lake in `folder` of the bucket."""
+    return f"{KIND.SCHEME}://assay/{folder}"
+
+
 def config(address, folder, more=""):
     """The configuration of a server whose lake is in `folder` of the bucket, reached at `address`."""
     return f"""
 [storage]
-url = "s3://assay/{folder}"
+url = "{url(folder)}"
 {more}
-[storage.s3]
-endpoint = "http://{address}"
-region = "us-east-1"
+{KIND.SETTINGS.format(address=address)}
 allow_http = true
 """
 
 
 def credentials():
     """The variables that say who the server is."""
-    return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    return dict(KIND.CREDENTIALS)
 
 
 def weed():

@@ -1,7 +1,7 @@
 """Several nodes over one bucket, or over one database in ClickHouse: nothing acknowledged is missing, none is there twice, every query node answers
 the same, whichever node is killed.
 
-The services are SeaweedFS and the engine of ClickHouse. What two nodes do to one another when they act at the same moment is in `storage/src/follow/tests.rs`.
+The services are SeaweedFS, or the one of `make test-external`, and the engine of ClickHouse. What two nodes do to one another when they act at the same moment is in `storage/src/follow/tests.rs`.
 """
 
 import functools
@@ -35,7 +35,7 @@ QUERIES = (
 
 @pytest.fixture(scope="module")
 def _service(tmp_path_factory):
-    with s3.SeaweedFS(tmp_path_factory.mktemp("s3") / "weed") as service:
+    with s3.service(tmp_path_factory.mktemp("s3") / "store") as service:
         yield service
 
 
@@ -161,7 +161,7 @@ def _count(server):
 def each_node_says_what_it_is_not(_service, tmp_path):
     collector, reader = (_node(tmp_path / part, part, _service, "parts") for part in ("collector", "query"))
     early = _node(tmp_path / "early", "query", _service, "parts")
-    with pytest.raises(AssertionError, match="`s3://assay/parts` is no lake that nodes share: there is no `assay-owner.json`"):
+    with pytest.raises(AssertionError, match=f"`{s3.url('parts')}` is no lake that nodes share: there is no `assay-owner.json`"):
         early.start()
     rng = otlp.seeded(42)
     request = otlp.traces([otlp.chat(rng) for _ in range(5)]).SerializeToString()
