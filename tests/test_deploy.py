@@ -157,7 +157,7 @@ def every_variable_that_is_set_is_one_that_assay_knows():
     for where, names in (("image", images), ("compose", composed), ("chart", _set_in(chart)), ("unit", _set_in(unit))):
         assert {"ASSAY_DATA_DIR", "ASSAY_CONFIG"} & names, where
         assert names <= known, f"{where}: {sorted(names - known)}"
-    for variable in re.findall(r'"(AWS_\w+)"', chart):
+    for variable in re.findall(r'"((?:AWS|GOOGLE|AZURE)_\w+)"', chart):
         assert f"`{variable}`" in documented or variable in documented
 
 

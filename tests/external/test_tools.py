@@ -85,6 +85,22 @@ def helm_renders_nodes_of_two_parts(_helm, more):
         assert ["PGPASSWORD" in str(pod) and "ASSAY_ACCOUNTS_URL" in str(pod) for pod in pods] == [False, True], "a collector needs no Postgres"
 
 
+@pytest.mark.parametrize(
+    "scheme, keys",
+    [
+        ("s3", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]),
+        ("gs", ["GOOGLE_SERVICE_ACCOUNT_KEY"]),
+        ("az", ["AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"]),
+    ],
+)
+def helm_asks_of_the_secret_what_the_service_of_the_bucket_wants(_helm, scheme, keys):
+    objects = _rendered(_helm, "large", f"bucket.url={scheme}://telemetry/assay,bucket.existingSecret=bucket")
+    (pod,) = (found["spec"]["template"]["spec"] for found in objects if found["kind"] == "StatefulSet")
+    taken = [variable for variable in pod["containers"][0]["env"] if "valueFrom" in variable]
+    assert [variable["name"] for variable in taken] == keys
+    assert all(variable["valueFrom"]["secretKeyRef"] == {"name": "bucket", "key": variable["name"]} for variable in taken)
+
+
 def helm_wants_a_bucket_or_clickhouse_for_nodes(_helm):
     refused = _helm("template", "release", "--kube-version", "1.33.0", "--set", "nodes.enabled=true")
     assert refused.returncode != 0 and "bucket.url: found nothing" in refused.stderr

@@ -69,7 +69,9 @@ spec:
         {{- end }}
         {{- with .bucketSecret }}
         {{- $secret := . }}
-        {{- range $key := list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+        {{- $keys := dict "s3" (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY") "gs" (list "GOOGLE_SERVICE_ACCOUNT_KEY") }}
+        {{- $keys = set $keys "az" (list "AZURE_STORAGE_ACCOUNT_NAME" "AZURE_STORAGE_ACCOUNT_KEY") }}
+        {{- range $key := get $keys (splitList "://" ($values.bucket.url | default "s3://") | first) }}
         - name: {{ $key }}
           valueFrom:
             secretKeyRef: {name: {{ $secret }}, key: {{ $key }}}
