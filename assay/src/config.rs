@@ -744,17 +744,17 @@ mod tests {
     #[test]
     fn a_secret_comes_from_a_file() {
         let mut config = StorageConfig { url: Some("s3://telemetry/x".to_owned()), ..StorageConfig::default() };
-        let keys: [(&str, fn(&mut StorageConfig) -> &mut Option<PathBuf>); 3] = [
-            ("storage.s3.secret_access_key_file", |config| &mut config.s3.secret_access_key_file),
-            ("storage.gcs.service_account_file", |config| &mut config.gcs.service_account_file),
-            ("storage.azure.access_key_file", |config| &mut config.azure.access_key_file),
-        ];
-        for (name, key) in keys {
-            *key(&mut config) = Some("/nowhere/key".into());
-            let error = config.bucket().expect_err("no such file").to_string();
-            assert!(error.contains(&format!("`/nowhere/key` (`{name}`)")), "{error}");
-            *key(&mut config) = None;
-        }
+        let file = || Some("/nowhere/key".into());
+        let refused = |config: &StorageConfig| config.bucket().expect_err("no such file").to_string();
+        config.s3.secret_access_key_file = file();
+        assert!(refused(&config).contains("`/nowhere/key` (`storage.s3.secret_access_key_file`)"));
+        config.s3.secret_access_key_file = None;
+        config.gcs.service_account_file = file();
+        assert!(refused(&config).contains("`/nowhere/key` (`storage.gcs.service_account_file`)"));
+        config.gcs.service_account_file = None;
+        config.azure.access_key_file = file();
+        assert!(refused(&config).contains("`/nowhere/key` (`storage.azure.access_key_file`)"));
+        config.azure.access_key_file = None;
         assert_eq!(config.bucket().expect("no file is needed").expect("a bucket").url, "s3://telemetry/x");
     }
 
