@@ -59,11 +59,14 @@ pub fn decode(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<(Reques
 
 /// A request whose envelope is decoded.
 pub(crate) struct Opened<'a, M: Envelope> {
-    /// Resources without their scopes, and those without their records, in the order received.
-    pub(crate) resources: Vec<(M::Resource, Vec<(M::Scope, Records<'a, M::Record>)>)>,
+    /// Resources without their scopes, in the order received.
+    pub(crate) resources: Vec<(M::Resource, Scopes<'a, M>)>,
     /// Records of JSON that could not be decoded.
     pub(crate) defects: Vec<Defect>,
 }
+
+/// The scopes of one resource, without their records.
+pub(crate) type Scopes<'a, M> = Vec<(<M as Envelope>::Scope, Records<'a, <M as Envelope>::Record>)>;
 
 /// The records of one scope.
 pub(crate) enum Records<'a, R> {
