@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
@@ -32,6 +32,16 @@ PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "
 PORTS += ("s3.port.iceberg", "s3.port.lance")
 # By which Google is told the version that an object must have.
 GENERATION_MATCH = "x-goog-if-generation-match"
+
+
+@contextmanager
+def _unless_there():
+    """Lets a bucket be made that is there already: what came after it was too early."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        if error.code != 409:
+            raise
 
 
 class Service:
@@ -147,12 +157,8 @@ class MinIO(Service):
         self._run(command, environment)
 
     def _make_bucket(self):
-        try:
+        with _unless_there():
             self._signed("PUT", "/assay", "", b"")
-        except urllib.error.HTTPError as error:
-            # There is one already, if what came after it was too early.
-            if error.code != 409:
-                raise
         everyone = {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:*"], "Resource": ["arn:aws:s3:::assay", "arn:aws:s3:::assay/*"]}
         self._signed("PUT", "/assay", "policy=", json.dumps({"Version": "2012-10-17", "Statement": [everyone]}).encode())
 
@@ -197,11 +203,8 @@ class Azurite(Service):
         self._run(command + ["--location", self.folder, "--silent", "--disableTelemetry"])
 
     def _make_bucket(self):
-        try:
+        with _unless_there():
             self.request("PUT", "/assay?restype=container")
-        except urllib.error.HTTPError as error:
-            if error.code != 409:
-                raise
 
     def request(self, method, path, body=None, headers=None):
         """A request with the key: "Authorize with Shared Key" of the reference of Azure Storage."""
@@ -258,11 +261,8 @@ class FakeGcs(Service):
         super().__exit__(*arguments)
 
     def _make_bucket(self):
-        try:
+        with _unless_there():
             self.request("POST", "/storage/v1/b", b'{"name": "assay"}', {"Content-Type": "application/json"})
-        except urllib.error.HTTPError as error:
-            if error.code != 409:
-                raise
 
     def storage_options(self):
         return {"google_base_url": f"http://{self.address}"} | {name.lower(): value for name, value in self.CREDENTIALS.items()}

@@ -437,8 +437,14 @@ impl Config {
         self.storage.clickhouse.validate()?;
         self.storage.s3.validate()?;
         let StorageConfig { gcs, azure, .. } = &self.storage;
-        check_endpoint("storage.gcs", gcs.endpoint.as_deref(), gcs.allow_http, "http://localhost:4443")?;
-        check_endpoint("storage.azure", azure.endpoint.as_deref(), azure.allow_http, "https://telemetry.blob.core.windows.net")
+        check_address("storage.gcs", "endpoint", gcs.endpoint.as_deref(), gcs.allow_http, "http://localhost:4443")?;
+        check_address(
+            "storage.azure",
+            "endpoint",
+            azure.endpoint.as_deref(),
+            azure.allow_http,
+            "https://telemetry.blob.core.windows.net",
+        )
     }
 }
 
@@ -498,21 +504,16 @@ fn secret(path: &Path, what: &str, key: &str) -> anyhow::Result<Secret> {
 impl ClickHouseConfig {
     fn validate(&self) -> anyhow::Result<()> {
         let Some(url) = &self.url else { return Ok(()) };
-        let is_plain = url.starts_with("http://");
-        if reqwest::Url::parse(url).is_err() || !(is_plain || url.starts_with("https://")) {
-            bail!("`storage.clickhouse.url` is `{url}`: expected an address such as `https://clickhouse.example:8443`");
+        let example = "https://clickhouse.example:8443";
+        if reqwest::Url::parse(url).is_err() || !(url.starts_with("http://") || url.starts_with("https://")) {
+            bail!("`storage.clickhouse.url` is `{url}`: expected an address such as `{example}`");
         }
         if reqwest::Url::parse(url).is_ok_and(|url| !url.username().is_empty() || url.password().is_some()) {
             bail!(
                 "`storage.clickhouse.url` holds credentials: expected them in `storage.clickhouse.user` and `.password_file`, because urls are logged"
             );
         }
-        if is_plain && !self.allow_http {
-            bail!(
-                "`storage.clickhouse.url` is `{url}`: expected `https://…`, because anyone on the way could read what is stored (hint: \
-                 `storage.clickhouse.allow_http = true` allows it on a network you trust)"
-            );
-        }
+        check_address("storage.clickhouse", "url", Some(url), self.allow_http, example)?;
         if self.database.is_empty() {
             bail!("`storage.clickhouse.database` is empty: expected a name");
         }
@@ -553,7 +554,7 @@ impl AccountsConfig {
 
 impl S3Config {
     fn validate(&self) -> anyhow::Result<()> {
-        check_endpoint("storage.s3", self.endpoint.as_deref(), self.allow_http, "https://minio.example:9000")?;
+        check_address("storage.s3", "endpoint", self.endpoint.as_deref(), self.allow_http, "https://minio.example:9000")?;
         if self.access_key_id.is_some() != self.secret_access_key_file.is_some() {
             bail!("found one of `storage.s3.access_key_id` and `storage.s3.secret_access_key_file`, expected both or none");
         }
@@ -561,17 +562,17 @@ impl S3Config {
     }
 }
 
-/// Checks the `endpoint` of a bucket, a key of `section`.
-fn check_endpoint(section: &str, endpoint: Option<&str>, allow_http: bool, example: &str) -> anyhow::Result<()> {
-    let Some(endpoint) = endpoint else { return Ok(()) };
-    match endpoint.split_once("://") {
+/// Checks the address of a store, `key` of `section`.
+fn check_address(section: &str, key: &str, address: Option<&str>, allow_http: bool, example: &str) -> anyhow::Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    match address.split_once("://") {
         Some(("https", _)) => Ok(()),
         Some(("http", _)) if allow_http => Ok(()),
         Some(("http", _)) => bail!(
-            "`{section}.endpoint` is `{endpoint}`: expected `https://…`, because anyone on the way could read what is stored (hint: \
+            "`{section}.{key}` is `{address}`: expected `https://…`, because anyone on the way could read what is stored (hint: \
              `{section}.allow_http = true` allows it on a network you trust)"
         ),
-        _ => bail!("`{section}.endpoint` is `{endpoint}`: expected an address such as `{example}`"),
+        _ => bail!("`{section}.{key}` is `{address}`: expected an address such as `{example}`"),
     }
 }
 

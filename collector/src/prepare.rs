@@ -134,16 +134,15 @@ impl Preparing<'_> {
                 let within = Within { resource: resource.unwrap_or(&no_resource), scope: scope.unwrap_or(&no_scope), sender };
                 match spans {
                     Records::Decoded(spans) => spans.iter().try_for_each(|span| self.span(&SpanRef::of(span), &within))?,
-                    Records::Encoded(bodies) => bodies.into_iter().try_for_each(|body| match SpanRef::read(body) {
-                        Some(span) => self.span(&span, &within),
-                        None => match wire::record::<Span>(body) {
-                            Ok(span) => self.span(&SpanRef::of(&span), &within),
-                            Err(defect) => {
-                                self.undecodable(defect);
-                                Ok(())
+                    Records::Encoded(bodies) => {
+                        for body in bodies {
+                            if let Some(span) = SpanRef::read(body) {
+                                self.span(&span, &within)?;
+                            } else if let Some(span) = self.decoded(wire::record::<Span>(body)) {
+                                self.span(&SpanRef::of(&span), &within)?;
                             }
-                        },
-                    })?,
+                        }
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use opentelemetry_proto::tonic::{
-    common::v1::{InstrumentationScope, KeyValue, any_value::Value as Any},
+    common::v1::{InstrumentationScope, any_value::Value as Any},
     logs::v1::LogRecord,
     resource::v1::Resource,
     trace::v1::{span::Event, status::StatusCode},
@@ -115,7 +115,11 @@ impl<'a> Record<'a> {
             }
         }
         for (key, value, bits) in &mapping.resource {
-            if resource.attributes.iter().any(|attribute| attribute.key == *key && text(attribute) == Some(value)) {
+            if resource
+                .attributes
+                .iter()
+                .any(|attribute| attribute.key == *key && KeyValueRef::of(attribute).text() == Some(value))
+            {
                 record.dialects |= bits;
             }
         }
@@ -209,7 +213,7 @@ impl<'a> Record<'a> {
             }
             Source::Resource(key) => {
                 let attribute = self.resource.attributes.iter().find(|attribute| attribute.key == *key)?;
-                Some(match text(attribute) {
+                Some(match KeyValueRef::of(attribute).text() {
                     Some(text) => Found::Text(text),
                     None => Found::Value(Rc::new(json_of(attribute.value.as_ref()?))),
                 })
@@ -238,7 +242,7 @@ impl<'a> Record<'a> {
                 // Strands writes several events of one name, each with another key.
                 let mut events = self.span?.events.iter().filter(|event| event.name == *name);
                 let attribute = events.find_map(|event| event.attributes.iter().find(|attribute| attribute.key == *key))?;
-                Some(match text(attribute) {
+                Some(match KeyValueRef::of(attribute).text() {
                     Some(text) => Found::Text(text),
                     None => Found::Value(Rc::new(json_of(attribute.value.as_ref()?))),
                 })
@@ -375,14 +379,6 @@ fn readable<'a>(attribute: &KeyValueRef<'a>) -> Option<&'a str> {
     match attribute.value {
         Some(ValueRef::Text(text)) => Some(text),
         Some(ValueRef::Bytes(bytes)) => std::str::from_utf8(bytes).ok(),
-        _ => None,
-    }
-}
-
-/// The text of `attribute`, if it is text.
-fn text(attribute: &KeyValue) -> Option<&str> {
-    match attribute.value.as_ref()?.value.as_ref()? {
-        Any::StringValue(text) => Some(text),
         _ => None,
     }
 }

@@ -363,6 +363,6 @@ fn id(bytes: &[u8]) -> Option<String> {
 
 /// The text of attribute `key`.
 pub(crate) fn text_of(list: &[KeyValue], key: &str) -> Option<String> {
-    let value = list.iter().rfind(|kv| kv.key == key)?.value.as_ref()?.value.as_ref()?;
-    if let Value::StringValue(text) = value { some_text(text) } else { None }
+    let attribute = list.iter().rfind(|kv| kv.key == key)?;
+    some_text(KeyValueRef::of(attribute).text()?)
 }

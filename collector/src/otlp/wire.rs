@@ -20,6 +20,11 @@ use prost::{
 
 use super::json::{self, Defect};
 
+/// Fields that repeat, the same ones for each signal: resources in a request, scopes in a resource, records in a scope.
+const RESOURCES_TAG: u32 = 1;
+const SCOPES_TAG: u32 = 2;
+const RECORDS_TAG: u32 = 2;
+
 /// A decoded request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
@@ -135,11 +140,11 @@ impl<'a, M: Envelope> Opened<'a, M> {
 
     fn walked(body: &'a [u8]) -> Result<Self, Broken> {
         let mut resources = Vec::new();
-        walk::<M>(body, M::RESOURCES, &mut |body| {
+        walk::<M>(body, RESOURCES_TAG, &mut |body| {
             let mut scopes = Vec::new();
-            let resource = walk::<M::Resource>(body, M::SCOPES, &mut |body| {
+            let resource = walk::<M::Resource>(body, SCOPES_TAG, &mut |body| {
                 let mut records = Vec::new();
-                let scope = walk::<M::Scope>(body, M::RECORDS, &mut |body| {
+                let scope = walk::<M::Scope>(body, RECORDS_TAG, &mut |body| {
                     records.push(body);
                     Ok(())
                 })?;
@@ -211,10 +216,6 @@ pub(crate) trait Envelope: json::Message + Message + Default {
     type Resource: Message + Default;
     type Scope: Message + Default;
     type Record: Message + Default;
-    /// Tags of the repeated fields.
-    const RESOURCES: u32 = 1;
-    const SCOPES: u32 = 2;
-    const RECORDS: u32 = 2;
     fn resources(&mut self) -> &mut Vec<Self::Resource>;
     fn scopes(resource: &mut Self::Resource) -> &mut Vec<Self::Scope>;
     fn records(scope: &mut Self::Scope) -> &mut Vec<Self::Record>;
