@@ -3,7 +3,8 @@
 //! What is written here stands in a `WHERE`: NULL counts as false, so a form may give NULL on one side and false on the other. That holds only
 //! as long as nothing negates it, and therefore nothing here is put under a `NOT`. Left to DataFusion are floats (NaN compares otherwise), casts,
 //! functions but `lower` beside ASCII, and patterns with an escape before an ordinary character. `ILIKE` is a regular expression, because both have
-//! the same rules of case for those, and ClickHouse others for its own `ILIKE`.
+//! the same rules of case for those, and ClickHouse others for its own `ILIKE`; a text whose letters have no case beyond ASCII is searched as bytes,
+//! which takes two thirds of the time.
 //!
 //! Free text is looked for in four columns, which have one text index together ([`searched_text`]). What names that expression is answered by the
 //! index, so the search of all four becomes a condition on it, and other patterns get one beside them.
@@ -62,9 +63,12 @@ pub(super) fn predicate(expr: &Expr, schema: &SchemaRef) -> Option<String> {
                 return None;
             }
             let not = if *negated { "NOT " } else { "" };
-            Some(match case_insensitive {
-                true => format!("{not}match({column}, {})", text(&regex(&parts))),
-                false => format!("{column} {not}LIKE {}", text(&like_pattern(&parts))),
+            Some(match (case_insensitive, parts.as_slice()) {
+                (true, [Part::Any, Part::Text(searched), Part::Any]) if has_case_of_ascii(searched) => {
+                    format!("{not}(positionCaseInsensitive({column}, {}) > 0)", text(searched))
+                }
+                (true, _) => format!("{not}match({column}, {})", text(&regex(&parts))),
+                (false, _) => format!("{column} {not}LIKE {}", text(&like_pattern(&parts))),
             })
         }
         Expr::IsNull(expr) => Some(format!("{} IS NULL", column(expr, schema)?.0)),
@@ -114,6 +118,11 @@ fn lower(expr: &Expr, schema: &SchemaRef) -> Option<String> {
     let [argument] = function.args.as_slice() else { return None };
     let (column, data_type) = column(argument, schema)?;
     (function.name() == "lower" && data_type == DataType::Utf8).then(|| format!("lowerUTF8({column})"))
+}
+
+/// Whether nothing but ASCII is `text` in another case: K is also the sign of Kelvin in lower case, S the long s in upper case.
+fn has_case_of_ascii(text: &str) -> bool {
+    text.is_ascii() && !text.contains(['k', 'K', 's', 'S'])
 }
 
 /// The regular expression that finds what `ILIKE` with these parts does.
@@ -282,6 +291,9 @@ mod tests {
         insta::assert_snapshot!(check(col("service_name").in_list(vec![lit("a"), lit("b")], true)), @"(`service_name` IS NOT NULL AND `service_name` NOT IN ('a', 'b'))");
         insta::assert_snapshot!(check(col("name").like(lit("100%"))), @"`name` LIKE '100%'");
         insta::assert_snapshot!(check(col("name").ilike(lit("a.b%C'd"))), @r"match(`name`, '(?is)^a\\.b.*C\\\'d$')");
+        insta::assert_snapshot!(check(col("name").ilike(lit("%Ab-1%"))), @"(positionCaseInsensitive(`name`, 'Ab-1') > 0)");
+        insta::assert_snapshot!(check(col("name").not_ilike(lit("%ab1%"))), @"NOT (positionCaseInsensitive(`name`, 'ab1') > 0)");
+        insta::assert_snapshot!(check(col("name").ilike(lit("%ask%"))), @r"match(`name`, '(?is)ask')");
         insta::assert_snapshot!(check(col("name").not_ilike(lit("%ß%"))), @"NOT match(`name`, '(?is)ß')");
         insta::assert_snapshot!(check(col("name").like(lit(r"a_%\_\\%\%"))), @r"`name` LIKE 'a_%\\_\\\\%\\%'");
         insta::assert_snapshot!(check(col("name").ilike(lit(r"%%a_%\_\\%"))), @r"match(`name`, '(?is)a..*\\_\\\\')");

@@ -7,11 +7,11 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, BooleanArray, RecordBatch, new_null_array},
+    array::{Array as _, ArrayRef, BooleanArray, RecordBatch},
     compute::filter_record_batch,
     datatypes::{Field, Schema, SchemaRef},
 };
-use assay_schemas::{ids::ProjectId, tables::TableId};
+use assay_schemas::{ids::ProjectId, table::nulls, tables::TableId};
 use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 use parquet::{
@@ -26,6 +26,7 @@ use crate::{
     view::LakeFiles,
 };
 
+/// At most [`assay_schemas::table::NULLS_SHARED_MAX`].
 const BATCH_ROWS: usize = 4096;
 
 impl Lake {
@@ -142,13 +143,15 @@ fn search(table: TableId, content: Bytes, wanted: &HashSet<RowKey>) -> Result<Ve
     Ok(found)
 }
 
+/// `batch` as rows of `schema`. Columns without a value, which are most, share their memory: a merge holds all rows of its files.
 fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
+    let has_values = |column: &&ArrayRef| column.null_count() < column.len();
     let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()
-        .map(|field| match batch.column_by_name(field.name()) {
+        .map(|field| match batch.column_by_name(field.name()).filter(has_values) {
             Some(column) => Arc::clone(column),
-            None => new_null_array(field.data_type(), batch.num_rows()),
+            None => nulls(field.data_type(), batch.num_rows()),
         })
         .collect();
     RecordBatch::try_new(Arc::clone(schema), columns).expect("opening the table has checked the types of its columns")

@@ -239,3 +239,18 @@ async fn a_lost_trace_index_is_rebuilt_from_its_file() {
     assert_eq!((added_up.len(), added_up.sum(0).spans), (1, 1));
     assert!(store.head(&index).await.is_ok() && store.head(&sums).await.is_ok(), "and kept");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_without_a_value_are_read_into_the_same_memory() {
+    let store = Arc::new(Flaky::default());
+    let (lake, _) = open(&store).await;
+    let mut seen = Vec::new();
+    for n in 1..=2 {
+        let file = &written(&lake, n).await[0];
+        let rows = lake.read_file(TableId::Spans, file).await.unwrap();
+        seen.extend(rows.into_iter().map(|batch| batch.column_by_name("output_messages").unwrap().to_data()));
+    }
+    let [first, second] = &*seen else { panic!("{} batches, expected one of each file", seen.len()) };
+    assert_eq!((first.null_count(), second.null_count()), (1, 1));
+    assert_eq!(first.buffers()[0].as_ptr(), second.buffers()[0].as_ptr());
+}
