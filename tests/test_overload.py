@@ -195,6 +195,41 @@ def hostile_questions_do_not_stop_ingestion(tmp_path):
         _assert_stored(server, set(sent), at_least=True)
 
 
+def a_question_that_doubles_as_it_is_planned_is_refused_before_it_does(tmp_path):
+    """Each would take gigabytes or minutes, in which nothing can stop it; a few levels less are answered."""
+
+    def nested(form, levels):
+        text = "name"
+        for _ in range(levels):
+            text = form.format(text)
+        return text
+
+    def chain(levels):
+        each = [f", c{n} AS (SELECT a.trace_id FROM c{n - 1} a JOIN c{n - 1} b USING (trace_id))" for n in range(1, levels + 1)]
+        return f"WITH c0 AS (SELECT trace_id FROM spans){''.join(each)} SELECT count(*) AS n FROM c{levels}"
+
+    def columns(levels):
+        made = "SELECT duration_ns AS a FROM spans"
+        for _ in range(levels):
+            made = f"SELECT a + a AS a FROM ({made})"
+        return f"SELECT a FROM ({made}) WHERE a > 0"
+
+    with Server(tmp_path / "data") as server:
+        server.send("traces", otlp.traces([otlp.chat(otlp.seeded(9))]).SerializeToString())
+        before = _resident(server)
+        for few, many in [
+            (f"SELECT {nested('coalesce({}, error_type)', 6)} AS name FROM spans", f"SELECT {nested('coalesce({}, error_type)', 22)} AS name FROM spans"),
+            (f"EXPLAIN SELECT {nested('nvl({}, error_type)', 6)} FROM spans", f"EXPLAIN SELECT {nested('nvl({}, error_type)', 22)} FROM spans"),
+            (chain(3), chain(25)),
+            (columns(5), columns(20)),
+        ]:
+            assert server.sql(few)
+            with pytest.raises(Refused, match="at most 100") as refused:
+                server.sql(many)
+            assert refused.value.status == 422, refused.value
+        assert _peak(server) - before < 200 * MIB, f"{(_peak(server) - before) / MIB:.0f} MiB more at the peak"
+
+
 def a_disk_that_is_nearly_full_refuses_telemetry_and_answers_questions(tmp_path):
     server = Server(tmp_path / "data", '[storage]\ndisk_free_min = "1000000GiB"\n')
     with pytest.raises(Refused, match="503"):

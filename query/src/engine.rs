@@ -8,6 +8,7 @@
 
 pub(crate) mod distinct_texts;
 mod explain;
+mod growth;
 pub(crate) mod interrupt;
 pub(crate) mod large_limit;
 pub(crate) mod memory;
@@ -492,7 +493,9 @@ impl QueryEngine {
                 return Err(statement::no_table(reference.table()).at(position_of(&ask.sql, reference.table())));
             }
         }
+        statement::tables::check(&question.statement)?;
         let mut plan = state.statement_to_plan(question.statement.clone()).await.map_err(explained)?;
+        growth::check(&plan)?;
         let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads_only.verify_plan(&plan).map_err(|e| QueryError::new(QueryErrorKind::ReadOnly, e.strip_backtrace()))?;
         if let Some(params) = &ask.params {

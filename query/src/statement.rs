@@ -1,6 +1,7 @@
 //! From text to the one statement that may run: a question. Everything else is refused by its kind before anything is planned.
 
 mod depth;
+pub(crate) mod tables;
 
 use std::collections::VecDeque;
 
