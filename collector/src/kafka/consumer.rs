@@ -343,9 +343,13 @@ impl Shared {
             let accepted = partitions.iter().filter_map(|id| Some((*id, progress.assigned.get(id)?.offsets.to_commit()?)));
             let offsets = self.list(accepted);
             drop(progress);
-            // The answer is waited for.
             if offsets.count() > 0 {
+                // The answer is waited for.
                 self.answered(consumer.commit(&offsets, CommitMode::Sync), &offsets);
+                // Letting go, the client library commits what it was told last, whatever is committed: told less, it would take that back.
+                if let Err(error) = consumer.store_offsets(&offsets) {
+                    self.say(&error, "could not say what is accepted");
+                }
             }
         }
         let mut progress = self.progress.lock();

@@ -42,12 +42,10 @@ pub(super) struct Acceptor {
 struct RetryAfter(Duration);
 
 impl Acceptor {
-    /// Returns `true` when `record` is in the log, or `false` if `stop` came while it waited for room; then it is not.
+    /// Returns `true` when `record` is in the log, or `false` if `stop` came while it waited for room; then it is not. It is tried once in any case:
+    /// those that came after it may be in the log, and would all be handed out again with it.
     pub(super) async fn accept(&self, record: &Record, stop: &CancellationToken) -> bool {
         loop {
-            if stop.is_cancelled() {
-                return false;
-            }
             match self.attempt(record).await {
                 Ok(outcome) => {
                     self.metrics.record(record.signal, outcome, record.body.len());
