@@ -62,8 +62,9 @@ impl Growth {
             }
             Ok(TreeNodeRecursion::Continue)
         }));
+        // They are shown wrapped in plans that are gone a moment later, whose address would be another one's.
         each(plan.apply_subqueries(|subquery| {
-            parts.push(self.parts(subquery));
+            parts.extend(subquery.inputs().into_iter().map(|plan| self.parts(plan)));
             Ok(TreeNodeRecursion::Continue)
         }));
         parts.extend(plan.inputs().into_iter().map(|input| self.parts(input)));
@@ -206,6 +207,19 @@ mod tests {
         assert!(of(&format!("SELECT x.a FROM ({made}) x JOIN t ON x.a = t.b")).await > 1 << 8);
         // Sums are made of rows: no condition goes below them.
         assert!(of(&format!("SELECT s FROM (SELECT sum(a) AS s FROM ({made})) WHERE s > 1")).await < 60);
+    }
+
+    #[tokio::test]
+    async fn subqueries_count_each_as_what_they_are() {
+        let subqueries =
+            ["SELECT 1".to_owned(), format!("SELECT {} FROM t", nested("coalesce(?, b)", 8)), "SELECT b FROM t".to_owned()];
+        for large in 0..3 {
+            let mut order = subqueries.clone();
+            order.swap(1, large);
+            let [first, second, third] = order;
+            let parts = of(&format!("SELECT a FROM t WHERE a IN ({first}) OR a IN ({second}) OR EXISTS ({third})")).await;
+            assert!((1 << 9..1 << 10).contains(&parts), "{large}: {parts}");
+        }
     }
 
     #[tokio::test]
