@@ -69,7 +69,8 @@ impl Visitor for Tables {
         let tables = self.open.pop().map_or(0, |done| done.tables);
         match self.open.last_mut() {
             Some(around) => match around.ctes.remove(&std::ptr::from_ref(query)) {
-                Some(name) => drop(around.named.insert(name, tables)),
+                // Without a table it is planned wherever it is named all the same.
+                Some(name) => drop(around.named.insert(name, tables.max(1))),
                 None => around.tables = around.tables.saturating_add(tables),
             },
             None => self.total = self.total.saturating_add(tables),
@@ -111,7 +112,7 @@ mod tests {
         assert_eq!(of("SELECT 1"), 0);
         assert_eq!(of("SELECT * FROM spans a JOIN spans b USING (trace_id) WHERE a.name IN (SELECT name FROM logs)"), 3);
         assert_eq!(of("EXPLAIN SELECT * FROM spans UNION ALL SELECT * FROM spans"), 2);
-        assert_eq!(of("WITH a AS (SELECT 1), b AS (SELECT * FROM spans) SELECT * FROM a, b"), 1);
+        assert_eq!(of("WITH a AS (SELECT 1), b AS (SELECT * FROM spans) SELECT * FROM a, b, a"), 3);
     }
 
     #[test]
@@ -132,7 +133,7 @@ mod tests {
     fn what_doubles_is_refused() {
         let chain = |levels: usize| {
             let each = (1..=levels).map(|n| format!(", c{n} AS (SELECT x.a FROM c{} x JOIN c{0} y USING (a))", n - 1));
-            format!("WITH c0 AS (SELECT 1 AS a FROM spans){} SELECT * FROM c{levels}", each.collect::<String>())
+            format!("WITH c0 AS (SELECT 1 AS a){} SELECT * FROM c{levels}", each.collect::<String>())
         };
         assert_eq!(of(&chain(9)), 512);
         let refused = |sql: &str| check(&crate::statement::parse(sql).unwrap().statement).unwrap_err();
