@@ -5,7 +5,8 @@ use std::{collections::HashMap, ops::ControlFlow};
 
 use datafusion::sql::{
     parser::Statement,
-    sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Query, Visit as _, Visitor},
+    planner::IdentNormalizer,
+    sqlparser::ast::{ObjectName, ObjectNamePart, Query, Visit as _, Visitor},
 };
 
 use crate::error::{QueryError, QueryErrorKind};
@@ -60,7 +61,9 @@ impl Visitor for Tables {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
         let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
-        let ctes = ctes.map(|cte| (std::ptr::from_ref(&*cte.query), normalised(&cte.alias.name))).collect();
+        let ctes = ctes
+            .map(|cte| (std::ptr::from_ref(&*cte.query), IdentNormalizer::default().normalize(cte.alias.name.clone())))
+            .collect();
         self.open.push(OpenQuery { ctes, named: HashMap::new(), tables: 0 });
         ControlFlow::Continue(())
     }
@@ -81,21 +84,13 @@ impl Visitor for Tables {
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Self::Break> {
         let named = |name: &String| self.open.iter().rev().find_map(|query| query.named.get(name).copied());
         let tables = match relation.0.as_slice() {
-            [ObjectNamePart::Identifier(name)] => named(&normalised(name)).unwrap_or(1),
+            [ObjectNamePart::Identifier(name)] => named(&IdentNormalizer::default().normalize(name.clone())).unwrap_or(1),
             _ => 1,
         };
         if let Some(query) = self.open.last_mut() {
             query.tables = query.tables.saturating_add(tables);
         }
         ControlFlow::Continue(())
-    }
-}
-
-/// A name as it is compared.
-fn normalised(name: &Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
     }
 }
 
@@ -126,6 +121,8 @@ mod tests {
             ),
             6
         );
+        // Planning knows no other case than that of ASCII: these are two.
+        assert_eq!(of("WITH Ä AS (SELECT * FROM spans, logs), ä AS (SELECT 1) SELECT * FROM Ä"), 2);
         assert_eq!(of("WITH RECURSIVE a AS (SELECT 1 UNION ALL SELECT * FROM a, spans) SELECT * FROM a"), 2);
     }
 
