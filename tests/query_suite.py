@@ -198,12 +198,12 @@ def assert_same(stores, pages=()):
     for text, ask in questions.items():
         expected = ask(stores[first])
         for name in others:
-            difference = _difference(expected, ask(stores[name]), allowed.get(text, SUMS_DIFFER_MAX))
-            differing += [f"{text}: {first} and {name} differ{difference}"] if difference else []
+            found = difference(expected, ask(stores[name]), allowed.get(text, SUMS_DIFFER_MAX))
+            differing += [f"{text}: {first} and {name} differ{found}"] if found else []
     assert not differing, "\n".join(differing)
 
 
-def _difference(one, other, differ_max):
+def difference(one, other, differ_max=SUMS_DIFFER_MAX):
     """Where two answers differ first, as text; empty if they are the same. Floats, and numbers that are estimates, are within `differ_max`."""
     numbers = (int, float) if differ_max == ESTIMATES_DIFFER_MAX else float
     if isinstance(one, numbers) and isinstance(other, numbers) and math.isclose(one, other, rel_tol=differ_max):
@@ -211,6 +211,6 @@ def _difference(one, other, differ_max):
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         one, other = dict(enumerate(one)), dict(enumerate(other))
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        inside = ((key, _difference(one[key], other[key], differ_max)) for key in one)
-        return next((f"[{key!r}]{difference}" for key, difference in inside if difference), "")
+        inside = ((key, difference(one[key], other[key], differ_max)) for key in one)
+        return next((f"[{key!r}]{found}" for key, found in inside if found), "")
     return "" if one == other else f": {one!r}, {other!r}"

@@ -15,6 +15,7 @@ import urllib.parse
 
 import clickhouse_server
 import pytest
+import query_suite
 import s3
 import senders
 import telemetry as otlp
@@ -301,6 +302,111 @@ def rows_are_found_by_what_they_were_corrected_to(_clickhouse, tmp_path):
 def _pending(server):
     storage = server.get("/api/v1/status")["storage"]
     return storage["hot_rows"], storage["pending_corrections"]
+
+
+ROLLED_UP = (
+    "SELECT count(*) FROM spans",
+    "SELECT count(*), count(cost_usd), count(duration_ns), count(request_model), sum(cost_usd), sum(duration_ns), sum(reasoning_tokens) FROM spans",
+    "SELECT min(start_time), max(start_time), min(duration_ns), max(duration_ns), avg(duration_ns), avg(input_tokens), min(cost_usd), max(cost_usd) FROM spans",
+    "SELECT max(request_model), min(status_code), max(error_type), count(error_type) FROM spans",
+    "SELECT request_model, date_trunc('hour', start_time) AS hour, sum(cost_usd), count(*) FROM spans GROUP BY 1, 2 ORDER BY 2, 1",
+    "SELECT time_bucket(INTERVAL '6 hours', start_time) AS at, count(*) FILTER (WHERE status_code = 'ERROR' OR error_type IS NOT NULL) FROM spans GROUP BY 1 ORDER BY 1",
+    "SELECT date_trunc('week', start_time) AS week, provider, avg(output_tokens) FROM llm_calls GROUP BY 1, 2 ORDER BY 1, 2",
+    "SELECT operation, sum(cost_usd) FILTER (WHERE counted), count(*) FILTER (WHERE cost_source = 'unpriced') FROM steps GROUP BY 1 ORDER BY 1",
+    "SELECT service_name, sum(input_tokens) FROM llm_calls WHERE request_model IN ('gpt-4o-mini', 'own-model') GROUP BY 1 ORDER BY 1",
+    # From the midst of an hour to the midst of another, and of whole hours.
+    "SELECT status_code, count(*), max(start_time) FROM spans WHERE start_time > '2025-11-21T03:17:05.000001Z' AND start_time <= '2025-11-21T23:59:59.999999Z' GROUP BY 1 ORDER BY 1",
+    "SELECT count(*), sum(cost_usd) FROM spans WHERE start_time >= '2025-11-21T03:00:00Z' AND start_time < '2025-11-22T03:00:00Z' AND counted",
+    "SELECT count(*), sum(cost_usd) FROM spans WHERE start_time BETWEEN '2025-11-21T04:00:00Z' AND '2025-11-21T05:00:00Z'",
+    "SELECT count(*), sum(cost_usd), max(input_tokens) FROM spans WHERE request_model = 'no-such-model'",
+)
+READ = (
+    "SELECT name, count(*) FROM spans GROUP BY 1 ORDER BY 1",
+    "SELECT date_trunc('minute', start_time) AS minute, count(*) FROM spans GROUP BY 1 ORDER BY 1",
+    "SELECT count(*) FROM spans WHERE session_id IS NOT NULL",
+    "SELECT count(*) FROM spans WHERE start_time >= '2025-11-21T03:10:00Z' AND start_time < '2025-11-21T03:50:00Z'",
+    "SELECT sum(input_tokens) FILTER (WHERE user_id = 'a') FROM spans",
+)
+
+
+def the_rollup_says_what_the_rows_say(_clickhouse, tmp_path):
+    """Of stored rows, of hot ones beside them, of rows with corrections that wait, and of those that were corrected, as a lake says it."""
+    lake, server = Server(tmp_path / "lake", f"[storage]\n{QUICK}"), _server(tmp_path / "data", _clickhouse.address, "rolled", QUICK)
+    rng = otlp.seeded(49)
+    # More requests than are added up at once, more rows than are quicker read, and others that come later.
+    requests = [_spans_of_two_days(rng) for _ in range(300)]
+    own = otlp.traces([otlp.chat(rng, model="own-model", start=1_763_692_800_000_000_000 + nth * 10**9) for nth in range(20)]).SerializeToString()
+    for each in (lake, server):
+        with each:
+            for request in [own, *requests[:280]]:
+                each.send("traces", request)
+            _until(lambda: each.get("/api/v1/status")["storage"]["hot_rows"] == 0, "a flush")
+        price = '[[prices]]\nmodel = "own-model"\ninput_usd_per_million = "3"\noutput_usd_per_million = "7"\n'
+        each.configure((price + each.config_path.read_text()).replace('"300ms"', '"1h"').replace('"256KiB"', '"64MiB"'))
+    with lake, server:
+        _assert_rolled_up(_clickhouse, lake, server)
+        for each in (lake, server):
+            for request in requests[280:]:
+                each.send("traces", request)
+            each.cli("reprice", "--from", "2025-11-21T00:00:00Z", "--to", "2025-11-22T00:00:00Z", "--apply")
+        hot, waiting = _pending(server)
+        assert hot > 800 and waiting == 20
+        _assert_rolled_up(_clickhouse, lake, server)
+    with lake, server:
+        assert _pending(server) == (0, 20), "the corrections are stored, and not yet values of their rows"
+        _assert_rolled_up(_clickhouse, lake, server)
+        before = _clickhouse.rows("SELECT sum(rows) AS n FROM system.projection_parts WHERE database = 'rolled' AND active")[0]["n"]
+        assert 0 < before < 281 * 40 / 4, "sums are fewer than rows"
+    # What a fold does to the rows.
+    _clickhouse.execute("ALTER TABLE rolled.spans UPDATE cost_usd = 1, cost_source = 'configured' WHERE request_model = 'own-model' SETTINGS mutations_sync = 1")
+    _clickhouse.execute("OPTIMIZE TABLE rolled.spans FINAL")
+    cost = "SELECT sum(cost_usd) AS cost, count(*) AS n FROM spans WHERE cost_source = 'configured'"
+    _clickhouse.execute("ALTER TABLE rolled.span_corrections DELETE WHERE 1 SETTINGS mutations_sync = 1")
+    with server:
+        _assert_asked(server, cost, "FROM (SELECT project_id")
+        assert server.sql(cost) == [{"cost": "20", "n": 20}]
+    # One that was made before there was a rollup gets it.
+    _clickhouse.execute("ALTER TABLE rolled.spans DROP PROJECTION by_hour_1 SETTINGS mutations_sync = 1")
+    with server:
+        assert "there is no rollup" in server.log()
+        assert "rollup_rows" not in str(server.sql(f"EXPLAIN {cost}"))
+        assert server.sql(cost) == [{"cost": "20", "n": 20}]
+    with clickhouse_server.migrated(server):
+        _assert_asked(server, cost, "FROM (SELECT project_id")
+        assert server.sql(cost) == [{"cost": "20", "n": 20}]
+        parts = "SELECT count() AS n FROM system.{} WHERE database = 'rolled' AND table = 'spans' AND active"
+        of_table = _clickhouse.rows(parts.format("parts"))[0]["n"]
+        _until(lambda: _clickhouse.rows(parts.format("projection_parts"))[0]["n"] == of_table, "the rows that were there are added up")
+        assert server.sql(cost) == [{"cost": "20", "n": 20}]
+
+
+def _spans_of_two_days(rng):
+    spans = []
+    for _ in range(40):
+        more = {"session__id": "s", "user__id": rng.choice("ab")} if rng.random() < 0.3 else {}
+        start = 1_763_692_800_000_000_000 + rng.randrange(30 * 3600 * 10**6) * 1000
+        if rng.random() < 0.7:
+            model = rng.choice(("gpt-4o-mini", "claude-sonnet-4-5", "no-such-model"))
+            tokens = {"input_tokens": rng.randrange(1000), "output_tokens": rng.randrange(100)}
+            spans.append(otlp.chat(rng, model, start=start, duration_ns=rng.randrange(10**10), **tokens, **more))
+        else:
+            spans.append(otlp.span(rng, rng.choice(("work", "rest")), start=start, duration_ns=rng.choice((0, 5, 86_400 * 10**9)), **more))
+        if rng.random() < 0.1:
+            spans[-1].status.code = spans[-1].status.STATUS_CODE_ERROR
+    return otlp.traces(spans, rng.choice(("one", "two"))).SerializeToString()
+
+
+def _assert_rolled_up(clickhouse, lake, server):
+    """Both answer alike, `server` from the rollup where it can."""
+    for query in ROLLED_UP + READ:
+        assert query_suite.difference(lake.sql(query), server.sql(query)) == "", query
+    for query in ROLLED_UP:
+        _assert_asked(server, query, "FROM (SELECT project_id")
+        plan = "\n".join(row["plan"] for row in server.sql(f"EXPLAIN {query}"))
+        statement = next(line for line in plan.splitlines() if "FROM (SELECT project_id" in line).partition("sql=")[2]
+        assert "ReadFromMergeTree (by_hour_1)" in "\n".join(row["explain"] for row in clickhouse.rows(f"EXPLAIN {statement}")), statement
+    for query in READ:
+        assert "rollup_rows" not in str(server.sql(f"EXPLAIN {query}")), query
 
 
 def rows_of_other_projects_are_not_seen(_clickhouse, tmp_path):

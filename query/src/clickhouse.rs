@@ -16,12 +16,13 @@
 //! │     └─ ClickHouseExec                 (their rows)
 //! └─ ClickHouseExec                       (all others)
 //! ```
-//! Aggregates and the first rows of an order are sent too (`pushdown`). Only predicates that mean the same on both sides are sent
-//! (`dialect`), or that leave out rows for which the filter is false; the rest is DataFusion's. The project and the position of the view are put into
-//! the statement here, never by the caller's SQL.
+//! Aggregates and the first rows of an order are sent too (`pushdown`); aggregates over many rows are asked of the rollup (`rollup`). Only predicates
+//! that mean the same on both sides are sent (`dialect`), or that leave out rows for which the filter is false; the rest is DataFusion's. The project
+//! and the position of the view are put into the statement here, never by the caller's SQL.
 
 mod dialect;
 mod pushdown;
+mod rollup;
 
 use std::{
     collections::BTreeSet,
@@ -36,14 +37,14 @@ use std::{
 use arrow::{
     array::{AsArray as _, RecordBatch, RecordBatchOptions},
     compute::cast,
-    datatypes::{DataType, SchemaRef, UInt64Type},
+    datatypes::{DataType, Int64Type, SchemaRef, UInt64Type},
 };
 use assay_schemas::{
-    clickhouse::{identifier, searched_text, text},
+    clickhouse::{identifier, rollup::HOUR_OF, searched_text, text},
     ids::ProjectId,
     tables::TableId,
 };
-use assay_storage::{ClickHouseClient, ClickHouseError, CorrectionSet, PATCHABLE, ReadView, StoredRows};
+use assay_storage::{ClickHouseClient, ClickHouseError, CorrectionSet, PATCHABLE, ReadView, RolledUp, StoredRows};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -68,6 +69,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use uuid::Uuid;
 
 pub(crate) use self::pushdown::PushDown;
+use self::rollup::Rollup;
 use crate::{
     corrections::Corrected,
     table_provider::{wanted_traces, without_comments},
@@ -152,7 +154,7 @@ impl ClickHouseTable {
     }
 
     /// The rows of `traces`, hot or stored, corrected and filtered here, beside those of all others, which are as they are stored.
-    fn apart(
+    async fn apart(
         &self,
         state: &dyn Session,
         wanted: &[usize],
@@ -169,10 +171,11 @@ impl ClickHouseTable {
         if self.table == TableId::Spans {
             these = format!("{these} AND {}", self.when(traces.iter().copied()));
         }
-        let stored = self.stored_plan(&corrected.read, &fixed, None, Some(these))?;
+        let stored = self.stored_plan(&corrected.read, &fixed, None, Some(Traces { condition: these.clone(), apart: None }))?;
         let parts = [self.hot_plan(state, &corrected.read, &fixed_exact)?, stored];
         let corrected = filtered(state, corrected.plan(parts, &self.schema)?, correctable, wanted.len())?;
-        let others = format!("(trace_id NOT IN ({named}) OR trace_id IS NULL)");
+        let apart = self.hours_apart(&these, wanted).await?;
+        let others = Traces { condition: format!("(trace_id NOT IN ({named}) OR trace_id IS NULL)"), apart };
         let others = self.stored_plan(wanted, filters, limit, Some(others))?;
         others.map_or(Ok(Arc::clone(&corrected)), |others| UnionExec::try_new(vec![corrected, others]))
     }
@@ -207,22 +210,26 @@ impl ClickHouseTable {
         projection: &[usize],
         filters: &[Expr],
         limit: Option<usize>,
-        of_traces: Option<String>,
+        of_traces: Option<Traces>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if self.stored.days(self.table, &self.project).next().is_none() {
             return Ok(None);
         }
-        let mut conditions = vec![
-            format!("project_id = {}", text(self.project.as_str())),
-            // Others are in the hot batches, and perhaps here too.
-            self.stored.visible(),
-        ];
-        for filter in filters {
-            let pushed = self.pushed(filter);
-            conditions
-                .push(pushed.ok_or_else(|| DataFusionError::Internal(format!("`{filter}` was not to be pushed down")))?.sql);
-        }
-        conditions.extend(of_traces);
+        let of_project = format!("project_id = {}", text(self.project.as_str()));
+        // Others are in the hot batches, and perhaps here too.
+        let mut conditions = vec![of_project.clone(), self.stored.visible()];
+        let pushed = filters.iter().map(|filter| {
+            self.pushed(filter).ok_or_else(|| DataFusionError::Internal(format!("`{filter}` was not to be pushed down")))
+        });
+        let pushed = pushed.collect::<Result<Vec<_>>>()?;
+        let apart = of_traces.as_ref().map_or_else(|| Some(BTreeSet::new()), |traces| traces.apart.clone());
+        let rollup = self.rolled_up().zip(apart).filter(|_| pushed.iter().all(|pushed| pushed.is_exact));
+        let rollup = rollup.and_then(|(rolled_up, apart)| {
+            let filters = filters.iter().zip(pushed.iter().map(|pushed| pushed.sql.clone()));
+            Rollup::of(rolled_up, vec![of_project], filters, &apart)
+        });
+        conditions.extend(pushed.into_iter().map(|pushed| pushed.sql));
+        conditions.extend(of_traces.map(|traces| traces.condition));
         if let Some(traces) = wanted_traces(filters).filter(|traces| self.table == TableId::Spans && traces.len() <= TRACES_MAX) {
             conditions.push(self.when(traces.iter().map(String::as_str)));
         }
@@ -235,7 +242,34 @@ impl ClickHouseTable {
             limit,
         };
         let schema = Arc::new(self.schema.project(projection)?);
-        Ok(Some(Arc::new(ClickHouseExec::new(statement, schema, self.stored.client().clone(), self.on_behalf.clone()))))
+        let exec = ClickHouseExec::new(statement, schema, self.stored.client().clone(), self.on_behalf.clone());
+        Ok(Some(Arc::new(ClickHouseExec { rollup: rollup.map(Arc::new), ..exec })))
+    }
+
+    /// Which of the stored rows the rollup has, if it is worth asking.
+    fn rolled_up(&self) -> Option<RolledUp> {
+        let rows = || self.stored.days(self.table, &self.project).map(|day| day.rows).sum::<u64>();
+        self.stored.rolled_up().filter(|_| self.table == assay_schemas::clickhouse::rollup::TABLE && rows() >= rollup::ROWS_MIN)
+    }
+
+    /// The hours of the stored rows of the traces that `these` says, where nothing but `wanted` is read and the rollup may answer; `None` if they are too
+    /// many.
+    async fn hours_apart(&self, these: &str, wanted: &[usize]) -> Result<Option<BTreeSet<i64>>> {
+        let is_wanted = |name: &str| wanted.iter().any(|idx| self.table.columns()[*idx].name == name);
+        if self.rolled_up().is_none() || ["trace_id", "span_id"].into_iter().any(is_wanted) {
+            return Ok(None);
+        }
+        let sql = format!(
+            "SELECT DISTINCT toInt64({HOUR_OF}) FROM {} WHERE project_id = {} AND {} AND {these} LIMIT {}",
+            self.stored.name(self.table),
+            text(self.project.as_str()),
+            self.stored.visible(),
+            rollup::CORRECTED_HOURS_MAX + 1
+        );
+        let batches = asked(self.stored.client().clone(), sql, &self.on_behalf).await?.try_collect::<Vec<_>>().await?;
+        let hours: BTreeSet<i64> =
+            batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter().copied()).collect();
+        Ok((hours.len() <= rollup::CORRECTED_HOURS_MAX).then_some(hours))
     }
 
     /// When `traces` have spans, by the table that a materialised view keeps; at any time if it knows none of them. Rows lie in order of time:
@@ -305,7 +339,7 @@ impl TableProvider for ClickHouseTable {
             let is_asked = |trace: &&String| asked.as_ref().is_none_or(|asked| asked.contains(*trace));
             let traces: BTreeSet<&str> = traces.iter().filter(is_asked).map(String::as_str).collect();
             if !traces.is_empty() {
-                return self.apart(state, &wanted, filters, &exact, limit, &traces);
+                return self.apart(state, &wanted, filters, &exact, limit, &traces).await;
             }
             corrected = Corrected::as_stored(self.table, wanted);
         }
@@ -336,6 +370,13 @@ fn filtered(
     Ok(Arc::new(ProjectionExec::try_new(first, plan)?))
 }
 
+/// Which traces are read.
+struct Traces {
+    condition: String,
+    /// The hours in which the others have rows, so that the rollup is not asked for them; `None` if it is not asked at all.
+    apart: Option<BTreeSet<i64>>,
+}
+
 /// A filter as ClickHouse is asked.
 struct Pushed {
     sql: String,
@@ -358,14 +399,14 @@ struct Statement {
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { columns, table, conditions, group_by, order_by, limit } = self;
-        let where_ = conditions.join(" AND ");
+        let where_ = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         match (columns.is_empty(), limit) {
             // Only how many rows there are is asked.
-            (true, None) => return write!(f, "SELECT count() FROM {table} WHERE {where_}"),
+            (true, None) => return write!(f, "SELECT count() FROM {table}{where_}"),
             (true, Some(limit)) => {
-                return write!(f, "SELECT count() FROM (SELECT 1 FROM {table} WHERE {where_} LIMIT {limit})");
+                return write!(f, "SELECT count() FROM (SELECT 1 FROM {table}{where_} LIMIT {limit})");
             }
-            (false, _) => write!(f, "SELECT {} FROM {table} WHERE {where_}", columns.join(", "))?,
+            (false, _) => write!(f, "SELECT {} FROM {table}{where_}", columns.join(", "))?,
         }
         for (what, list) in [("GROUP BY", group_by.as_deref().unwrap_or_default()), ("ORDER BY", order_by)] {
             if !list.is_empty() {
@@ -383,6 +424,8 @@ impl fmt::Display for Statement {
 #[derive(Debug)]
 pub(crate) struct ClickHouseExec {
     statement: Statement,
+    /// Where the rollup has some of these rows.
+    rollup: Option<Arc<Rollup>>,
     schema: SchemaRef,
     client: ClickHouseClient,
     on_behalf: OnBehalf,
@@ -398,7 +441,8 @@ impl ClickHouseExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { statement, schema, client, on_behalf, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        let metrics = ExecutionPlanMetricsSet::new();
+        Self { statement, rollup: None, schema, client, on_behalf, properties: Arc::new(properties), metrics }
     }
 }
 
@@ -421,13 +465,33 @@ impl ClickHouseExec {
     /// The same rows, put together: `columns` for each of `groups`, with `schema`.
     fn aggregated(&self, columns: Vec<String>, groups: Vec<String>, schema: SchemaRef) -> Self {
         let statement = Statement { columns, group_by: Some(groups), ..self.statement.clone() };
+        self.asking(statement, schema)
+    }
+
+    /// The parts of [`Self::aggregated`] from which the whole is made, with the rollup for as many rows as it has: that is asked for `of_rollup`, and put together
+    /// by `groups` of it.
+    fn rolled_up(
+        &self,
+        (columns, groups): (Vec<String>, Vec<String>),
+        (of_rollup, groups_of_rollup): (Vec<String>, Vec<String>),
+        schema: &SchemaRef,
+    ) -> Option<Vec<Arc<dyn ExecutionPlan>>> {
+        let rollup = self.rollup.as_ref()?;
+        let of_rows = Statement { columns, group_by: Some(groups), ..self.statement.clone() };
+        let statements =
+            std::iter::once(rollup.statement(&of_rows, of_rollup, groups_of_rollup)).chain(rollup.of_others(&of_rows));
+        Some(statements.map(|statement| Arc::new(self.asking(statement, Arc::clone(schema))) as Arc<dyn ExecutionPlan>).collect())
+    }
+
+    /// The same for another statement.
+    fn asking(&self, statement: Statement, schema: SchemaRef) -> Self {
         Self::new(statement, schema, self.client.clone(), self.on_behalf.clone())
     }
 
     /// The first `rows` of the same rows in the order of `keys`.
     fn first(&self, keys: Vec<String>, rows: usize) -> Self {
         let statement = Statement { order_by: keys, limit: Some(rows), ..self.statement.clone() };
-        Self::new(statement, self.schema(), self.client.clone(), self.on_behalf.clone())
+        self.asking(statement, self.schema())
     }
 }
 

@@ -7,6 +7,8 @@
 //! In a cluster each table is two: `<name>_local`, replicated, on every node, and the distributed one that is written and read. Text that
 //! comes from a configuration is quoted here and nowhere else.
 
+pub mod rollup;
+
 use std::fmt::Write as _;
 
 use arrow::datatypes::DataType;
@@ -204,6 +206,25 @@ impl Ddl {
             }
         }
         statements
+    }
+
+    /// What gives `spans` its [`rollup`], rows that are there included; `found` is what the server says the table was made by.
+    #[must_use]
+    pub fn rollup_changes(&self, found: &str) -> Vec<String> {
+        if Self::has_rollup(found) {
+            return Vec::new();
+        }
+        let alter = format!("ALTER TABLE {}{}", self.local(rollup::TABLE.name()), self.on_cluster());
+        vec![
+            format!("{alter} ADD PROJECTION IF NOT EXISTS {} ({})", rollup::NAME, rollup::definition()),
+            format!("{alter} MATERIALIZE PROJECTION {}", rollup::NAME),
+        ]
+    }
+
+    /// Whether a table has its [`rollup`], of which the server says that it was `made` so.
+    #[must_use]
+    pub fn has_rollup(made: &str) -> bool {
+        made.contains(&format!("PROJECTION {} ", rollup::NAME))
     }
 
     /// What makes ClickHouse drop old days, table by table.

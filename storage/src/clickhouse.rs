@@ -38,7 +38,7 @@ use arrow::{
 };
 use assay_schemas::{
     clickhouse::{
-        self as ddl, Ddl, ENGINE_MIN, FLUSHES, NODE_ID, NODES, PROBES, TRACE_TIMES, VERSION, VERSIONS, text, time_column,
+        self as ddl, Ddl, ENGINE_MIN, FLUSHES, NODE_ID, NODES, PROBES, TRACE_TIMES, VERSION, VERSIONS, rollup, text, time_column,
     },
     ids::ProjectId,
     tables::TableId,
@@ -259,6 +259,8 @@ pub(crate) struct ClickHouse {
     process: String,
     presence: Mutex<Presence>,
     data_dir: PathBuf,
+    /// Whether rows are also added up there.
+    has_rollup: bool,
 }
 
 /// What is known of the database at start.
@@ -295,7 +297,9 @@ pub async fn migrate(config: ClickHouseConfig, retention: Option<Duration>) -> R
     for statement in ddl.statements() {
         client.execute(&statement, vec![("allow_suspicious_low_cardinality_types", "1".to_owned())]).await?;
     }
-    for statement in ddl.index_changes(&checks::indexes(&client, &ddl).await?) {
+    let mut changes = ddl.index_changes(&checks::indexes(&client, &ddl).await?);
+    changes.extend(ddl.rollup_changes(&checks::made_by(&client, &ddl, rollup::TABLE).await?));
+    for statement in changes {
         client.execute(&statement, Settings::new()).await?;
     }
     if found != Some(VERSION) {
@@ -329,7 +333,14 @@ impl ClickHouse {
         }
         checks::columns(&client, &ddl).await?;
         let (node_id, process, data_dir) = (node_id.to_owned(), outside::unique_id().to_string(), data_dir.to_owned());
-        let store = Self { client, ddl, role, node_id, process, presence: Mutex::default(), data_dir };
+        let has_rollup = Ddl::has_rollup(&checks::made_by(&client, &ddl, rollup::TABLE).await?);
+        if !has_rollup {
+            tracing::warn!(
+                table = rollup::TABLE.name(),
+                "there is no rollup: aggregates over many rows take longer than they must (hint: run `assay migrate`)"
+            );
+        }
+        let store = Self { client, ddl, role, node_id, process, presence: Mutex::default(), data_dir, has_rollup };
         store.check_sharing().await?;
         if !role.writes() {
             return Ok(Opened { store, done: 0, begun: 0, last: 0 });
@@ -481,6 +492,7 @@ pub struct StoredRows {
     client: ClickHouseClient,
     names: Arc<BTreeMap<TableId, String>>,
     trace_times: Arc<str>,
+    has_rollup: bool,
     /// Of this node.
     position: u64,
     node_id: Arc<str>,
@@ -500,6 +512,17 @@ pub struct Day {
     pub time_max: i64,
 }
 
+/// Which of the rows of a view its rollup has: those whose position and all that are added up with it are visible. Conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolledUp {
+    /// On the rollup: what it says of them.
+    pub in_rollup: String,
+    /// On rows: these.
+    pub in_rows: String,
+    /// On rows: the others.
+    pub beyond: String,
+}
+
 impl StoredRows {
     async fn read(store: &ClickHouse, position: u64) -> Result<Self, ClickHouseError> {
         let names = TableId::ALL.iter().map(|table| (*table, store.name(*table))).collect();
@@ -510,7 +533,8 @@ impl StoredRows {
             false => None,
         };
         let node_id = store.node_id.as_str().into();
-        let mut rows = Self { client, names: Arc::new(names), trace_times, position, node_id, others, days: BTreeMap::new() };
+        let (names, has_rollup, days) = (Arc::new(names), store.has_rollup, BTreeMap::new());
+        let mut rows = Self { client, names, trace_times, has_rollup, position, node_id, others, days };
         rows.add_days(store, &rows.visible()).await?;
         Ok(rows)
     }
@@ -551,11 +575,28 @@ impl StoredRows {
     /// Of which rows a view consists, as a condition: the others are on their way, and perhaps in memory.
     #[must_use]
     pub fn visible(&self) -> String {
-        let Some(others) = &self.others else { return format!("wal_position <= {}", self.position) };
+        self.of_nodes(|position| format!("wal_position <= {position}"))
+    }
+
+    /// What `condition` makes of the position of each node, for the rows of that node.
+    fn of_nodes(&self, condition: impl Fn(u64) -> String) -> String {
+        let Some(others) = &self.others else { return condition(self.position) };
         let nodes = others.iter().map(|(node, position)| (node.as_str(), *position)).chain([(&*self.node_id, self.position)]);
         let each: Vec<_> =
-            nodes.map(|(node, position)| format!("node_id = {} AND wal_position <= {position}", text(node))).collect();
+            nodes.map(|(node, position)| format!("node_id = {} AND {}", text(node), condition(position))).collect();
         format!("({})", each.join(" OR "))
+    }
+
+    /// How these rows divide into those that the rollup has and the others; `None` if it has none of them, or there is none.
+    #[must_use]
+    pub fn rolled_up(&self) -> Option<RolledUp> {
+        let chunks = |position: u64| (position + 1) / rollup::POSITIONS;
+        let positions = self.others.iter().flatten().map(|(_, position)| *position).chain([self.position]);
+        (self.has_rollup && positions.map(chunks).any(|chunks| chunks > 0)).then(|| RolledUp {
+            in_rollup: self.of_nodes(|position| format!("{} < {}", rollup::CHUNK_OF, chunks(position))),
+            in_rows: self.of_nodes(|position| format!("wal_position < {}", chunks(position) * rollup::POSITIONS)),
+            beyond: self.of_nodes(|position| format!("wal_position >= {}", chunks(position) * rollup::POSITIONS)),
+        })
     }
 
     /// The same after everything up to `position` is there; of that, `parts` are new.

@@ -37,7 +37,7 @@ pub use self::{
     admission::{Overload, Overloaded, Reservation},
     blobs::{BlobError, BlobStore, ProjectBlobs},
     bucket::{AzureAccess, BucketConfig, BucketError, GcsAccess, S3Access, Secret},
-    clickhouse::{ClickHouseClient, ClickHouseConfig, ClickHouseError, Day, Settings, StoredRows, migrate},
+    clickhouse::{ClickHouseClient, ClickHouseConfig, ClickHouseError, Day, RolledUp, Settings, StoredRows, migrate},
     config::{Role, StorageConfig},
     corrections::{CorrectionSet, PATCHABLE, patchable, row_key_columns},
     flush::FlushError,

@@ -346,7 +346,8 @@ def a_full_store_makes_records_wait_in_kafka(_own_broker, tmp_path):
             assert list(_own_broker.members()) == [member]
             assert _metric(server, "assay_kafka_waits_total") - waits <= 256 * (2 * SESSION_SECONDS + 2)
             assert spent < SESSION_SECONDS, f"{spent:.1f} s of CPU while it waits"
-            assert _metric(server, "assay_kafka_lag_records") > 256
+            # More than a member has in hand: the rest waits in Kafka.
+            _until(lambda: _metric(server, "assay_kafka_lag_records") > 256, seconds=120)
             sent = load.end()
             proxy.failing(0)
             _until_all_is_committed(_own_broker, "assay", seconds=240)

@@ -11,12 +11,13 @@
 //! columns that are not floats) they are numbers that ClickHouse can give, so that hot rows and stored ones meet in the final aggregate. Where
 //! there are no hot rows, ClickHouse gives the whole answer, and more can be asked of it: `count(DISTINCT …)`, percentiles, `approx_distinct`.
 //! Rows are put together by columns, or by times cut to hours, days or buckets. Of rows of several tables (`llm_calls`) each table gives its own
-//! partial states. Of `ORDER BY … LIMIT n` the store gives its first n rows, and the sort stays. All this happens only where nothing stands between
-//! that could change a row: a filter that stays here, a correction.
+//! partial states; where the rollup has most of the rows (`rollup`), so do its sums and the rows that it lacks. Of `ORDER BY … LIMIT n` the store
+//! gives its first n rows, and the sort stays. All this happens only where nothing stands between that could change a row: a filter that stays
+//! here, a correction.
 
 use std::sync::Arc;
 
-use assay_schemas::clickhouse::text;
+use assay_schemas::clickhouse::{identifier, rollup, text};
 use datafusion::{
     arrow::datatypes::{DataType, SchemaRef, TimeUnit},
     common::{
@@ -112,11 +113,13 @@ impl<'a> Source<'a> {
 /// The partial aggregate over ClickHouse and hot rows as a union of their partial aggregates; `None` if that is not possible.
 fn aggregated(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(over) = Over::of(aggregate).filter(|_| *aggregate.mode() == AggregateMode::Partial) else { return Ok(None) };
-    let columns = over.columns();
-    let states = |function: &AggregateFunctionExpr, filter: Option<&Arc<dyn PhysicalExpr>>| columns.states(function, filter);
-    let Some((groups, states)) = over.groups().zip(over.each(states)) else { return Ok(None) };
-    let Some(stored) = over.stored.answering(groups, states.concat(), aggregate.schema()) else { return Ok(None) };
-    let Some(hot) = over.hot else { return Ok(Some(stored)) };
+    let Some(stored) = over.partial() else { return Ok(None) };
+    let Some(hot) = over.hot else {
+        return match <[_; 1]>::try_from(stored) {
+            Ok([only]) => Ok(Some(only)),
+            Err(stored) => UnionExec::try_new(stored).map(Some),
+        };
+    };
     let hot = again(&over.projections, hot)?;
     let hot = AggregateExec::try_new(
         AggregateMode::Partial,
@@ -126,7 +129,9 @@ fn aggregated(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>
         hot,
         aggregate.input_schema(),
     )?;
-    Ok(Some(UnionExec::try_new(vec![Arc::new(hot), stored])?))
+    let mut parts: Vec<Arc<dyn ExecutionPlan>> = vec![Arc::new(hot)];
+    parts.extend(stored);
+    Ok(Some(UnionExec::try_new(parts)?))
 }
 
 /// The partial aggregate over rows of several tables, as those of the view `llm_calls` are, as a union of partial aggregates of each: what is below
@@ -182,6 +187,10 @@ fn only_filled(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
 fn whole(aggregate: &AggregateExec) -> Option<Arc<dyn ExecutionPlan>> {
     let first = first_step(aggregate)?;
     if let Some(over) = Over::of(first).filter(|over| over.hot.is_none()) {
+        // There are two steps, of which the rollup takes most of the first.
+        if *first.mode() == AggregateMode::Partial && over.rolled_up().is_some() {
+            return None;
+        }
         let values = over.each(|function, filter| over.columns().value(function, filter))?;
         return over.stored.answering(over.groups()?, values, aggregate.schema());
     }
@@ -271,12 +280,36 @@ impl<'a> Over<'a> {
     }
 
     fn columns(&self) -> Columns<'_> {
-        Columns { stored: self.stored, projections: &self.projections }
+        Columns { stored: self.stored, projections: &self.projections, of: Of::Rows }
     }
 
     /// By what rows are put together.
     fn groups(&self) -> Option<Vec<Group>> {
-        self.aggregate.group_expr().expr().iter().map(|(expr, _)| self.columns().group(expr)).collect()
+        self.groups_of(self.columns())
+    }
+
+    fn groups_of(&self, columns: Columns<'_>) -> Option<Vec<Group>> {
+        self.aggregate.group_expr().expr().iter().map(|(expr, _)| columns.group(expr)).collect()
+    }
+
+    /// What ClickHouse is asked for the partial states: columns and groups.
+    fn states_of(&self, columns: Columns<'_>) -> Option<(Vec<String>, Vec<String>)> {
+        let states = self.each(|function, filter| columns.states(function, filter))?;
+        selected(self.groups_of(columns)?, states.concat(), &self.aggregate.schema())
+    }
+
+    /// The partial states of stored rows: what gives them, each of other rows.
+    fn partial(&self) -> Option<Vec<Arc<dyn ExecutionPlan>>> {
+        self.rolled_up().or_else(|| {
+            let (columns, groups) = self.states_of(self.columns())?;
+            Some(vec![Arc::new(self.stored.aggregated(columns, groups, self.aggregate.schema()))])
+        })
+    }
+
+    /// The same where the rollup has some of them.
+    fn rolled_up(&self) -> Option<Vec<Arc<dyn ExecutionPlan>>> {
+        let of_rollup = self.states_of(Columns { of: Of::Rollup, ..self.columns() })?;
+        self.stored.rolled_up(self.states_of(self.columns())?, of_rollup, &self.aggregate.schema())
     }
 
     /// What `sql` makes of each function and its filter.
@@ -289,11 +322,16 @@ impl<'a> Over<'a> {
 impl ClickHouseExec {
     /// `values` for each of `groups`, with `schema`; `None` if they are not its columns.
     fn answering(&self, groups: Vec<Group>, values: Vec<String>, schema: SchemaRef) -> Option<Arc<dyn ExecutionPlan>> {
-        let selected: Vec<String> = groups.iter().map(|group| group.shown.clone()).chain(values).collect();
-        let keys = groups.into_iter().map(|group| group.key).collect();
-        let fits = selected.len() == schema.fields().len() && !selected.is_empty();
-        fits.then(|| Arc::new(self.aggregated(selected, keys, schema)) as Arc<dyn ExecutionPlan>)
+        let (columns, groups) = selected(groups, values, &schema)?;
+        Some(Arc::new(self.aggregated(columns, groups, schema)))
     }
+}
+
+/// What is selected, and by what rows are put together; `None` if that are not the columns of `schema`.
+fn selected(groups: Vec<Group>, values: Vec<String>, schema: &SchemaRef) -> Option<(Vec<String>, Vec<String>)> {
+    let columns: Vec<String> = groups.iter().map(|group| group.shown.clone()).chain(values).collect();
+    let keys = groups.into_iter().map(|group| group.key).collect();
+    (columns.len() == schema.fields().len() && !columns.is_empty()).then_some((columns, keys))
 }
 
 /// By what rows are put together, and how it is shown.
@@ -309,6 +347,15 @@ struct Columns<'a> {
     stored: &'a ClickHouseExec,
     /// What they were given other names by, or computed by, the outermost first.
     projections: &'a [&'a ProjectionExec],
+    of: Of,
+}
+
+/// Of what ClickHouse is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Rows,
+    /// What they add up to, under the names of [`rollup::sums`].
+    Rollup,
 }
 
 impl Columns<'_> {
@@ -341,8 +388,15 @@ impl Columns<'_> {
         let Some(column) = expr.downcast_ref::<Column>() else {
             return columns.bucket(expr.downcast_ref::<ScalarFunctionExpr>()?);
         };
-        let known = columns.stored.column(column.index()).filter(|(_, data_type)| !data_type.is_floating());
+        let is_known = columns.of == Of::Rows || columns.name(&expr).is_some_and(rollup::is_key);
+        let known = columns.stored.column(column.index()).filter(|(_, data_type)| is_known && !data_type.is_floating());
         known.map(|(name, _)| Group { key: name.clone(), shown: name })
+    }
+
+    /// The name of the column of the table that `expr` is.
+    fn name(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<&str> {
+        let (columns, expr) = self.resolved(expr);
+        Some(columns.stored.schema.field(expr.downcast_ref::<Column>()?.index()).name())
     }
 
     fn data_type(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<DataType> {
@@ -367,17 +421,30 @@ impl Columns<'_> {
         }
         // No time is before 1970, so that what is divided is not negative; the number of a bucket is put together faster than its start.
         let first_us = origin_us.rem_euclid(width_us) - width_us;
-        let key = format!("intDiv(toUnixTimestamp64Micro({}) - ({first_us}), {width_us})", columns.sql(time)?);
+        let time_us = match columns.of {
+            Of::Rows => format!("toUnixTimestamp64Micro({})", columns.sql(time)?),
+            Of::Rollup => {
+                let of_hours = width_us % rollup::HOUR_US == 0 && first_us % rollup::HOUR_US == 0;
+                let hour = identifier(rollup::HOUR);
+                (of_hours && columns.name(time)? == "start_time").then(|| format!("{hour} * {}", rollup::HOUR_US))?
+            }
+        };
+        let key = format!("intDiv({time_us} - ({first_us}), {width_us})");
         let shown = format!("fromUnixTimestamp64Micro({key} * {width_us} + ({first_us}), 'UTC')");
         Some(Group { key, shown })
     }
 
-    /// `expr` if it is an integer that was made a float.
-    fn float(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+    /// The integer of which `expr` makes a float, and the columns that it is over.
+    fn made_float(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<(Self, Arc<dyn PhysicalExpr>)> {
         let (columns, expr) = self.resolved(expr);
         let cast = expr.downcast_ref::<CastExpr>().filter(|cast| *cast.cast_type() == DataType::Float64)?;
-        let is_int = columns.data_type(cast.expr())? == DataType::Int64;
-        columns.sql(cast.expr()).filter(|_| is_int).map(|column| format!("toFloat64({column})"))
+        (columns.data_type(cast.expr())? == DataType::Int64).then(|| (columns, Arc::clone(cast.expr())))
+    }
+
+    /// The same as ClickHouse computes it.
+    fn float(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+        let (columns, integer) = self.made_float(expr)?;
+        Some(format!("toFloat64({})", columns.sql(&integer)?))
     }
 
     /// `expr` if it says of columns what they are: flags, comparisons with text, NULL or not, and what `AND`, `OR` and `NOT` make of them.
@@ -445,18 +512,53 @@ impl Columns<'_> {
         let constant = argument.downcast_ref::<Literal>().is_some_and(|literal| !literal.value().is_null());
         let call = self.call(filter)?;
         let summed = |data_type: &DataType| matches!(data_type, DataType::Int64 | DataType::Decimal128(..));
-        Some(match function.fun().name() {
-            "count" if constant => vec![call("count", "")],
-            "count" => vec![call("count", &self.sql(argument)?)],
-            "sum" if summed(&self.data_type(argument)?) => vec![call("sumOrNull", &self.sql(argument)?)],
-            "min" => vec![call("minOrNull", &self.sql(argument)?)],
-            "max" => vec![call("maxOrNull", &self.sql(argument)?)],
-            // Of integers: they are cast first. A count that is there says that there is a sum.
+        // What is called, over which values.
+        let calls = match function.fun().name() {
+            "count" if constant => vec![self.count(None)?],
+            "count" => vec![self.count(Some(argument))?],
+            "sum" if summed(&self.data_type(argument)?) => vec![("sumOrNull", self.value_of("sum", argument)?)],
+            "min" => vec![("minOrNull", self.value_of("min", argument)?)],
+            "max" => vec![("maxOrNull", self.value_of("max", argument)?)],
+            // Of integers: they are cast first.
             "avg" => {
-                let value = self.float(argument)?;
-                vec![format!("nullIf({}, 0)", call("count", &value)), call("sumOrNull", &value)]
+                let (columns, integer) = self.made_float(argument)?;
+                let sum = match self.of {
+                    Of::Rows => format!("toFloat64({})", columns.sql(&integer)?),
+                    Of::Rollup => columns.value_of("float_sum", &integer)?,
+                };
+                vec![columns.count(Some(&integer))?, ("sumOrNull", sum)]
             }
             _ => return None,
+        };
+        let calls: Vec<_> = calls.iter().map(|(function, values)| call(function, values)).collect();
+        Some(match <[String; 2]>::try_from(calls) {
+            // A count that is there says that there is a sum.
+            Ok([count, sum]) => vec![format!("nullIf({count}, 0)"), sum],
+            Err(calls) => calls,
+        })
+    }
+
+    /// What counts the rows, or those with a value of `column`: a function, and over what it is called.
+    fn count(&self, column: Option<&Arc<dyn PhysicalExpr>>) -> Option<(&'static str, String)> {
+        let rows = identifier(rollup::ROWS);
+        match (self.of, column) {
+            (Of::Rows, None) => Some(("count", String::new())),
+            (Of::Rows, Some(column)) => Some(("count", self.sql(column)?)),
+            (Of::Rollup, None) => Some(("sum", rows)),
+            (Of::Rollup, Some(column)) => {
+                let known = self.sql(column).map(|key| format!("if(isNull({key}), 0, {rows})"));
+                // Of a column that always has a value, nothing is counted but rows.
+                let known = known.or_else(|| self.value_of("count", column));
+                known.or_else(|| self.value_of("sum", column).map(|_| rows)).map(|values| ("sum", values))
+            }
+        }
+    }
+
+    /// Over what a function is called that makes one value of those of `column`: in the rollup these are what `function` made of them.
+    fn value_of(&self, function: &str, column: &Arc<dyn PhysicalExpr>) -> Option<String> {
+        self.sql(column).or_else(|| {
+            let name = (self.of == Of::Rollup).then(|| Some(format!("{function}_{}", self.name(column)?)))??;
+            rollup::sums().iter().any(|sum| sum.name == name).then(|| identifier(&name))
         })
     }
 
@@ -557,7 +659,7 @@ fn first_rows(plan: &Arc<dyn ExecutionPlan>, sort: &SortExec, fetch: usize) -> R
     let corrections = below.downcast_ref::<CorrectionsExec>();
     let below = corrections.map_or(below, |corrections| corrections.input());
     let Some(source) = Source::any(below).filter(|source| source.stored.is_unlimited()) else { return Ok(None) };
-    let columns = Columns { stored: source.stored, projections: renamed.as_slice() };
+    let columns = Columns { stored: source.stored, projections: renamed.as_slice(), of: Of::Rows };
     let Some(keys) = keys(&columns) else { return Ok(None) };
     if corrections.is_some_and(|corrections| keys.iter().any(|key| corrections.may_change(key))) {
         return Ok(None);

@@ -94,6 +94,18 @@ pub(super) async fn indexes(client: &ClickHouseClient, ddl: &Ddl) -> Result<Vec<
     Ok(found)
 }
 
+/// The statement that would make `table` of each node as it is, as the server says it; empty if there is none.
+pub(super) async fn made_by(client: &ClickHouseClient, ddl: &Ddl, table: TableId) -> Result<String, ClickHouseError> {
+    let sql = format!(
+        "SELECT create_table_query FROM system.tables WHERE database = {} AND name = {}",
+        text(&ddl.database),
+        text(&ddl.local_plain(table.name()))
+    );
+    let rows = client.rows(&sql).await?;
+    let made_by = rows.iter().find(|batch| batch.num_rows() > 0);
+    Ok(made_by.map_or_else(String::new, |batch| batch.column(0).as_string::<i32>().value(0).to_owned()))
+}
+
 /// Checks that each table has the columns of this version. What it has beside them may be.
 pub(super) async fn columns(client: &ClickHouseClient, ddl: &Ddl) -> Result<(), ClickHouseError> {
     let sql = format!("SELECT table, name, type FROM system.columns WHERE database = {}", text(&ddl.database));
