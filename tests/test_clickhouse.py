@@ -380,6 +380,25 @@ def the_rollup_says_what_the_rows_say(_clickhouse, tmp_path):
         assert server.sql(cost) == [{"cost": "20", "n": 20}]
 
 
+def the_rollup_of_a_shared_database_has_positions_of_each_node(_clickhouse, tmp_path):
+    lake = Server(tmp_path / "lake", f"[storage]\n{QUICK}")
+    nodes = [_server(tmp_path / name, _clickhouse.address, "rolled_shared", QUICK + "shared = true\n") for name in ("one", "two")]
+    rng = otlp.seeded(51)
+    with lake, nodes[0], nodes[1]:
+        # One has more than is added up at once, the other has less, and then more.
+        for n_requests in ((260, 10), (20, 250)):
+            for node, n in zip(nodes, n_requests):
+                for _ in range(n):
+                    request = _spans_of_two_days(rng)
+                    node.send("traces", request)
+                    lake.send("traces", request)
+            count = "SELECT count(*) AS n FROM spans"
+            _until(lambda: all(node.sql(count) == lake.sql(count) for node in nodes), "the rows of the other")
+            _assert_rolled_up(_clickhouse, lake, nodes[1])
+        _assert_rolled_up(_clickhouse, lake, nodes[0])
+        assert nodes[0].sql(count) == [{"n": 540 * 40}]
+
+
 def _spans_of_two_days(rng):
     spans = []
     for _ in range(40):

@@ -636,6 +636,16 @@ mod tests {
     }
 
     #[test]
+    fn a_rollup_that_is_missing_is_made() {
+        let changes = ddl(Some("c")).rollup_changes("CREATE TABLE assay.spans_local (PROJECTION by_hour_10 (SELECT 1))");
+        assert!(changes[0].starts_with(
+            "ALTER TABLE `assay`.`spans_local` ON CLUSTER `c` ADD PROJECTION IF NOT EXISTS by_hour_1 (SELECT project_id, "
+        ));
+        assert_eq!(changes[1..], ["ALTER TABLE `assay`.`spans_local` ON CLUSTER `c` MATERIALIZE PROJECTION by_hour_1"]);
+        assert!(ddl(None).rollup_changes("CREATE TABLE assay.spans (PROJECTION by_hour_1 (SELECT 1))").is_empty());
+    }
+
+    #[test]
     fn only_letters_of_one_form_are_searched() {
         assert_eq!(searched_letters("Refund-Policy 退款"), ["refund-policy 退款"]);
         assert_eq!(searched_letters("aÜb\0c ſ\u{212A}ß\u{1FD3}d"), ["a", "b", "c ", "d"]);
