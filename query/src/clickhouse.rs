@@ -240,6 +240,7 @@ impl ClickHouseTable {
             group_by: None,
             order_by: Vec::new(),
             limit,
+            union: Vec::new(),
         };
         let schema = Arc::new(self.schema.project(projection)?);
         let exec = ClickHouseExec::new(statement, schema, self.stored.client().clone(), self.on_behalf.clone());
@@ -394,11 +395,13 @@ struct Statement {
     group_by: Option<Vec<String>>,
     order_by: Vec<String>,
     limit: Option<usize>,
+    /// More of the same columns.
+    union: Vec<Statement>,
 }
 
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { columns, table, conditions, group_by, order_by, limit } = self;
+        let Self { columns, table, conditions, group_by, order_by, limit, union } = self;
         let where_ = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         match (columns.is_empty(), limit) {
             // Only how many rows there are is asked.
@@ -413,10 +416,10 @@ impl fmt::Display for Statement {
                 write!(f, " {what} {}", list.join(", "))?;
             }
         }
-        match limit {
-            Some(limit) => write!(f, " LIMIT {limit}"),
-            None => Ok(()),
+        if let Some(limit) = limit {
+            write!(f, " LIMIT {limit}")?;
         }
+        union.iter().try_for_each(|more| write!(f, " UNION ALL {more}"))
     }
 }
 
@@ -452,9 +455,9 @@ impl ClickHouseExec {
         self.statement.group_by.is_none() && self.is_unlimited()
     }
 
-    /// Whether it gives all of them.
+    /// Whether it is one statement, and gives all of them.
     fn is_unlimited(&self) -> bool {
-        self.statement.order_by.is_empty() && self.statement.limit.is_none()
+        self.statement.order_by.is_empty() && self.statement.limit.is_none() && self.statement.union.is_empty()
     }
 
     /// The column at `idx` of what it gives, as ClickHouse names it.
@@ -468,19 +471,15 @@ impl ClickHouseExec {
         self.asking(statement, schema)
     }
 
-    /// The parts of [`Self::aggregated`] from which the whole is made, with the rollup for as many rows as it has: that is asked for `of_rollup`, and put together
-    /// by `groups` of it.
+    /// Parts of what [`Self::aggregated`] gives, with the rollup for as many rows as it has: that is asked for `of_rollup`, and put together by `groups` of it.
     fn rolled_up(
         &self,
         (columns, groups): (Vec<String>, Vec<String>),
         (of_rollup, groups_of_rollup): (Vec<String>, Vec<String>),
-        schema: &SchemaRef,
-    ) -> Option<Vec<Arc<dyn ExecutionPlan>>> {
-        let rollup = self.rollup.as_ref()?;
+        schema: SchemaRef,
+    ) -> Option<Self> {
         let of_rows = Statement { columns, group_by: Some(groups), ..self.statement.clone() };
-        let statements =
-            std::iter::once(rollup.statement(&of_rows, of_rollup, groups_of_rollup)).chain(rollup.of_others(&of_rows));
-        Some(statements.map(|statement| Arc::new(self.asking(statement, Arc::clone(schema))) as Arc<dyn ExecutionPlan>).collect())
+        Some(self.asking(self.rollup.as_ref()?.statement(&of_rows, of_rollup, groups_of_rollup), schema))
     }
 
     /// The same for another statement.

@@ -114,12 +114,8 @@ impl<'a> Source<'a> {
 fn aggregated(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(over) = Over::of(aggregate).filter(|_| *aggregate.mode() == AggregateMode::Partial) else { return Ok(None) };
     let Some(stored) = over.partial() else { return Ok(None) };
-    let Some(hot) = over.hot else {
-        return match <[_; 1]>::try_from(stored) {
-            Ok([only]) => Ok(Some(only)),
-            Err(stored) => UnionExec::try_new(stored).map(Some),
-        };
-    };
+    let stored = Arc::new(stored) as Arc<dyn ExecutionPlan>;
+    let Some(hot) = over.hot else { return Ok(Some(stored)) };
     let hot = again(&over.projections, hot)?;
     let hot = AggregateExec::try_new(
         AggregateMode::Partial,
@@ -129,9 +125,7 @@ fn aggregated(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>
         hot,
         aggregate.input_schema(),
     )?;
-    let mut parts: Vec<Arc<dyn ExecutionPlan>> = vec![Arc::new(hot)];
-    parts.extend(stored);
-    Ok(Some(UnionExec::try_new(parts)?))
+    Ok(Some(UnionExec::try_new(vec![Arc::new(hot), stored])?))
 }
 
 /// The partial aggregate over rows of several tables, as those of the view `llm_calls` are, as a union of partial aggregates of each: what is below
@@ -298,18 +292,18 @@ impl<'a> Over<'a> {
         selected(self.groups_of(columns)?, states.concat(), &self.aggregate.schema())
     }
 
-    /// The partial states of stored rows: what gives them, each of other rows.
-    fn partial(&self) -> Option<Vec<Arc<dyn ExecutionPlan>>> {
+    /// What gives the partial states of stored rows.
+    fn partial(&self) -> Option<ClickHouseExec> {
         self.rolled_up().or_else(|| {
             let (columns, groups) = self.states_of(self.columns())?;
-            Some(vec![Arc::new(self.stored.aggregated(columns, groups, self.aggregate.schema()))])
+            Some(self.stored.aggregated(columns, groups, self.aggregate.schema()))
         })
     }
 
-    /// The same where the rollup has some of them.
-    fn rolled_up(&self) -> Option<Vec<Arc<dyn ExecutionPlan>>> {
+    /// The same where the rollup has some of them: several states of one group, of other rows each.
+    fn rolled_up(&self) -> Option<ClickHouseExec> {
         let of_rollup = self.states_of(Columns { of: Of::Rollup, ..self.columns() })?;
-        self.stored.rolled_up(self.states_of(self.columns())?, of_rollup, &self.aggregate.schema())
+        self.stored.rolled_up(self.states_of(self.columns())?, of_rollup, self.aggregate.schema())
     }
 
     /// What `sql` makes of each function and its filter.

@@ -6,7 +6,7 @@
 //!                        └─ of the last positions of the log ──────────────────────────────────────────────────────────────────┴─> rows
 //! ```
 //! Which of the three a row is in depends on its position and its time only, and these never change: it is in one of them, whatever is inserted,
-//! merged or corrected between the statements.
+//! merged or corrected while one after the other is read.
 
 use std::collections::BTreeSet;
 
@@ -85,7 +85,7 @@ impl Rollup {
         Some(Self { conditions, others })
     }
 
-    /// The statement that gives `columns` of [`sums`], put together by `groups`, where `of_rows` gives the same of rows.
+    /// The statement that gives `columns` of [`sums`], put together by `groups`, where `of_rows` gives the same of rows; and that of those that the rollup lacks.
     pub(super) fn statement(&self, of_rows: &Statement, columns: Vec<String>, groups: Vec<String>) -> Statement {
         // A name that only stands in a text is one too many, which changes nothing.
         let is_asked = |name: &str| columns.iter().chain(&groups).any(|sql| sql.contains(&identifier(name)));
@@ -104,25 +104,20 @@ impl Rollup {
             table: of_rows.table.clone(),
             conditions: self.conditions.clone(),
             group_by: Some(inner_groups),
-            order_by: Vec::new(),
-            limit: None,
+            ..of_rows.clone()
         };
+        let of_others = self.others.iter().map(|more| {
+            let conditions = of_rows.conditions.iter().chain(more).cloned().collect();
+            Statement { conditions, ..of_rows.clone() }
+        });
         Statement {
             columns,
             table: format!("({inner})"),
             conditions: Vec::new(),
             group_by: Some(groups),
-            order_by: Vec::new(),
-            limit: None,
+            union: of_others.collect(),
+            ..of_rows.clone()
         }
-    }
-
-    /// The statements that give of the other rows what `of_rows` gives of all.
-    pub(super) fn of_others(&self, of_rows: &Statement) -> impl Iterator<Item = Statement> {
-        self.others.iter().map(|more| {
-            let conditions = of_rows.conditions.iter().chain(more).cloned().collect();
-            Statement { conditions, ..of_rows.clone() }
-        })
     }
 }
 
@@ -236,20 +231,21 @@ mod tests {
         let filters = [col("start_time").gt_eq(at(1)), col("start_time").lt(at(9 * HOUR_US)), col("counted")];
         let rollup = of(&filters, &[4, 20]).unwrap();
         let of_rows = Statement {
-            columns: vec!["count()".to_owned()],
+            columns: vec!["`request_model`".to_owned(), "count()".to_owned()],
             table: "spans".to_owned(),
             conditions: vec!["project".to_owned(), "visible".to_owned()],
             group_by: Some(vec!["`request_model`".to_owned()]),
             order_by: Vec::new(),
             limit: None,
+            union: Vec::new(),
         };
         let columns = vec!["`request_model`".to_owned(), "sum(`rollup_rows`)".to_owned()];
         let groups = vec!["`request_model`".to_owned()];
-        insta::assert_snapshot!(rollup.statement(&of_rows, columns, groups), @"SELECT `request_model`, sum(`rollup_rows`) FROM (SELECT project_id, `request_model`, count() AS `rollup_rows` FROM spans WHERE project AND filter AND chunk < 3 AND intDiv(toUnixTimestamp64Micro(`start_time`), 3600000000) >= 1 AND intDiv(toUnixTimestamp64Micro(`start_time`), 3600000000) < 9 AND intDiv(toUnixTimestamp64Micro(`start_time`), 3600000000) NOT IN (4, 20) GROUP BY project_id, `request_model`) GROUP BY `request_model`");
-        let others: Vec<_> = rollup.of_others(&of_rows).map(|statement| statement.to_string()).collect();
-        insta::assert_snapshot!(others.join("\n"), @r"
-        SELECT count() FROM spans WHERE project AND visible AND p >= 768 GROUP BY `request_model`
-        SELECT count() FROM spans WHERE project AND visible AND p < 768 AND (start_time < fromUnixTimestamp64Micro(3600000000, 'UTC') OR start_time >= fromUnixTimestamp64Micro(32400000000, 'UTC') OR start_time >= fromUnixTimestamp64Micro(14400000000, 'UTC') AND start_time < fromUnixTimestamp64Micro(18000000000, 'UTC')) GROUP BY `request_model`
+        let statement = rollup.statement(&of_rows, columns, groups).to_string().replace(" UNION ALL", "\nUNION ALL");
+        insta::assert_snapshot!(statement, @r"
+        SELECT `request_model`, sum(`rollup_rows`) FROM (SELECT project_id, `request_model`, count() AS `rollup_rows` FROM spans WHERE project AND filter AND chunk < 3 AND intDiv(toUnixTimestamp64Micro(`start_time`), 3600000000) >= 1 AND intDiv(toUnixTimestamp64Micro(`start_time`), 3600000000) < 9 AND intDiv(toUnixTimestamp64Micro(`start_time`), 3600000000) NOT IN (4, 20) GROUP BY project_id, `request_model`) GROUP BY `request_model`
+        UNION ALL SELECT `request_model`, count() FROM spans WHERE project AND visible AND p >= 768 GROUP BY `request_model`
+        UNION ALL SELECT `request_model`, count() FROM spans WHERE project AND visible AND p < 768 AND (start_time < fromUnixTimestamp64Micro(3600000000, 'UTC') OR start_time >= fromUnixTimestamp64Micro(32400000000, 'UTC') OR start_time >= fromUnixTimestamp64Micro(14400000000, 'UTC') AND start_time < fromUnixTimestamp64Micro(18000000000, 'UTC')) GROUP BY `request_model`
         ");
     }
 }
