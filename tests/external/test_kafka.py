@@ -78,6 +78,22 @@ def _until(claim, seconds=60, pause_seconds=0.1):
         time.sleep(pause_seconds)
 
 
+def _assert_handed_out_once(servers, sent):
+    """Each record is on one of two servers, which then end, and both have more than next to nothing."""
+    stored = dict.fromkeys(servers, 0)
+    for signal, names in sent.items():
+        counts = [_stored(server, signal) for server in servers]
+        assert all(n == 1 for count in counts for n in count.values()), f"{signal}: twice on one of them"
+        both = counts[0].keys() & counts[1].keys()
+        assert not both, f"{signal}: {len(both)} of {len(names)} on both"
+        assert names == counts[0].keys() | counts[1].keys(), signal
+        for server, count in zip(servers, counts):
+            stored[server] += len(count)
+    assert min(stored.values()) > 150, "one of them had next to nothing"
+    for server in servers:
+        server.stop()
+
+
 def _until_all_is_committed(broker, group, seconds=120):
     ends = broker.ends()
     _until(lambda: ends.items() <= broker.committed(group).items(), seconds)
@@ -228,17 +244,26 @@ def records_are_handed_out_once_while_partitions_move_in_order(_own_broker, tmp_
     sent = load.end()
     _until_all_is_committed(_own_broker, "assay")
     two.start()
-    moved = 0
-    for signal, names in sent.items():
-        counts = [_stored(server, signal) for server in (one, two)]
-        moved += len(counts[1])
-        assert all(n == 1 for count in counts for n in count.values()), f"{signal}: twice on one of them"
-        both = counts[0].keys() & counts[1].keys()
-        assert not both, f"{signal}: {len(both)} of {len(names)} on both"
-        assert names == counts[0].keys() | counts[1].keys(), signal
-    assert moved > 150, "the other node had next to nothing"
-    one.stop()
-    two.stop()
+    _assert_handed_out_once((one, two), sent)
+
+
+def a_member_that_leaves_as_another_joins_commits_first(_own_broker, tmp_path):
+    leaving, joining = (_server(tmp_path / name, _own_broker, "assay", IN_THE_LOG) for name in ("one", "two"))
+    both = leaving, joining
+    leaving.start()
+    load = Senders(_own_broker, _one_of_each(87), pause_seconds=0.002)
+    for _ in range(6):
+        _until(lambda: list(_own_broker.members().values()) == [12])
+        before = _metric(leaving, "assay_kafka_records_total")
+        _until(lambda server=leaving, before=before: _metric(server, "assay_kafka_records_total") > before + 50)
+        joining.start()
+        _until(lambda: len(_own_broker.members()) == 2, pause_seconds=0.01)
+        leaving.stop()
+        leaving, joining = joining, leaving
+    sent = load.end()
+    _until_all_is_committed(_own_broker, "assay")
+    joining.start()
+    _assert_handed_out_once(both, sent)
 
 
 def two_members_share_partitions_and_one_takes_over_from_the_other(_own_broker, tmp_path):

@@ -152,8 +152,26 @@ impl Session {
     /// partitions are revoked.
     pub(super) fn run(self) {
         self.work();
+        if self.shared.stop.is_cancelled() {
+            self.settle();
+        }
         // Closing the client leaves the group. What was fetched ahead goes to the next member.
         drop(self.consumer);
+    }
+
+    /// Commits all that is accepted while this is still a member: the group takes no commit while others join or leave it, and a client that is being closed
+    /// does not try again.
+    fn settle(&self) {
+        let shared = &self.shared;
+        if let Err(error) = self.stop_fetching() {
+            shared.say(&error, "could not pause");
+        }
+        let deadline = Instant::now() + REVOKE_PATIENCE;
+        shared.wait_for_records(|_| true, deadline);
+        while !shared.commit_accepted(&self.consumer, |_| true) && Instant::now() < deadline {
+            // The calls of the group are made here. Nothing new is begun: it goes to the next member.
+            let _fetched_before = self.consumer.poll(POLL);
+        }
     }
 
     fn work(&self) {
@@ -233,12 +251,17 @@ impl Session {
         self.shared.paused.load(Ordering::Relaxed)
     }
 
+    /// Also of partitions that come later.
+    fn stop_fetching(&self) -> KafkaResult<()> {
+        self.consumer.pause(&self.consumer.assignment().unwrap_or_default())?;
+        self.shared.paused.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn pause(&self) {
-        let assignment = self.consumer.assignment().unwrap_or_default();
-        if let Err(error) = self.consumer.pause(&assignment) {
+        if let Err(error) = self.stop_fetching() {
             return self.shared.say(&error, "could not pause");
         }
-        self.shared.paused.store(true, Ordering::Relaxed);
         self.shared.acceptor.metrics.paused.set(1);
         tracing::warn!("storage takes no more: nothing is fetched from Kafka");
     }
@@ -325,32 +348,42 @@ impl Shared {
         }
     }
 
-    /// Lets `partitions` go. `lost`: they are another member's already, and a commit would be refused.
-    fn revoke(&self, consumer: &BaseConsumer<Context>, partitions: &[PartitionId], lost: bool) {
-        for id in partitions {
-            if let Some(assigned) = self.progress.lock().assigned.get(id) {
-                assigned.revoked.cancel();
-            }
+    /// Tries the records on their way once, those of partitions that `are_meant`, and waits for them until `deadline`.
+    fn wait_for_records(&self, are_meant: impl Fn(&PartitionId) -> bool, deadline: Instant) {
+        for (_, assigned) in self.progress.lock().assigned.iter().filter(|(id, _)| are_meant(id)) {
+            assigned.revoked.cancel();
         }
-        let deadline = Instant::now() + REVOKE_PATIENCE;
         let waits = || {
             let progress = self.progress.lock();
-            partitions.iter().any(|id| progress.assigned.get(id).is_some_and(|assigned| assigned.in_flight > 0))
+            progress.assigned.iter().any(|(id, assigned)| are_meant(id) && assigned.in_flight > 0)
         };
         while waits() && self.wait_for_ended(deadline.saturating_duration_since(Instant::now())) {}
+    }
+
+    /// Commits what is accepted of partitions that `are_meant`, and waits for the answer. Returns whether nothing is left of it.
+    fn commit_accepted(&self, consumer: &BaseConsumer<Context>, are_meant: impl Fn(&PartitionId) -> bool) -> bool {
+        let progress = self.progress.lock();
+        let meant = progress.assigned.iter().filter(|(id, _)| are_meant(id));
+        let offsets = self.list(meant.filter_map(|(id, assigned)| Some((*id, assigned.offsets.to_commit()?))));
+        drop(progress);
+        if offsets.count() == 0 {
+            return true;
+        }
+        let result = consumer.commit(&offsets, CommitMode::Sync);
+        let committed = result.is_ok();
+        self.answered(result, &offsets);
+        // Letting go, the client library commits what it was told last, whatever is committed: told less, it would take that back.
+        if let Err(error) = consumer.store_offsets(&offsets) {
+            self.say(&error, "could not say what is accepted");
+        }
+        committed
+    }
+
+    /// Lets `partitions` go. `lost`: they are another member's already, and a commit would be refused.
+    fn revoke(&self, consumer: &BaseConsumer<Context>, partitions: &[PartitionId], lost: bool) {
+        self.wait_for_records(|id| partitions.contains(id), Instant::now() + REVOKE_PATIENCE);
         if !lost {
-            let progress = self.progress.lock();
-            let accepted = partitions.iter().filter_map(|id| Some((*id, progress.assigned.get(id)?.offsets.to_commit()?)));
-            let offsets = self.list(accepted);
-            drop(progress);
-            if offsets.count() > 0 {
-                // The answer is waited for.
-                self.answered(consumer.commit(&offsets, CommitMode::Sync), &offsets);
-                // Letting go, the client library commits what it was told last, whatever is committed: told less, it would take that back.
-                if let Err(error) = consumer.store_offsets(&offsets) {
-                    self.say(&error, "could not say what is accepted");
-                }
-            }
+            self.commit_accepted(consumer, |id| partitions.contains(id));
         }
         let mut progress = self.progress.lock();
         for id in partitions {
