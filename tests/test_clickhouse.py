@@ -83,8 +83,10 @@ def explain_shows_what_clickhouse_is_asked(_clickhouse, tmp_path):
 
 
 def _assert_asked(server, query, part):
+    """The plan of `query`, which has `part`."""
     plan = "\n".join(row["plan"] for row in server.sql(f"EXPLAIN {query}"))
     assert part in plan, plan
+    return plan
 
 
 # Questions as people and pages ask them, and by which indexes ClickHouse must leave out all but a few of fifteen granules.
@@ -420,8 +422,7 @@ def _assert_rolled_up(clickhouse, lake, server):
     for query in ROLLED_UP + READ:
         assert query_suite.difference(lake.sql(query), server.sql(query)) == "", query
     for query in ROLLED_UP:
-        _assert_asked(server, query, "FROM (SELECT project_id")
-        plan = "\n".join(row["plan"] for row in server.sql(f"EXPLAIN {query}"))
+        plan = _assert_asked(server, query, "FROM (SELECT project_id")
         statement = next(line for line in plan.splitlines() if "FROM (SELECT project_id" in line).partition("sql=")[2]
         assert "ReadFromMergeTree (by_hour_1)" in "\n".join(row["explain"] for row in clickhouse.rows(f"EXPLAIN {statement}")), statement
     for query in READ:
