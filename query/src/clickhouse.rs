@@ -223,10 +223,10 @@ impl ClickHouseTable {
         });
         let pushed = pushed.collect::<Result<Vec<_>>>()?;
         let apart = of_traces.as_ref().map_or_else(|| Some(BTreeSet::new()), |traces| traces.apart.clone());
-        let rollup = self.rolled_up().zip(apart).filter(|_| pushed.iter().all(|pushed| pushed.is_exact));
-        let rollup = rollup.and_then(|(rolled_up, apart)| {
+        let apart = apart.filter(|_| limit.is_none() && pushed.iter().all(|pushed| pushed.is_exact));
+        let rollup = apart.and_then(|apart| {
             let filters = filters.iter().zip(pushed.iter().map(|pushed| pushed.sql.clone()));
-            Rollup::of(rolled_up, vec![of_project], filters, &apart)
+            Rollup::of(self.rolled_up()?, vec![of_project], filters, &apart)
         });
         conditions.extend(pushed.into_iter().map(|pushed| pushed.sql));
         conditions.extend(of_traces.map(|traces| traces.condition));
@@ -250,7 +250,8 @@ impl ClickHouseTable {
     /// Which of the stored rows the rollup has, if it is worth asking.
     fn rolled_up(&self) -> Option<RolledUp> {
         let rows = || self.stored.days(self.table, &self.project).map(|day| day.rows).sum::<u64>();
-        self.stored.rolled_up().filter(|_| self.table == assay_schemas::clickhouse::rollup::TABLE && rows() >= rollup::ROWS_MIN)
+        let is_worth_it = self.table == assay_schemas::clickhouse::rollup::TABLE && rows() >= rollup::ROWS_MIN;
+        if is_worth_it { self.stored.rolled_up() } else { None }
     }
 
     /// The hours of the stored rows of the traces that `these` says, where nothing but `wanted` is read and the rollup may answer; `None` if they are too

@@ -22,7 +22,7 @@ use datafusion::{
 
 use super::Statement;
 
-/// Of fewer rows, all are read: they take no longer than one more statement.
+/// Of fewer rows, all are read: it takes no longer.
 pub(super) const ROWS_MIN: u64 = 10_000;
 /// If traces that are being corrected are in more hours than this, all rows are read.
 pub(super) const CORRECTED_HOURS_MAX: usize = 1000;
