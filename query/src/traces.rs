@@ -67,31 +67,18 @@ impl<'a> Reader<'a> {
 
     /// Rows as JSON objects, in the words of the SQL API.
     pub(crate) async fn rows(&self, sql: &str, rows_max: usize) -> Result<Vec<Map<String, Value>>, QueryError> {
-        let raw = self.raw_rows(sql, rows_max).await?;
-        raw.iter().map(|row| serde_json::from_str(row.get()).map_err(not_json)).collect()
+        let batches = self.batches(sql, rows_max).await?;
+        off_async(move || {
+            let rows = json_rows(&batches)?;
+            rows.iter().map(|row| serde_json::from_str(row.get()).map_err(not_json)).collect()
+        })
+        .await?
     }
 
     /// Rows as the text of JSON objects: for many rows.
     async fn raw_rows(&self, sql: &str, rows_max: usize) -> Result<Vec<Box<RawValue>>, QueryError> {
-        let mut rows = Vec::new();
-        for batch in self.batches(sql, rows_max).await? {
-            let schema = batch.schema();
-            let keys: Vec<String> = schema.fields().iter().map(|f| Value::from(f.name().as_str()).to_string()).collect();
-            let columns: Vec<Cell<'_>> = batch.columns().iter().map(|c| Cell::of(c.as_ref())).collect();
-            for row in 0..batch.num_rows() {
-                let mut out = Vec::with_capacity(keys.len() * 24);
-                for (idx, (key, column)) in keys.iter().zip(&columns).enumerate() {
-                    out.push(if idx == 0 { b'{' } else { b',' });
-                    out.extend_from_slice(key.as_bytes());
-                    out.push(b':');
-                    write_json(&mut out, column, row);
-                }
-                out.push(b'}');
-                let text = String::from_utf8(out).map_err(|e| QueryError::new(QueryErrorKind::Internal, e.to_string()))?;
-                rows.push(RawValue::from_string(text).map_err(not_json)?);
-            }
-        }
-        Ok(rows)
+        let batches = self.batches(sql, rows_max).await?;
+        off_async(move || json_rows(&batches)).await?
     }
 
     pub(crate) async fn summaries(&self, sql: &str, rows_max: usize) -> Result<Vec<TraceSummary>, QueryError> {
@@ -100,12 +87,35 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What `work` gives, done off the async threads: adding up many rows takes long.
+/// Each row as the text of a JSON object.
+fn json_rows(batches: &[RecordBatch]) -> Result<Vec<Box<RawValue>>, QueryError> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let schema = batch.schema();
+        let keys: Vec<String> = schema.fields().iter().map(|f| Value::from(f.name().as_str()).to_string()).collect();
+        let columns: Vec<Cell<'_>> = batch.columns().iter().map(|c| Cell::of(c.as_ref())).collect();
+        for row in 0..batch.num_rows() {
+            let mut out = Vec::with_capacity(keys.len() * 24);
+            for (idx, (key, column)) in keys.iter().zip(&columns).enumerate() {
+                out.push(if idx == 0 { b'{' } else { b',' });
+                out.extend_from_slice(key.as_bytes());
+                out.push(b':');
+                write_json(&mut out, column, row);
+            }
+            out.push(b'}');
+            let text = String::from_utf8(out).map_err(|e| QueryError::new(QueryErrorKind::Internal, e.to_string()))?;
+            rows.push(RawValue::from_string(text).map_err(not_json)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// What `work` gives, done off the async threads: adding up many rows, or writing and parsing large ones, takes long.
 ///
 /// # Errors
 /// If it panics.
-pub(crate) async fn added_up<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueryError> {
-    let stopped = |e| QueryError::new(QueryErrorKind::Internal, format!("adding up rows stopped unexpectedly: {e}"));
+pub(crate) async fn off_async<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueryError> {
+    let stopped = |e| QueryError::new(QueryErrorKind::Internal, format!("work on rows stopped unexpectedly: {e}"));
     tokio::task::spawn_blocking(work).await.map_err(stopped)
 }
 

@@ -37,7 +37,8 @@ test('a body of 50 MB opens at once, and whole it scrolls and is searched', asyn
   const whole = page.getByRole('region', { name: 'input_messages/0/parts/0/content, whole' });
   const shownMs = await longestTask(browser, page, async () => {
     await messages.getByRole('button', { name: 'Show all' }).click();
-    await expect(whole).toContainText('0: all work', { timeout: 120_000 });
+    // Whichever comes first: what went wrong is said in the page.
+    await expect(whole.or(messages.getByRole('alert'))).toContainText('0: all work', { timeout: 120_000 });
   });
   const scrolledMs = await longestTask(browser, page, async () => {
     const box = await whole.boundingBox();

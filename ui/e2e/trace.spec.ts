@@ -272,6 +272,27 @@ test('a long message is cut, says its size and can be had whole', async ({ page,
   expect(Buffer.concat(chunks).toString('utf8')).toBe(message);
 });
 
+test('a message is drawn once, when what draws it is there: nothing moves under the pointer', async ({ page, request }) => {
+  const project = `drawn-${Date.now()}`;
+  const traceId = await send(request, project, [
+    {
+      name: 'chat',
+      attributes: {
+        'gen_ai.operation.name': 'chat',
+        'gen_ai.input.messages': JSON.stringify([{ role: 'user', parts: [{ type: 'text', content: '1. one\n2. two' }] }]),
+      },
+    },
+  ]);
+  await page.route(/\/assets\/MarkdownBody-/, async (route) => {
+    await new Promise((come) => setTimeout(come, 1_500));
+    await route.continue();
+  });
+  const messages = page.getByRole('list', { name: 'Messages' });
+  await page.goto(`/traces/${traceId}?project=${project}`, { waitUntil: 'commit' });
+  await messages.waitFor();
+  expect(await messages.getByRole('listitem').filter({ hasText: /^one$/ }).count()).toBe(1);
+});
+
 test('the transcript puts turns in order and leads to their spans', async ({ page, request }) => {
   const run = await one(
     request,

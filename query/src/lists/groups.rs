@@ -27,7 +27,7 @@ use super::{
 use crate::{
     error::{QueryError, QueryErrorKind},
     format::decimal_text,
-    traces::{Reader, added_up},
+    traces::{Reader, off_async},
     views::FAILED,
 };
 
@@ -244,7 +244,7 @@ impl Steps {
             let distinct = count_once(self.distinct, |group| self.groups[group].distinct += 1);
             AddedUp { numbers: self.numbers, groups: self.groups, traces, distinct }
         };
-        added_up(work).await
+        off_async(work).await
     }
 }
 

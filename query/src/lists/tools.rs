@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{QueryError, QueryErrorKind},
-    traces::{Reader, added_up, sums},
+    traces::{Reader, off_async, sums},
 };
 
 /// The tools of the runs that `sql` gives, and their totals; `None` if there are too many for memory.
@@ -34,7 +34,7 @@ pub(super) async fn read(reader: &Reader<'_>, sql: &str) -> Result<Option<Groups
     if answer.stats().truncated {
         return Ok(None);
     }
-    added_up(move || runs.groups()).await.map(Some)
+    off_async(move || runs.groups()).await.map(Some)
 }
 
 /// Runs of tools read so far.

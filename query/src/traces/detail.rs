@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Reader, SpanDetail, TracePage, as_time, columns::ANNOUNCEMENT, cut::cut, not_json, summary_sql};
+use super::{Reader, SpanDetail, TracePage, as_time, columns::ANNOUNCEMENT, cut::cut, not_json, off_async, summary_sql};
 use crate::{
     error::{QueryError, QueryErrorKind},
     filter::quoted,
@@ -13,9 +13,8 @@ const SPANS_MAX: usize = 100_000;
 /// Log records and scores of a span that are given at most.
 const RELATED_MAX: usize = 1000;
 
-/// Columns of `spans` that are JSON text and are given parsed.
+/// Columns of `spans` that are JSON text and are given parsed, besides `attributes`.
 const PARSED: &[&str] = &[
-    "attributes",
     "resource_attributes",
     "scope_attributes",
     "events",
@@ -144,7 +143,7 @@ async fn received_row(
     for (idx, condition) in conditions.into_iter().enumerate() {
         let sql = format!("SELECT * FROM spans WHERE {condition}");
         if let Some(row) = reader.rows(&sql, 1).await?.pop() {
-            let mut row = detail(row);
+            let mut row = off_async(move || detail(row)).await?;
             let mut condition = condition;
             if idx == 1 {
                 // What belongs to the announcement carries its identifier.
@@ -172,21 +171,23 @@ fn objects(rows: Vec<Map<String, Value>>) -> Value {
 
 /// A row of `spans` with JSON text parsed and payloads put back where they were received.
 fn detail(mut row: Map<String, Value>) -> Map<String, Value> {
-    let payload = match row.get("payload").and_then(Value::as_str).map(serde_json::from_str) {
+    let mut payload = match row.get("payload").and_then(Value::as_str).map(serde_json::from_str) {
         Some(Ok(Value::Object(payload))) => payload,
         _ => Map::new(),
     };
-    let columns = row.clone();
+    // A marker stands for a column as it was stored: attributes come before the columns are parsed.
+    if let Some(mut attributes) = row.get_mut("attributes").map(Value::take) {
+        parse(&mut attributes);
+        for (key, value) in attributes.as_object_mut().into_iter().flatten() {
+            if let Some(received) = received(key, value, &mut payload, &row) {
+                *value = received;
+            }
+        }
+        row.insert("attributes".into(), attributes);
+    }
     for name in PARSED {
         if let Some(value) = row.get_mut(*name) {
             parse(value);
-        }
-    }
-    if let Some(Value::Object(attributes)) = row.get_mut("attributes") {
-        for (key, value) in attributes {
-            if let Some(received) = received(key, value, &payload, &columns) {
-                *value = received;
-            }
         }
     }
     row.retain(|key, _| !HIDDEN.contains(&key.as_str()));
@@ -194,10 +195,10 @@ fn detail(mut row: Map<String, Value>) -> Map<String, Value> {
 }
 
 /// What stood where `value` marks a payload or a column.
-fn received(key: &str, value: &Value, payload: &Map<String, Value>, columns: &Map<String, Value>) -> Option<Value> {
+fn received(key: &str, value: &Value, payload: &mut Map<String, Value>, columns: &Map<String, Value>) -> Option<Value> {
     let marker = value.as_object().filter(|o| o.len() == 1)?;
     if marker.contains_key("$payload") {
-        return payload.get(key).cloned();
+        return payload.get_mut(key).map(Value::take);
     }
     columns.get(marker.get("$column")?.as_str()?).cloned()
 }

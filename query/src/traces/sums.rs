@@ -24,7 +24,7 @@ use assay_storage::{FileSums, SpanSums, TraceKey, TraceSum, trace_key_of};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{
-    Reader, added_up,
+    Reader, off_async,
     list::{between, literals},
 };
 use crate::error::{QueryError, QueryErrorKind};
@@ -123,7 +123,7 @@ pub(crate) async fn fold_matching<S: Send + 'static>(
         }
         merge(&files, range, &to_read, &loose, matching.as_ref().map(|m| m.as_slice()), state, each)
     };
-    added_up(work).await.map(Some)
+    off_async(work).await.map(Some)
 }
 
 /// The sums of the files that reach into `range`.

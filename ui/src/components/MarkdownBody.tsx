@@ -1,4 +1,4 @@
-/** Markdown as models write it, sanitised. Loaded only when the first message is shown (see `Markdown`). */
+/** Markdown as models write it, sanitised. Loaded when the first messages are read (see `markdownParser`). */
 import type { ReactNode } from 'react';
 import ReactMarkdown from 'react-markdown';
 import rehypeSanitize from 'rehype-sanitize';

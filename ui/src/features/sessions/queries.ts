@@ -3,6 +3,7 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/
 
 import { api, projectInUrl, unwrap } from '../../api/client';
 import type { components } from '../../api/generated/openapi';
+import { withParser } from '../../components/markdownParser';
 import { quoteValue } from '../../lib/filter';
 import { ALL_TIME, type TimeRange } from '../../lib/time';
 
@@ -15,14 +16,16 @@ export const sessionQuery = (sessionId: string) =>
   infiniteQueryOptions({
     queryKey: ['session', projectInUrl(), sessionId],
     queryFn: ({ pageParam, signal }) =>
-      unwrap(
-        api.GET('/api/v1/sessions/{session_id}', {
-          params: {
-            path: { session_id: sessionId },
-            query: { limit: TRACES_AT_ONCE, ...(pageParam === null ? {} : { cursor: pageParam }) },
-          },
-          signal,
-        }),
+      withParser(
+        unwrap(
+          api.GET('/api/v1/sessions/{session_id}', {
+            params: {
+              path: { session_id: sessionId },
+              query: { limit: TRACES_AT_ONCE, ...(pageParam === null ? {} : { cursor: pageParam }) },
+            },
+            signal,
+          }),
+        ),
       ),
     initialPageParam: null as string | null,
     getNextPageParam: (page) => page.next_cursor ?? null,

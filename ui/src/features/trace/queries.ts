@@ -4,6 +4,7 @@ import { queryOptions } from '@tanstack/react-query';
 import { api, ApiError, apiFetch, projectInUrl, unwrap } from '../../api/client';
 import { readSpanDetail, type SqlResult } from '../../api/types';
 import type { WholeValues } from '../../components/Cut';
+import { withParser } from '../../components/markdownParser';
 import { ALIGN_SPANS_MAX } from './align';
 import type { AlignAnswer, AlignRequest } from './align.worker';
 import type { GraphAnswer, GraphRequest } from './graph.worker';
@@ -78,11 +79,13 @@ export const spanQuery = (traceId: string, spanId: string, running = false) =>
     queryKey: ['span', projectInUrl(), traceId, spanId, running],
     queryFn: async ({ signal }) =>
       readSpanDetail(
-        await unwrap(
-          api.GET('/api/v1/traces/{trace_id}/spans/{span_id}', {
-            params: { path: { trace_id: traceId, span_id: spanId }, query: { text_bytes_max: TEXT_BYTES_MAX } },
-            signal,
-          }),
+        await withParser(
+          unwrap(
+            api.GET('/api/v1/traces/{trace_id}/spans/{span_id}', {
+              params: { path: { trace_id: traceId, span_id: spanId }, query: { text_bytes_max: TEXT_BYTES_MAX } },
+              signal,
+            }),
+          ),
         ),
       ),
     staleTime: 60_000,
@@ -131,7 +134,7 @@ export const contentsQuery = (traceId: string, spanIds: readonly string[]) => {
   return queryOptions({
     queryKey: ['trace-contents', projectInUrl(), traceId, spanIds.join('')],
     queryFn: async ({ signal }) =>
-      spanIds.length === 0 ? readContents([]) : readContents(await sqlRows(sql, signal, spanIds.length + 100)),
+      spanIds.length === 0 ? readContents([]) : readContents(await withParser(sqlRows(sql, signal, spanIds.length + 100))),
     staleTime: 60_000,
     gcTime: 60_000,
     structuralSharing: false,
