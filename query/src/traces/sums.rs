@@ -24,8 +24,9 @@ use assay_storage::{FileSums, SpanSums, TraceKey, TraceSum, trace_key_of};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{
-    Reader, off_async,
+    Reader,
     list::{between, literals},
+    off_async,
 };
 use crate::error::{QueryError, QueryErrorKind};
 
