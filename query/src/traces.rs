@@ -69,8 +69,8 @@ impl<'a> Reader<'a> {
     pub(crate) async fn rows(&self, sql: &str, rows_max: usize) -> Result<Vec<Map<String, Value>>, QueryError> {
         let batches = self.batches(sql, rows_max).await?;
         off_async(move || {
-            let rows = json_rows(&batches)?;
-            rows.iter().map(|row| serde_json::from_str(row.get()).map_err(not_json)).collect()
+            let rows = json_rows(batches)?;
+            rows.into_iter().map(|row| serde_json::from_str(row.get()).map_err(not_json)).collect()
         })
         .await?
     }
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
     /// Rows as the text of JSON objects: for many rows.
     async fn raw_rows(&self, sql: &str, rows_max: usize) -> Result<Vec<Box<RawValue>>, QueryError> {
         let batches = self.batches(sql, rows_max).await?;
-        off_async(move || json_rows(&batches)).await?
+        off_async(move || json_rows(batches)).await?
     }
 
     pub(crate) async fn summaries(&self, sql: &str, rows_max: usize) -> Result<Vec<TraceSummary>, QueryError> {
@@ -87,8 +87,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Each row as the text of a JSON object.
-fn json_rows(batches: &[RecordBatch]) -> Result<Vec<Box<RawValue>>, QueryError> {
+/// Each row as the text of a JSON object. A batch is let go when its rows are written.
+fn json_rows(batches: Vec<RecordBatch>) -> Result<Vec<Box<RawValue>>, QueryError> {
     let mut rows = Vec::new();
     for batch in batches {
         let schema = batch.schema();
